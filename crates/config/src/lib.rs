@@ -1,1 +1,176 @@
-//! Placeholder.
+//! The configuration of unlag: from the text of `unlag.toml` to a [`Config`] that nothing can be wrong with
+//! any more.
+//!
+//! ```text
+//! text ── toml ──▶ spanned tables ── read ──▶ Config ──▶ explain, look, resolve_secret
+//!                        ▲
+//!          keys: every table and key as data ──▶ schema, reference, suggestions
+//! ```
+//!
+//! [`parse`] does no I/O and is total: any text gives a [`Parsed`] or the list of all its [`Problems`], each
+//! with its place, its line and what is allowed. [`look`] then looks at the files that the configuration
+//! names. What a technique that this version does not have would need is known by name and refused as such;
+//! nothing is ignored.
+
+mod conflicts;
+mod endpoints;
+mod explain;
+mod keys;
+mod limits;
+mod look;
+mod model;
+mod pattern;
+mod problem;
+mod read;
+mod reader;
+mod reference;
+mod schema;
+mod secret;
+mod source;
+mod starter;
+mod template;
+mod to_upstream;
+mod url;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub use endpoints::endpoints;
+pub use explain::explain;
+pub use limits::Limits;
+pub use look::look;
+pub use model::*;
+pub use pattern::{Pattern, Segment, Specificity};
+pub use problem::{Excerpt, Invalid, Problem, Problems, Severity};
+pub use reference::reference;
+pub use schema::schema;
+pub use secret::{Secret, SecretError, resolve_secret};
+pub use starter::starter;
+
+use reader::{Cursor, Reader};
+use source::SourceText;
+
+/// Largest config file, bytes: room for far more routes than [`Limits::routes`] allows by default.
+pub const FILE_BYTES_MAX: usize = 16 << 20;
+
+/// What a valid text says.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// What it says.
+    pub config: Config,
+    /// What is allowed and perhaps not meant.
+    pub warnings: Vec<Problem>,
+    /// A problem without a message at the place of every value that names a file, by key.
+    places: BTreeMap<String, Problem>,
+}
+
+impl Parsed {
+    /// What [`look`] finds, with the lines of the file that it is about.
+    #[must_use]
+    pub fn look(&self, base: &Path) -> Vec<Problem> {
+        let located = look(&self.config, base).into_iter().map(|found| {
+            match found.key.as_ref().and_then(|key| look::place(&self.places, key)) {
+                Some(place) => Problem {
+                    severity: found.severity,
+                    message: found.message,
+                    help: found.help,
+                    ..place.clone()
+                },
+                None => found,
+            }
+        });
+        let mut problems: Vec<Problem> = located.collect();
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        problems
+    }
+}
+
+/// Reads a whole config file. `file` is its name in messages. Does no I/O.
+///
+/// # Errors
+/// Everything that is wrong with the text, at least one error among it; of errors in the TOML itself only the first.
+pub fn parse(text: &str, file: &str) -> Result<Parsed, Problems> {
+    let reader = Reader::new(SourceText::new(text, file));
+    let config = read_text(text, &reader);
+    let (problems, places) = reader.finish();
+    match config {
+        Some(config) if problems.iter().all(|problem| problem.severity == Severity::Warning) => {
+            Ok(Parsed { config, warnings: problems, places })
+        }
+        _ => Err(Problems(problems)),
+    }
+}
+
+fn read_text(text: &str, reader: &Reader<'_>) -> Option<Config> {
+    if text.len() > FILE_BYTES_MAX {
+        reader.error(&(0..0), "the file is too large", "at most 16MiB");
+        return None;
+    }
+    match toml::de::DeTable::parse(text) {
+        Ok(root) => {
+            let span = 0..text.lines().next().unwrap_or("").len();
+            let mut cursor = Cursor::new(reader, &keys::ROOT, String::new(), span, root.get_ref());
+            let config = read::config(&mut cursor);
+            cursor.finish();
+            config
+        }
+        Err(error) => {
+            syntax_error(text, reader, &error);
+            None
+        }
+    }
+}
+
+/// Reports where the text stops being TOML. Whatever looks like a secret on that line is not shown.
+fn syntax_error(text: &str, reader: &Reader<'_>, error: &toml::de::Error) {
+    let mut span = error.span().unwrap_or(0..0);
+    // The end of the text is often to blame; an empty last line shows nothing.
+    let end = text.trim_end().len();
+    if span.start > end {
+        span = end..end;
+    }
+    while !text.is_char_boundary(span.start) {
+        span.start -= 1;
+    }
+    let start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or("");
+    if let Some(at) = line.find("token") {
+        let value = line.get(at..).and_then(|rest| rest.find('=')).map_or(at, |equals| at + equals + 1);
+        reader.mask(&(start + value..start + line.len()));
+    }
+    let message = error.message().lines().next().unwrap_or("").trim();
+    if let Some(value) = bare_value(line).filter(|value| value.contains(&(span.start - start))) {
+        let written = line.get(value.clone()).unwrap_or("");
+        let help = match line.contains("token") {
+            true => "strings stand in quotes".to_owned(),
+            false => format!("strings stand in quotes: {}", problem::quoted(written)),
+        };
+        let span = start + value.start..start + value.end;
+        reader.error(&span, "this is neither a string nor a number", help);
+        return;
+    }
+    let help = match message {
+        message if message.contains("duplicate") => "a key or table can be written once only",
+        message if message.contains("string") => {
+            "strings stand in double quotes, or in single quotes without escapes"
+        }
+        _ => "the file is TOML: `key = value` lines below `[table]` headers; strings stand in quotes",
+    };
+    reader.error(&span, format!("this is not TOML: {message}"), help);
+}
+
+/// The value of a `key = value` line whose value starts like a string without quotes, the commonest slip of
+/// all.
+fn bare_value(line: &str) -> Option<std::ops::Range<usize>> {
+    let (key, value) = line.split_once('=')?;
+    let value = value.split(" #").next()?;
+    let start = key.len() + 1 + value.len() - value.trim_start().len();
+    let value = value.trim();
+    let bare =
+        value.starts_with(|c: char| c.is_ascii_alphanumeric() || "/.:".contains(c)) && !value.contains('"');
+    (bare && !key.contains('"')).then_some(start..start + value.len())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The data plane: one runtime per core, nothing shared on the way of a request but counters.
+//!
+//! **How a request flows.** `server` accepts a connection on one core and keeps it there. It parses a request into an
+//! [`exchange::Exchange`] under [`limits`] and starts its timeline. The router finds the route in the [`plan`]; the exchange
+//! passes the stages of [`pipeline`], outermost first, each of which answers or calls `next`; the innermost is `upstream`, which
+//! sends the request on a pooled connection. The response streams back the same way. Whatever happened, a drop guard in
+//! `server::recording` closes the timeline and records it once.
+
+pub mod clock;
+pub mod core;
+pub mod deadline;
+pub mod engine;
+pub mod error;
+pub mod exchange;
+pub mod fleet;
+pub mod http;
+pub mod limits;
+pub mod net;
+pub mod pipeline;
+pub mod plan;
+pub mod router;
+pub mod server;
+pub mod techniques;
+pub mod upstream;
+
+pub use engine::{Engine, EngineError};

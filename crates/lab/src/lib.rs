@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The lab: everything that measures unlag from outside.
+//!
+//! - [`load`] sends requests, open loop (a request's clock starts at its intended time) or closed loop.
+//! - [`services`] answers them: a lean backend, and the shop of slow services with faults to switch on.
+//! - [`bench`] is `unlag bench`: one address, or two of them interleaved.
+//! - [`demo`] is `unlag demo` without the proxy: acts, a live table, a summary in words.
+//! - [`peers`] measures unlag beside HAProxy, nginx, Envoy, Traefik and Caddy.
+//!
+//! The lab knows nothing of the engine: it speaks HTTP to an address.
+
+pub mod bench;
+pub mod cpu;
+pub mod demo;
+mod framing;
+pub mod histogram;
+pub mod load;
+pub mod peers;
+pub mod random;
+pub mod services;
+pub mod stats;
+pub mod timer;

@@ -1,1 +1,24 @@
-//! Placeholder.
+//! The data of observing, shared by those who write it (the engine), read it (the console) and compare it
+//! (the lab): timelines, histograms, recent requests, the access log. Knows neither sockets nor clocks: time is
+//! passed in as nanoseconds of one monotonic clock.
+
+mod entry;
+mod exchange;
+mod histogram;
+mod ids;
+mod line;
+mod log;
+mod names;
+mod recent;
+mod registry;
+mod shard;
+mod timeline;
+
+pub use exchange::{Outcome, Protocol, Record};
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use ids::{EndpointId, InvalidRequestId, OTHER, RequestId, RouteId};
+pub use log::{AccessLog, DEFAULT_WAITING_LINES, Sample, Sink};
+pub use recent::{Order, Recent, RecentQuery};
+pub use registry::{Bounds, EndpointSeries, PhaseSeries, Registry, RequestSeries, Snapshot};
+pub use shard::Recorder;
+pub use timeline::{Phase, Timeline};

@@ -1,1 +1,30 @@
-//! Placeholder.
+//! Malformed bytes and the peers that send them: raw callers and scripted origins for the black-box tests of the
+//! binary, a strict response reader that shares no code with it, HTTP/2 peers down to single frames, and the
+//! smuggling payloads. Only ever a dev-dependency; it reports by panicking, as a test does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test kit reports what went wrong by panicking in the test that uses it"
+)]
+
+pub mod client;
+pub mod h2;
+pub mod log;
+pub mod origin;
+pub mod ports;
+pub mod process;
+pub mod response;
+pub mod setup;
+pub mod smuggle;
+pub mod stream;
+pub mod tls;
+pub mod wait;
+
+pub use client::RawClient;
+pub use origin::{RawOrigin, Request, Script};
+pub use process::Unlag;
+pub use response::{ReadError, Response};
+pub use setup::Setup;
+pub use wait::{DEADLINE, Gate, wait_until};

@@ -1,0 +1,121 @@
+//! What a valid configuration means in this version, for `unlag check`: where callers come in, what `auto`
+//! and `adaptive` stand for, and which request goes where.
+
+use std::fmt::Write;
+
+use crate::model::{Action, Balance, Config, Protocol, Route, Source, Upstream};
+use crate::value::duration_text;
+
+/// Lines of plain text. What no upstream or route makes use of is not mentioned.
+#[must_use]
+pub fn explain(config: &Config) -> String {
+    let mut out = String::new();
+    for listen in &config.listen {
+        let spoken = match &listen.tls {
+            Some(tls) if tls.client_ca.is_some() => {
+                "HTTP/1.1 and HTTP/2 over TLS, callers show a certificate"
+            }
+            Some(_) => "HTTP/1.1 and HTTP/2 over TLS",
+            None => "HTTP/1.1 and HTTP/2 in clear text",
+        };
+        line(&mut out, &format!("listen  {}: {spoken}", listen.address));
+    }
+    line(&mut out, &format!("admin   {}", config.admin.address));
+    for upstream in &config.upstreams {
+        line(&mut out, &format!("upstream {}: {}", upstream.name, described(upstream)));
+    }
+    meanings(config, &mut out);
+    out.push('\n');
+    table(config, &mut out);
+    out
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text);
+    out.push('\n');
+}
+
+fn described(upstream: &Upstream) -> String {
+    let endpoints = match &upstream.source {
+        Source::Endpoints(endpoints) if endpoints.len() == 1 => "1 endpoint".to_owned(),
+        Source::Endpoints(endpoints) => format!("{} endpoints", endpoints.len()),
+        Source::File(path) => format!("endpoints from {}", path.display()),
+    };
+    match &upstream.health {
+        Some(health) => format!("{endpoints}, GET {} every {}", health.path, duration_text(health.interval)),
+        None => endpoints,
+    }
+}
+
+/// What the words that leave the choice to unlag stand for.
+fn meanings(config: &Config, out: &mut String) {
+    let proxied = |route: &&Route| matches!(route.action, Action::Proxy(_));
+    let mut proxies = config.routes.iter().filter(proxied);
+    let any = |of: fn(&Upstream) -> bool| config.upstreams.iter().any(of);
+    out.push('\n');
+    if any(|upstream| upstream.balance == Balance::Adaptive) {
+        line(
+            out,
+            "balance = \"adaptive\": the endpoint with the fewest requests in flight for its weight, counted over all cores; \
+             one that fails several times in a row is ejected for a while, never more than half of them and never the last",
+        );
+    }
+    if any(|upstream| upstream.protocol == Protocol::Auto) {
+        line(out, "protocol = \"auto\": what ALPN agrees on over TLS, HTTP/1.1 in clear text");
+    }
+    if proxies.any(|route| route.timeout.is_none()) {
+        let bound = duration_text(config.limits.response_head_timeout);
+        line(
+            out,
+            &format!("timeout = \"auto\": the head of a response within {bound}; nothing is learned yet"),
+        );
+    }
+    line(
+        out,
+        "deadlines of callers (x-request-timeout-ms) are honoured, shortened by the time spent, and passed on",
+    );
+}
+
+/// The routes, the most specific first, in columns.
+fn table(config: &Config, out: &mut String) {
+    let mut routes: Vec<&Route> = config.routes.iter().collect();
+    routes.sort_by_key(|route| std::cmp::Reverse(route.pattern.specificity(route.headers.len())));
+    let header = ["MATCH", "ACTION", "TIMEOUT", "NAME"].map(str::to_owned);
+    let rows: Vec<[String; 4]> =
+        std::iter::once(header).chain(routes.iter().map(|route| row(config, route))).collect();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+            .min(60)
+    };
+    let (first, second, third) = (width(0), width(1), width(2));
+    for [matched, action, timeout, name] in &rows {
+        let row = format!("{matched:first$}  {action:second$}  {timeout:third$}  {name}");
+        line(out, row.trim_end());
+    }
+    if config.routes.is_empty() {
+        line(out, "(no routes: every request is answered 404)");
+    }
+}
+
+fn row(config: &Config, route: &Route) -> [String; 4] {
+    let mut matched = route.pattern.to_string();
+    for (name, value) in &route.headers {
+        let _ = write!(matched, " [{name}: {value}]");
+    }
+    let (action, timeout) = match &route.action {
+        Action::Proxy(index) => {
+            let name = config.upstreams.get(*index).map_or("?", |upstream| upstream.name.as_str());
+            (format!("-> {name}"), route.timeout.map_or_else(|| "auto".to_owned(), duration_text))
+        }
+        Action::Respond(respond) => {
+            let location = respond.location.as_ref().map(|to| format!(" {to}")).unwrap_or_default();
+            (format!("= {}{location}", respond.status), "-".to_owned())
+        }
+    };
+    let name = if route.name == route.pattern.to_string() { String::new() } else { route.name.clone() };
+    [matched, action, timeout, name]
+}

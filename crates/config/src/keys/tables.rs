@@ -1,0 +1,366 @@
+//! The tables themselves, in the order in which the reference shows them. `[limits]` is written beside its
+//! struct.
+
+use std::time::Duration;
+
+use super::{Choice, Key, Kind, Table};
+use crate::limits;
+use crate::value::{DURATION_MAX, SIZE_MAX};
+
+const MS: Duration = Duration::from_millis(1);
+const DURATION: Kind = Kind::Duration { min: MS, max: DURATION_MAX };
+const ADDRESS: Kind =
+    Kind::Text(r#"an IP address and a port, "127.0.0.1:8080", or a socket, "unix:/run/unlag.sock""#);
+const PREFIX: Kind = Kind::Text(r#"a path that starts with a slash and ends with none: "/api""#);
+
+/// The file itself.
+pub(crate) static ROOT: Table = Table {
+    header: "the top level",
+    meaning: "The file as a whole. It needs at least one `[[listen]]`.",
+    keys: &[
+        Key::new("listen", Kind::Tables(&LISTEN), "Where callers are accepted.").required(),
+        Key::new("admin", Kind::Table(&ADMIN), "The API, the metrics and the dashboard."),
+        Key::new("state", Kind::Table(&STATE), "What is kept on disk."),
+        Key::new("limits", Kind::Table(&LIMITS), "Every bound."),
+        Key::new("trust", Kind::Table(&TRUST), "Whose forwarding headers are believed."),
+        Key::new("upstream", Kind::Named(&UPSTREAM), "The services behind."),
+        Key::new("monitor", Kind::Table(&MONITOR), "Logs and measures."),
+        Key::new("route", Kind::Tables(&ROUTE), "What is done with which request."),
+        Key::not_yet("region", "Where this node is."),
+        Key::not_yet("cache", "The cache that routes share."),
+        Key::not_yet("queue", "Queues for work that is finished later."),
+    ],
+};
+
+/// `[[listen]]`
+pub(crate) static LISTEN: Table = Table {
+    header: "[[listen]]",
+    meaning: "One listener. HTTP/1.1 and HTTP/2 with prior knowledge share it; with `tls`, ALPN chooses between them.",
+    keys: &[
+        Key::new("address", ADDRESS, "Where to accept. Port 0 lets the kernel choose.").required(),
+        Key::new(
+            "tls",
+            Kind::Any(&[Kind::Table(&LISTEN_TLS), Kind::List(&Kind::Table(&LISTEN_TLS))]),
+            "One certificate or a list of them, chosen by the name that the caller asks for; the first is the default.",
+        ),
+    ],
+};
+
+/// `tls` of a listener
+pub(crate) static LISTEN_TLS: Table = Table {
+    header: "listen.tls",
+    meaning: "A certificate that callers are shown.",
+    keys: &[
+        Key::new("certificate", Kind::Path, "The certificate chain, PEM, leaf first.").required(),
+        Key::new("key", Kind::Path, "The private key of the leaf, PEM.").required(),
+        Key::new(
+            "client_ca",
+            Kind::Path,
+            "Authorities, PEM. Callers must then show a certificate that one of them signed; holds for the whole listener.",
+        ),
+    ],
+};
+
+/// `[admin]`
+pub(crate) static ADMIN: Table = Table {
+    header: "[admin]",
+    meaning: "The API, `/metrics` and the dashboard, on a listener of their own.",
+    keys: &[
+        Key::new("address", ADDRESS, "Where to accept.")
+            .default("\"127.0.0.1:9900\"", "loopback only, because it can change the configuration"),
+        Key::new(
+            "token",
+            Kind::Secret,
+            "Needed for every write, and for reads from anywhere but loopback. When it is not set, one is generated into \
+             the state directory.",
+        ),
+    ],
+};
+
+/// `[state]`
+pub(crate) static STATE: Table = Table {
+    header: "[state]",
+    meaning: "What is kept on disk between two runs.",
+    keys: &[Key::new("directory", Kind::Path, "Where it is kept; made when it is not there.")
+        .default("\"unlag-data\"", "beside the config file, where it is seen and moved along")],
+};
+
+/// `[limits]`
+pub(crate) static LIMITS: Table = Table {
+    header: "[limits]",
+    meaning: "Every bound on what a peer can make unlag hold or wait for.",
+    keys: limits::KEYS,
+};
+
+/// `[trust]`
+pub(crate) static TRUST: Table = Table {
+    header: "[trust]",
+    meaning: "Peers whose word is taken about whom they forward for.",
+    keys: &[Key::new(
+        "proxies",
+        Kind::List(&Kind::Text(r#"a network: "10.0.0.0/8", "192.0.2.7", "fd00::/8""#)),
+        "Networks from which `Forwarded`, `X-Forwarded-*`, `x-criticality` and `x-attempt` are believed.",
+    )
+    .default("[]", "a caller can write any such header it likes")],
+};
+
+/// `[upstream.NAME]`
+pub(crate) static UPSTREAM: Table = Table {
+    header: "[upstream.NAME]",
+    meaning: "A service with one or more endpoints that answer alike. It needs either `endpoints` or `discover`.",
+    keys: &[
+        Key::new(
+            "endpoints",
+            Kind::List(&Kind::Any(&[
+                Kind::Text(r#"a URL: "http://10.0.0.11:8000", "https://…" or "unix:/path""#),
+                Kind::Table(&ENDPOINT),
+            ])),
+            "Where it is.",
+        ),
+        Key::new(
+            "discover",
+            Kind::Text(r#"a file with one endpoint a line: "file://endpoints.txt""#),
+            "Where its endpoints are listed. The file is watched; `#` starts a comment; `weight=2` and `zone=b` may follow \
+             a URL.",
+        ),
+        Key::new(
+            "host",
+            Kind::Any(&[
+                Kind::Choice(&[
+                    Choice::new("keep", "what the caller sent"),
+                    Choice::new("upstream", "the authority of the endpoint's URL"),
+                ]),
+                Kind::Text(r#"a host, perhaps with a port: "shop.example""#),
+            ]),
+            "The `Host` that it sees.",
+        )
+        .default("\"keep\"", "the service then builds links to what the caller asked for"),
+        Key::new(
+            "protocol",
+            Kind::Choice(&[
+                Choice::new("auto", "what ALPN agrees on over TLS, HTTP/1.1 in clear text"),
+                Choice::new("http1", "HTTP/1.1"),
+                Choice::new("http2", "HTTP/2, in clear text with prior knowledge"),
+            ]),
+            "What is spoken to it.",
+        )
+        .default("\"auto\"", "the only choice that works with every service"),
+        Key::new(
+            "connect_timeout",
+            Kind::Duration { min: MS, max: Duration::from_secs(300) },
+            "Bound on opening a connection.",
+        )
+        .default("\"1s\"", "one lost packet is forgiven, a second is not"),
+        Key::new("health", Kind::Table(&HEALTH), "Active checks of every endpoint."),
+        Key::new(
+            "balance",
+            Kind::Choice(&[
+                Choice::new("adaptive", "the best that this version has; `unlag check` says what that is"),
+                Choice::new(
+                    "least-request",
+                    "the endpoint with the fewest requests in flight for its weight",
+                ),
+                Choice::not_yet("round-robin", "one after the other"),
+                Choice::not_yet("hash", "by a property of the request"),
+            ]),
+            "How an endpoint is chosen.",
+        )
+        .default("\"adaptive\"", "endpoints are never equally fast for long"),
+        Key::new("tls", Kind::Table(&UPSTREAM_TLS), "TLS towards it, used by endpoints with `https`."),
+        Key::not_yet("hash", "What `balance = \"hash\"` looks at."),
+        Key::not_yet("regions", "Endpoints by region."),
+        Key::not_yet("primary", "The region that takes writes."),
+        Key::not_yet("limit", "Bound on requests in flight to one endpoint."),
+        Key::not_yet("compress", "Compression towards it."),
+    ],
+};
+
+/// An entry of `endpoints`
+pub(crate) static ENDPOINT: Table = Table {
+    header: "upstream.NAME.endpoints",
+    meaning: "One instance of a service, when its URL is not all there is to say.",
+    keys: &[
+        Key::new(
+            "url",
+            Kind::Text(r#"a URL: "http://10.0.0.11:8000", "https://…" or "unix:/path""#),
+            "Where it is.",
+        )
+        .required(),
+        Key::new("weight", Kind::Count { min: 1, max: 1_000 }, "Its share of the load beside the others.")
+            .default("1", "instances are alike unless somebody knows better"),
+        Key::new("zone", Kind::Text("a name of letters, digits, `-`, `_` and dots"), "The zone it runs in."),
+    ],
+};
+
+/// `health` of an upstream
+pub(crate) static HEALTH: Table = Table {
+    header: "upstream.NAME.health",
+    meaning: "Active checks. Without them, consecutive failures of real requests eject an endpoint.",
+    keys: &[
+        Key::new(
+            "path",
+            Kind::Text(r#"a path: "/healthz""#),
+            "What is asked for; any 2xx answer is healthy.",
+        )
+        .required(),
+        Key::new(
+            "interval",
+            Kind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(3600) },
+            "Time between two checks of an endpoint.",
+        )
+        .default("\"5s\"", "two failures are noticed within ten seconds, at a load that nobody notices"),
+        Key::new(
+            "timeout",
+            Kind::Duration { min: MS, max: Duration::from_secs(3600) },
+            "Bound on one check; not above `interval`.",
+        )
+        .default(
+            "\"1s\"",
+            "a check that takes longer than connecting may is a failed one; less when `interval` is shorter",
+        ),
+    ],
+};
+
+/// `tls` of an upstream
+pub(crate) static UPSTREAM_TLS: Table = Table {
+    header: "upstream.NAME.tls",
+    meaning: "How the certificate of the service is checked. It always is.",
+    keys: &[
+        Key::new(
+            "ca",
+            Kind::Path,
+            "Authorities that it may come from, PEM. Without it: those of the system.",
+        ),
+        Key::new(
+            "name",
+            Kind::Text(r#"a host name: "orders.internal""#),
+            "The name that it must carry, also sent as SNI. Without it: the host of the endpoint.",
+        ),
+    ],
+};
+
+/// `[monitor]`
+pub(crate) static MONITOR: Table = Table {
+    header: "[monitor]",
+    meaning: "What is written down about requests.",
+    keys: &[
+        Key::new(
+            "access_log",
+            Kind::Any(&[
+                Kind::Choice(&[
+                    Choice::new("stderr", "the standard error stream"),
+                    Choice::new("off", "nowhere"),
+                ]),
+                Kind::Text("a file with a slash or a dot in its path: \"./access.log\""),
+            ]),
+            "Where the access log goes: JSON lines with every phase. A file is opened anew on SIGUSR1.",
+        )
+        .default("\"stderr\"", "service managers collect it there"),
+        Key::new(
+            "access_log_sample",
+            Kind::Any(&[
+                Kind::Choice(&[
+                    Choice::new("all", "every request"),
+                    Choice::new("slow", "slow and failed requests"),
+                ]),
+                Kind::Share,
+            ]),
+            "Which requests get a line.",
+        )
+        .default("\"all\"", "a log with holes surprises"),
+        Key::not_yet("history", "Measures kept on disk."),
+        Key::not_yet("otlp", "Where metrics and traces are sent."),
+        Key::not_yet("webhook", "Where alarms are sent."),
+    ],
+};
+
+/// `[[route]]`
+pub(crate) static ROUTE: Table = Table {
+    header: "[[route]]",
+    meaning: "What is done with the requests that match. The most specific route wins: by host, then literal segments, then \
+              method, then number of header conditions, and last by having no `{name...}`; a tie is an error. A route needs \
+              either `upstream` or `respond`.",
+    keys: &[
+        Key::new(
+            "name",
+            Kind::Text("a text of up to 256 characters, unique among routes"),
+            "Its name in the API, metrics and logs. Without it: the match as written.",
+        ),
+        Key::new(
+            "match",
+            Kind::Text(r#""METHOD host/path", method and host optional: "GET /products/{id}", "shop.example/{path...}""#),
+            "Which requests: `{name}` is one segment, `{name...}` the rest, also an empty one. GET also matches HEAD.",
+        )
+        .required(),
+        Key::new("upstream", Kind::Text("the name of an upstream"), "Forward to this upstream."),
+        Key::new("respond", Kind::Table(&RESPOND), "Answer without asking anyone."),
+        Key::new(
+            "headers",
+            Kind::Headers,
+            "Conditions: only requests that have all of these headers with exactly these values match.",
+        ),
+        Key::new(
+            "timeout",
+            Kind::Any(&[
+                Kind::Choice(&[Choice::new("auto", "the best that this version has; `unlag check` says what that is")]),
+                DURATION,
+            ]),
+            "Bound on the head of the response.",
+        )
+        .default("\"auto\"", "a route's own tail is the only good bound"),
+        Key::new("idle_timeout", DURATION, "Bound on silence within a body, either way.")
+            .default("\"60s\"", "longer than any sane pause of a stream"),
+        Key::new(
+            "strip_prefix",
+            PREFIX,
+            "Taken off the front of the path, at a segment border, before it is forwarded; other paths stay as they are.",
+        ),
+        Key::new("add_prefix", PREFIX, "Put in front of the path, after stripping."),
+        Key::new("request_headers", Kind::Table(&HEADER_EDITS), "Edits of the request on its way to the upstream."),
+        Key::new("response_headers", Kind::Table(&HEADER_EDITS), "Edits of the response on its way to the caller."),
+        Key::new("server_timing", Kind::Boolean, "Whether responses carry `Server-Timing`.")
+            .default("false", "it tells callers about the inside"),
+        Key::new("body_max", Kind::Size { min: 0, max: SIZE_MAX }, "Bound on the request body. Without it: none, since bodies are streamed and never held whole."),
+        Key::not_yet("retry", "Retries with a budget."),
+        Key::not_yet("hedge", "A second request when the first is slow."),
+        Key::not_yet("cache", "Caching of responses."),
+        Key::not_yet("coalesce", "Sharing of one answer among identical requests with credentials."),
+        Key::not_yet("holdout", "Share of requests that pass a technique by, to measure its gain."),
+        Key::not_yet("batch", "Many single calls in one."),
+        Key::not_yet("compose", "One answer out of several calls."),
+        Key::not_yet("offload", "An answer at once, the work later."),
+        Key::not_yet("static", "Files."),
+        Key::not_yet("slo", "An objective for latency."),
+        Key::not_yet("limit", "Bound on requests in flight."),
+        Key::not_yet("compress", "Compression towards callers."),
+    ],
+};
+
+/// `request_headers` and `response_headers` of a route
+pub(crate) static HEADER_EDITS: Table = Table {
+    header: "route.request_headers, route.response_headers",
+    meaning: "Changes to headers: first `remove`, then `set`. Headers that frame a message or belong to one connection cannot \
+              be changed.",
+    keys: &[
+        Key::new("set", Kind::Headers, "Put in place of whatever is there."),
+        Key::new("remove", Kind::List(&Kind::Text("a header name")), "Taken out."),
+    ],
+};
+
+/// `respond` of a route
+pub(crate) static RESPOND: Table = Table {
+    header: "route.respond",
+    meaning: "A fixed answer.",
+    keys: &[
+        Key::new("status", Kind::Count { min: 200, max: 599 }, "The status.").required(),
+        Key::new(
+            "location",
+            Kind::Text(r#"a URL or path, with parameters of the match: "/new/{rest}""#),
+            "Where to go instead; needed by 301, 302, 303, 307 and 308.",
+        ),
+        Key::new("body", Kind::Text("a text of up to 64 KiB"), "What is sent.")
+            .default("\"\"", "a status says enough"),
+        Key::new("content_type", Kind::Text("a media type"), "What `body` is.")
+            .default("\"text/plain; charset=utf-8\"", "a TOML string is UTF-8 text"),
+    ],
+};

@@ -1,0 +1,104 @@
+//! Routes: which requests, and what is done with them.
+
+use std::time::Duration;
+
+use crate::pattern::Pattern;
+pub use crate::template::{Part, Template};
+
+/// What is done with the requests that match.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Unique; used in the API, metrics and logs. Default: the match as written.
+    pub name: String,
+    /// Method, host and path.
+    pub pattern: Pattern,
+    /// Conditions: all must be present with exactly this value. Names are in lower case, none twice.
+    pub headers: Vec<(String, String)>,
+    /// Forward or answer.
+    pub action: Action,
+    /// Bound on the head of the response. Default none: `auto`.
+    pub timeout: Option<Duration>,
+    /// Bound on silence within a body, either way. Default 60 s: longer than any sane pause of a stream.
+    pub idle_timeout: Duration,
+    /// Taken off the front of the path, at a segment border, before it is forwarded. Default none.
+    pub strip_prefix: Option<String>,
+    /// Put in front of the path after stripping. Default none.
+    pub add_prefix: Option<String>,
+    /// Edits of the request on its way to the upstream.
+    pub request_headers: HeaderEdits,
+    /// Edits of the response on its way to the caller.
+    pub response_headers: HeaderEdits,
+    /// Whether responses carry `Server-Timing`. Default false: it tells callers about the inside.
+    pub server_timing: bool,
+    /// Bound on the request body, bytes. Default none: unlimited, because bodies are streamed and never held
+    /// whole.
+    pub body_max: Option<u64>,
+}
+
+impl Route {
+    /// Default of [`Route::idle_timeout`].
+    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// A route with every default, named after its pattern.
+    #[must_use]
+    pub fn new(pattern: Pattern, action: Action) -> Self {
+        Self {
+            name: pattern.to_string(),
+            pattern,
+            headers: Vec::new(),
+            action,
+            timeout: None,
+            idle_timeout: Self::IDLE_TIMEOUT,
+            strip_prefix: None,
+            add_prefix: None,
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            server_timing: false,
+            body_max: None,
+        }
+    }
+}
+
+/// Forward or answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Forward to the upstream at this index of [`crate::Config::upstreams`].
+    Proxy(usize),
+    /// Answer without asking anyone.
+    Respond(Respond),
+}
+
+/// A fixed answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Respond {
+    /// A final status, 200 to 599.
+    pub status: u16,
+    /// The `Location` of a redirect or of a 201.
+    pub location: Option<Template>,
+    /// Default empty.
+    pub body: String,
+    /// Default `text/plain; charset=utf-8`.
+    pub content_type: String,
+}
+
+impl Respond {
+    /// Default of [`Respond::content_type`].
+    pub const CONTENT_TYPE: &'static str = "text/plain; charset=utf-8";
+}
+
+/// Changes to a set of headers: first `remove`, then `set`. Names are in lower case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// Put in place of whatever is there.
+    pub set: Vec<(String, String)>,
+    /// Taken out.
+    pub remove: Vec<String>,
+}
+
+impl HeaderEdits {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.remove.is_empty()
+    }
+}

@@ -1,0 +1,179 @@
+//! The services behind unlag: who they are, how they are found and how they are spoken to.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A service with one or more endpoints that answer alike.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Its name in the file, in metrics and in the API.
+    pub name: String,
+    /// Where its endpoints come from.
+    pub source: Source,
+    /// The `Host` that it sees. Default [`HostHeader::Keep`]: the service sees what the caller asked for.
+    pub host: HostHeader,
+    /// What is spoken to it. Default [`Protocol::Auto`].
+    pub protocol: Protocol,
+    /// Bound on connecting, handshake of TLS excluded. Default 1 s: one lost SYN is forgiven, a second is
+    /// not.
+    pub connect_timeout: Duration,
+    /// Active checks. Default none: consecutive failures of real requests eject an endpoint.
+    pub health: Option<Health>,
+    /// How an endpoint is chosen. Default [`Balance::Adaptive`].
+    pub balance: Balance,
+    /// TLS towards it, used by endpoints with `https`.
+    pub tls: UpstreamTls,
+}
+
+impl Upstream {
+    /// Default of [`Upstream::connect_timeout`].
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+    /// An upstream with every default.
+    #[must_use]
+    pub fn new(name: &str, source: Source) -> Self {
+        Self {
+            name: name.to_owned(),
+            source,
+            host: HostHeader::default(),
+            protocol: Protocol::default(),
+            connect_timeout: Self::CONNECT_TIMEOUT,
+            health: None,
+            balance: Balance::default(),
+            tls: UpstreamTls::default(),
+        }
+    }
+}
+
+/// Where endpoints come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// Listed in the file; at least one, none twice.
+    Endpoints(Vec<Endpoint>),
+    /// Listed in another file, one a line, watched; see [`crate::endpoints`].
+    File(PathBuf),
+}
+
+/// One instance of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it is.
+    pub url: UpstreamUrl,
+    /// Its share of the load beside the others, 1 to 1000. Default 1: all are alike.
+    pub weight: u32,
+    /// The zone it runs in, for reports. Default none.
+    pub zone: Option<String>,
+}
+
+/// Where an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UpstreamUrl {
+    /// How it is reached.
+    pub scheme: Scheme,
+    /// A name in lower case, an IP address without brackets, or the path of a socket.
+    pub host: String,
+    /// The port, 80 or 443 when the URL names none; 0 for a socket.
+    pub port: u16,
+    /// `""` or `"/prefix"`; only `run --to` sets it.
+    pub path: String,
+}
+
+impl UpstreamUrl {
+    /// `host` or `host:port` as it belongs into a `Host` header: brackets around IPv6, no default port;
+    /// `localhost` for a socket.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = match self.scheme {
+            Scheme::Unix => return "localhost".to_owned(),
+            _ if self.host.contains(':') => format!("[{}]", self.host),
+            _ => self.host.clone(),
+        };
+        match (self.scheme, self.port) {
+            (Scheme::Http, 80) | (Scheme::Https, 443) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+}
+
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scheme {
+            Scheme::Http => write!(f, "http://{}{}", self.authority(), self.path),
+            Scheme::Https => write!(f, "https://{}{}", self.authority(), self.path),
+            Scheme::Unix => write!(f, "unix:{}", self.host),
+        }
+    }
+}
+
+/// How an endpoint is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// TCP in clear text.
+    Http,
+    /// TLS over TCP.
+    Https,
+    /// A Unix socket in clear text.
+    Unix,
+}
+
+/// The `Host` (or `:authority`) that an upstream sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum HostHeader {
+    /// What the caller sent.
+    #[default]
+    Keep,
+    /// The authority of the endpoint's URL.
+    Upstream,
+    /// Always this.
+    Literal(String),
+}
+
+/// What is spoken to an upstream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// What ALPN agrees on over TLS, HTTP/1.1 in clear text.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, in clear text with prior knowledge.
+    Http2,
+}
+
+/// Active checks of every endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// What is asked for with GET; any 2xx answer is healthy.
+    pub path: String,
+    /// Time between checks. Default 5 s: two failures are noticed within the patience of a person.
+    pub interval: Duration,
+    /// Bound on one check, not above `interval`. Default 1 s, or `interval` when that is shorter.
+    pub timeout: Duration,
+}
+
+impl Health {
+    /// Default of [`Health::interval`].
+    pub const INTERVAL: Duration = Duration::from_secs(5);
+    /// Default of [`Health::timeout`].
+    pub const TIMEOUT: Duration = Duration::from_secs(1);
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// The best that this version has; [`crate::explain`] says what that is.
+    #[default]
+    Adaptive,
+    /// The endpoint with the fewest requests in flight for its weight.
+    LeastRequest,
+}
+
+/// TLS towards an upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Authorities that its certificate may come from, PEM. Default none: those of the system.
+    pub ca: Option<PathBuf>,
+    /// The name that its certificate must carry, also sent as SNI. Default none: the host of the endpoint.
+    pub name: Option<String>,
+}

@@ -1,0 +1,232 @@
+//! `[upstream.NAME]`: services and their endpoints.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::endpoints::{ENDPOINTS_MAX, endpoint_url, zone};
+use crate::keys;
+use crate::model::{Balance, Endpoint, Health, HostHeader, Protocol, Scheme, Source, Upstream, UpstreamTls};
+use crate::problem::{Invalid, quoted, suggestion};
+use crate::reader::{Cursor, Reader, Text, Value};
+use crate::source::Span;
+use crate::url::{host_and_port, host_name, request_path};
+use crate::value::duration_text;
+
+/// The upstreams of the file, and which of them routes ask for.
+pub(super) struct Upstreams {
+    /// In the order of the file; none where the table was refused.
+    entries: Vec<(String, Span, Option<Upstream>, Cell<bool>)>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Upstreams {
+    /// The index of the upstream that a route names.
+    pub(super) fn find(&self, name: &Text<'_>) -> Option<usize> {
+        let Some(index) = self.by_name.get(name.value) else {
+            let known = self.entries.iter().map(|(known, ..)| known.as_str());
+            let help = if self.entries.is_empty() {
+                format!("there is none; add [upstream.{}] with its `endpoints`", plain_name(name.value))
+            } else {
+                suggestion(name.value, "upstreams", known)
+            };
+            name.error(format!("unknown upstream {}", quoted(name.value)), help);
+            return None;
+        };
+        if let Some((.., used)) = self.entries.get(*index) {
+            used.set(true);
+        }
+        Some(*index)
+    }
+
+    /// The upstreams, when every one of them is valid. Warns of those that no route asked for, unless routes
+    /// were refused: one of those may be the one that asks.
+    pub(super) fn finish(self, reader: &Reader<'_>, routes_are_valid: bool) -> Option<Vec<Upstream>> {
+        for (name, span, _, used) in &self.entries {
+            if !used.get() && routes_are_valid {
+                let message = format!("no route uses the upstream {}", quoted(name));
+                reader.warning(span, message, "its endpoints are watched all the same");
+            }
+        }
+        self.entries.into_iter().map(|(_, _, upstream, _)| upstream).collect()
+    }
+}
+
+fn plain_name(name: &str) -> &str {
+    if is_name(name) { name } else { "NAME" }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// Every `[upstream.NAME]`.
+pub(super) fn upstreams(root: &mut Cursor<'_>) -> Upstreams {
+    let named = root.take("upstream").and_then(|value| value.named()).unwrap_or_default();
+    let mut upstreams = Upstreams { entries: Vec::new(), by_name: HashMap::new() };
+    for (name, value) in named {
+        if !is_name(name.value) {
+            name.error(
+                format!("{} cannot name an upstream", quoted(name.value)),
+                "a name is made of letters, digits, `-`, `_` and dots, at most 64",
+            );
+        }
+        let upstream = value.table(&keys::UPSTREAM).and_then(|table| upstream(name.value, table));
+        upstreams.by_name.insert(name.value.to_owned(), upstreams.entries.len());
+        upstreams.entries.push((name.value.to_owned(), name.span, upstream, Cell::new(false)));
+    }
+    upstreams
+}
+
+fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
+    let source = source(&mut table);
+    let host = table.take("host").and_then(|value| host_header(&value));
+    let protocol = table.take("protocol").and_then(|value| value.choice());
+    let connect_timeout = table.take("connect_timeout").and_then(|value| value.duration());
+    let health = table.take("health").and_then(|value| health(value.table(&keys::HEALTH)?));
+    let balance = table.take("balance").and_then(|value| value.choice());
+    let tls = tls(&mut table, source.as_ref());
+    table.finish();
+    Some(Upstream {
+        host: host.unwrap_or_default(),
+        protocol: match protocol {
+            Some("http1") => Protocol::Http1,
+            Some("http2") => Protocol::Http2,
+            _ => Protocol::Auto,
+        },
+        connect_timeout: connect_timeout.unwrap_or(Upstream::CONNECT_TIMEOUT),
+        health,
+        balance: if balance == Some("least-request") { Balance::LeastRequest } else { Balance::Adaptive },
+        tls,
+        ..Upstream::new(name, source?)
+    })
+}
+
+fn source(table: &mut Cursor<'_>) -> Option<Source> {
+    match (table.take("endpoints"), table.take("discover")) {
+        (Some(_), Some(discover)) => {
+            discover.error("`endpoints` and `discover` exclude each other", "keep one of them");
+            None
+        }
+        (Some(value), None) => endpoints(&value).map(Source::Endpoints),
+        (None, Some(value)) => {
+            let path = value.parse(discover_path)?;
+            value.remember();
+            Some(Source::File(path))
+        }
+        (None, None) => {
+            if !table.has("regions") {
+                let message = format!("{} has no endpoints", table.title());
+                table.error(
+                    message,
+                    "add `endpoints = [\"http://HOST:PORT\"]` or `discover = \"file://PATH\"`",
+                );
+            }
+            None
+        }
+    }
+}
+
+fn discover_path(text: &str) -> Result<PathBuf, Invalid> {
+    let help = "write \"file://PATH\", a file with one endpoint a line";
+    for later in ["dns://", "dns+https://", "srv://"] {
+        if text.starts_with(later) {
+            return Err(Invalid::new(format!("discovery by `{later}` is not in this version"), help));
+        }
+    }
+    match text.strip_prefix("file://") {
+        Some(path) if !path.is_empty() && !path.contains('\0') => Ok(PathBuf::from(path)),
+        _ => Err(Invalid::new(format!("{} does not say how to discover endpoints", quoted(text)), help)),
+    }
+}
+
+fn endpoints(value: &Value<'_>) -> Option<Vec<Endpoint>> {
+    let entries = value.list()?;
+    if entries.is_empty() || entries.len() > ENDPOINTS_MAX {
+        let message =
+            if entries.is_empty() { "there are no endpoints" } else { "there are too many endpoints" };
+        value.error(message, format!("from 1 to {ENDPOINTS_MAX}, such as \"http://10.0.0.11:8000\""));
+        return None;
+    }
+    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(entries.len());
+    let mut seen = std::collections::HashSet::new();
+    for entry in &entries {
+        let Some(endpoint) = endpoint(entry) else { continue };
+        if !seen.insert(endpoint.url.clone()) {
+            entry.error(format!("{} is listed twice", endpoint.url), "give one entry a `weight` instead");
+        }
+        endpoints.push(endpoint);
+    }
+    Some(endpoints)
+}
+
+fn endpoint(entry: &Value<'_>) -> Option<Endpoint> {
+    if entry.as_str().is_some_and(|url| url.contains('@')) {
+        entry.reader.mask(&entry.span);
+    }
+    if !entry.is_table() {
+        return Some(Endpoint { url: entry.parse(endpoint_url)?, weight: 1, zone: None });
+    }
+    let mut table = entry.table(&keys::ENDPOINT)?;
+    let url = table.need("url").and_then(|value| {
+        if value.as_str().is_some_and(|url| url.contains('@')) {
+            value.reader.mask(&value.span);
+        }
+        value.parse(endpoint_url)
+    });
+    let weight =
+        table.take("weight").and_then(|value| value.number()).and_then(|weight| weight.try_into().ok());
+    let zone_name = table.take("zone").and_then(|value| value.parse(zone));
+    table.finish();
+    Some(Endpoint { url: url?, weight: weight.unwrap_or(1), zone: zone_name })
+}
+
+fn host_header(value: &Value<'_>) -> Option<HostHeader> {
+    match value.word() {
+        Some("keep") => Some(HostHeader::Keep),
+        Some(_) => Some(HostHeader::Upstream),
+        None => {
+            let help = value.help();
+            let literal = |text: &str| {
+                host_and_port(text)
+                    .map(|_| HostHeader::Literal(text.to_ascii_lowercase()))
+                    .map_err(|_| Invalid::new(format!("{} cannot be a host", quoted(text)), help))
+            };
+            value.parse(literal)
+        }
+    }
+}
+
+fn health(mut table: Cursor<'_>) -> Option<Health> {
+    let path =
+        table.need("path").and_then(|value| value.parse(|text| request_path(text).map(|()| text.to_owned())));
+    let interval = table.take("interval").and_then(|value| value.duration()).unwrap_or(Health::INTERVAL);
+    let value = table.take("timeout");
+    let timeout: Option<Duration> = value.as_ref().and_then(|value| value.duration());
+    if let (Some(value), Some(timeout)) = (value, timeout)
+        && timeout > interval
+    {
+        let help = format!("at most \"{}\", so that checks do not pile up", duration_text(interval));
+        value.error("a check may not take longer than `interval`", help);
+    }
+    table.finish();
+    Some(Health { path: path?, interval, timeout: timeout.unwrap_or(Health::TIMEOUT.min(interval)) })
+}
+
+fn tls(table: &mut Cursor<'_>, source: Option<&Source>) -> UpstreamTls {
+    let Some(value) = table.take("tls") else { return UpstreamTls::default() };
+    if let Some(Source::Endpoints(endpoints)) = source
+        && !endpoints.is_empty()
+        && endpoints.iter().all(|endpoint| endpoint.url.scheme != Scheme::Https)
+    {
+        let help = "write `https://` in the URLs, or take `tls` out";
+        value.reader.warning(&value.span, "`tls` has no effect: no endpoint is `https`", help);
+    }
+    let Some(mut table) = value.table(&keys::UPSTREAM_TLS) else { return UpstreamTls::default() };
+    let ca = table.take("ca").and_then(|value| value.path());
+    let name = table.take("name").and_then(|value| value.parse(host_name));
+    table.finish();
+    UpstreamTls { ca, name }
+}

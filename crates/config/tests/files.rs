@@ -1,0 +1,250 @@
+//! Whole files: the one that `init` writes, the one that the product promises, and the files that they name.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a set-up that fails has to fail the test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use unlag_config::{
+    AccessLog, Action, Address, HostHeader, Limits, Part, Problem, Segment, Severity, Source, parse, starter,
+};
+
+#[test]
+fn the_starter_file_is_valid_without_a_warning() {
+    let parsed = parse(starter(), "unlag.toml").unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(parsed.warnings, []);
+    assert_eq!(parsed.config.limits, Limits::default());
+}
+
+#[test]
+fn every_example_in_the_starter_file_is_valid() {
+    // `# key = …` and `# [table]` are examples, `# Sentence.` is not. Those that replace another line come
+    // one by one.
+    let example = |line: &str| {
+        line.strip_prefix("# ").is_some_and(|rest| {
+            rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+        })
+    };
+    let lines: Vec<&str> = starter().lines().collect();
+    let examples: Vec<usize> = (0..lines.len()).filter(|number| example(lines[*number])).collect();
+    assert!(examples.len() > 20, "{examples:?}");
+    let alternatives = ["# endpoints", "# discover"];
+    let file = |with: &str| -> String {
+        let kept = lines.iter().enumerate().filter_map(|(number, line)| match line {
+            line if with.is_empty() || !line.starts_with(with) => {
+                let alternative = alternatives.iter().any(|start| line.starts_with(start));
+                let replaced = !with.is_empty() && line.starts_with("endpoints");
+                let uncomment = examples.contains(&number) && !alternative;
+                (!replaced).then(|| if uncomment { line[2..].to_owned() } else { (*line).to_owned() })
+            }
+            line => Some(line[2..].to_owned()),
+        });
+        kept.collect::<Vec<_>>().join("\n")
+    };
+    for with in ["", alternatives[0], alternatives[1]] {
+        let parsed = parse(&file(with), "unlag.toml").unwrap_or_else(|problems| panic!("{with}: {problems}"));
+        assert_eq!(parsed.warnings, []);
+        assert_eq!((parsed.config.listen.len(), parsed.config.routes.len()), (2, 3));
+    }
+}
+
+#[test]
+fn what_the_product_promises_for_this_version_is_valid() {
+    let parsed =
+        parse(include_str!("product.toml"), "unlag.toml").unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(parsed.warnings, []);
+    let config = parsed.config;
+    assert!(matches!(config.listen[0].address, Address::Tcp(address) if address.port() == 8080));
+    assert_eq!(config.listen[1].tls.as_ref().unwrap().certificates.len(), 1);
+    assert!(!config.admin.token.as_ref().unwrap().is_resolved());
+    let names: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(names, ["catalog", "orders", "reports"]);
+    let Source::Endpoints(endpoints) = &config.upstreams[0].source else { panic!("listed") };
+    assert_eq!((endpoints[1].weight, endpoints[1].zone.as_deref()), (2, Some("b")));
+    assert_eq!(config.upstreams[0].health.as_ref().unwrap().timeout, Duration::from_secs(1));
+    assert_eq!(config.upstreams[0].host, HostHeader::Keep);
+    assert_eq!(config.upstreams[2].source, Source::File("reports.txt".into()));
+    assert_eq!(config.monitor.access_log, AccessLog::Stderr);
+    let [product, home, reports, old, shop] = &config.routes[..] else { panic!("five routes") };
+    assert_eq!((product.name.as_str(), product.timeout), ("product", None));
+    assert_eq!(product.pattern.segments[1], Segment::One("id".into()));
+    assert_eq!(home.headers, [("x-beta".to_owned(), "1".to_owned())]);
+    assert_eq!((reports.name.as_str(), &reports.action), ("POST /reports", &Action::Proxy(2)));
+    let Action::Respond(respond) = &old.action else { panic!("an answer") };
+    assert_eq!(
+        respond.location.as_ref().unwrap().0,
+        [Part::Text("/new/".into()), Part::Param("rest".into())]
+    );
+    assert_eq!(shop.pattern.host.as_deref(), Some("shop.example"));
+    assert_eq!(shop.request_headers.remove, ["x-debug"]);
+    assert!(shop.server_timing && !home.server_timing);
+}
+
+#[test]
+fn what_the_product_promises_for_later_is_refused_by_name_and_nothing_else() {
+    let problems = parse(include_str!("printed.toml"), "unlag.toml").unwrap_err();
+    let mut refused: Vec<String> = Vec::new();
+    for problem in &problems.0 {
+        assert!(problem.message.ends_with("is not in this version"), "{problem}");
+        refused.extend(problem.message.split('`').nth(1).map(str::to_owned));
+    }
+    refused.sort();
+    refused.dedup();
+    let expected = [
+        "batch", "cache", "compose", "compress", "dns://", "hedge", "history", "holdout", "limit", "offload",
+        "otlp", "primary", "queue", "region", "regions", "retry", "slo", "static", "webhook",
+    ];
+    assert_eq!(refused, expected);
+}
+
+#[test]
+fn a_configuration_explains_itself() {
+    let text = include_str!("product.toml");
+    let explained = unlag_config::explain(&parse(text, "unlag.toml").unwrap().config);
+    for part in [
+        "fewest requests in flight",
+        "within 30s",
+        "ALPN",
+        "x-request-timeout",
+        "GET /products/{id}",
+        "-> catalog",
+        "= 308 /new/{rest}",
+        "[x-beta: 1]",
+    ] {
+        assert!(explained.contains(part), "{part} is missing in\n{explained}");
+    }
+    let first = explained.lines().skip_while(|line| !line.starts_with("MATCH")).nth(1).unwrap();
+    assert!(first.starts_with("shop.example/"), "the most specific comes first:\n{explained}");
+}
+
+#[test]
+fn what_is_harmless_but_odd_is_a_warning_with_its_place() {
+    let text = "[[listen]]\naddress = \"127.0.0.1:1\"\n[admin]\naddress = \"0.0.0.0:9900\"\n\
+                [upstream.a]\nendpoints = [\"http://a\"]\ntls = {}\n\
+                [[route]]\nmatch = \"/x/{y}\"\nrespond = { status = 404 }\ntimeout = \"1s\"\nstrip_prefix = \"/z\"\n";
+    let warnings = parse(text, "unlag.toml").unwrap().warnings;
+    let found: Vec<(usize, usize, &str)> = warnings
+        .iter()
+        .map(|problem| (problem.line, problem.column, problem.message.split('`').nth(1).unwrap_or("")))
+        .collect();
+    let expected = [
+        (4, 11, "admin.address"),
+        (5, 11, ""),
+        (7, 7, "tls"),
+        (11, 1, "timeout"),
+        (12, 1, "strip_prefix"),
+        (12, 1, "strip_prefix"),
+    ];
+    assert_eq!(found, expected, "{warnings:#?}");
+}
+
+/// A directory of its own for a test, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.0.join(name), text).unwrap();
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const NAMES_FILES: &str = r#"
+[[listen]]
+address = "127.0.0.1:8443"
+tls = { certificate = "site.pem", key = "site.key", client_ca = "callers.pem" }
+[admin]
+token = "file:token"
+[upstream.a]
+discover = "file://list.txt"
+tls = { ca = "ca.pem" }
+[[route]]
+match = "/"
+upstream = "a"
+"#;
+
+/// Well-formed PEM; what is inside is for the TLS library to judge.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAAwADAA\n-----END CERTIFICATE-----\n";
+
+/// The markers of a key, put together here so that no scanner takes this file for one.
+fn key() -> String {
+    let kind = "PRIVATE KEY";
+    format!("-----BEGIN {kind}-----\nMAAwADAA\n-----END {kind}-----\n")
+}
+
+fn seen(base: &Path) -> Vec<Problem> {
+    parse(NAMES_FILES, "unlag.toml").unwrap_or_else(|problems| panic!("{problems}")).look(base)
+}
+
+fn summary(problems: &[Problem]) -> Vec<(Severity, usize, usize)> {
+    problems.iter().map(|problem| (problem.severity, problem.line, problem.column)).collect()
+}
+
+#[test]
+fn absent_files_are_warnings_at_the_place_that_names_them() {
+    let scratch = Scratch::new("absent");
+    let problems = seen(&scratch.0);
+    let warning = Severity::Warning;
+    let expected = [
+        (warning, 4, 23),
+        (warning, 4, 41),
+        (warning, 4, 65),
+        (warning, 6, 9),
+        (warning, 8, 12),
+        (warning, 9, 14),
+    ];
+    assert_eq!(summary(&problems), expected, "{problems:#?}");
+    assert!(problems[0].to_string().contains("does not exist"));
+    let unlocated = unlag_config::look(&parse(NAMES_FILES, "f").unwrap().config, &scratch.0);
+    assert_eq!(unlocated.len(), 6);
+    assert!(unlocated[0].to_string().starts_with("listen[0].tls[0].certificate: warning: "));
+}
+
+#[test]
+fn good_files_are_fine_and_useless_ones_are_errors() {
+    let scratch = Scratch::new("present");
+    for name in ["site.pem", "callers.pem", "ca.pem"] {
+        scratch.write(name, CERTIFICATE);
+    }
+    scratch.write("site.key", key());
+    scratch.write("token", "s3cret\n");
+    scratch.write("list.txt", "http://10.0.0.1:80\n");
+    assert_eq!(seen(&scratch.0), []);
+
+    scratch.write("site.pem", "not PEM at all");
+    scratch.write("site.key", CERTIFICATE);
+    scratch.write("callers.pem", "-----BEGIN CERTIFICATE-----\nMAAw\n");
+    scratch.write("ca.pem", [0xff; 64]);
+    scratch.write("token", "\n");
+    scratch.write("list.txt", "http://10.0.0.1:80\n10.0.0.2\n");
+    let problems = seen(&scratch.0);
+    let error = Severity::Error;
+    let expected =
+        [(error, 4, 23), (error, 4, 41), (error, 4, 65), (error, 6, 9), (error, 8, 12), (error, 9, 14)];
+    assert_eq!(summary(&problems), expected, "{problems:#?}");
+    assert!(problems[4].message.contains("list.txt:2: "), "{}", problems[4]);
+}
+
+#[test]
+fn paths_start_at_the_directory_of_the_file_once_they_are_anchored() {
+    let mut config = parse(NAMES_FILES, "unlag.toml").unwrap().config;
+    config.anchor(Path::new("/etc/unlag"));
+    let tls = config.listen[0].tls.as_ref().unwrap();
+    assert_eq!(tls.certificates[0].key, Path::new("/etc/unlag/site.key"));
+    assert_eq!(config.state.directory, Path::new("/etc/unlag/unlag-data"));
+    assert_eq!(config.upstreams[0].source, Source::File("/etc/unlag/list.txt".into()));
+    let once = config.clone();
+    config.anchor(Path::new("/elsewhere"));
+    assert_eq!(config, once);
+}

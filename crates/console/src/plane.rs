@@ -1,0 +1,182 @@
+//! All that the console knows of the data plane: what it may ask, and the answers.
+
+use serde::Serialize;
+use std::sync::Arc;
+use unlag_record::Registry;
+
+/// The data plane as the console sees it. Calls may block for as long as it takes to ask the workers; the
+/// console makes them off its own thread.
+pub trait Plane: Send + Sync + 'static {
+    /// Where requests are recorded.
+    fn registry(&self) -> &Arc<Registry>;
+    /// Every upstream with its endpoints.
+    fn upstreams(&self) -> Vec<UpstreamStatus>;
+    /// Every route, in the order of the configuration.
+    fn routes(&self) -> Vec<RouteStatus>;
+    /// Every worker.
+    fn workers(&self) -> Vec<WorkerStatus>;
+    /// Whether new requests are welcome.
+    fn readiness(&self) -> Readiness;
+    /// Counters that are no histograms: refused heads, reloads, dropped log lines, shed connections.
+    fn counters(&self) -> Vec<Counter>;
+    /// The configuration in use.
+    fn config(&self) -> ConfigView;
+    /// Validates `text`, writes it, applies it; only if the configuration in use has the hash `if_match`.
+    fn put_config(&self, text: &str, if_match: &str) -> Result<Applied, PutError>;
+    /// Reads the configuration from its source again and applies it, as SIGHUP does.
+    fn reload(&self) -> Result<Applied, PutError>;
+}
+
+/// An upstream and how it does.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What is spoken with it: `http1`, `http2`.
+    pub protocol: String,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// One endpoint of an upstream.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointStatus {
+    /// Its address, as in the metrics.
+    pub address: String,
+    /// Whether it is given requests.
+    pub state: EndpointState,
+    /// Requests under way.
+    pub in_flight: u64,
+    /// Open connections.
+    pub connections_open: u64,
+    /// Those of them that wait for a request.
+    pub connections_idle: u64,
+    /// Requests that it answered.
+    pub successes: u64,
+    /// Requests that failed because of it.
+    pub failures: u64,
+    /// How often it was ejected.
+    pub ejections: u64,
+    /// The last failure, in words.
+    pub last_error: Option<String>,
+    /// After how many milliseconds it closes an idle connection, once learned.
+    pub learned_idle_ms: Option<u64>,
+}
+
+/// Whether an endpoint is given requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointState {
+    /// It is.
+    Healthy,
+    /// Not for a while, because requests to it failed.
+    Ejected,
+    /// Not until a health check passes.
+    Unhealthy,
+    /// Not yet, its name is being resolved.
+    Resolving,
+}
+
+impl EndpointState {
+    /// Every state.
+    pub const ALL: [EndpointState; 4] =
+        [EndpointState::Healthy, EndpointState::Ejected, EndpointState::Unhealthy, EndpointState::Resolving];
+
+    /// The name used in metrics labels and the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EndpointState::Healthy => "healthy",
+            EndpointState::Ejected => "ejected",
+            EndpointState::Unhealthy => "unhealthy",
+            EndpointState::Resolving => "resolving",
+        }
+    }
+}
+
+/// A route as configured.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteStatus {
+    /// Its name, as in the metrics.
+    pub name: String,
+    /// What it matches.
+    #[serde(rename = "match")]
+    pub matches: String,
+    /// The upstream that it goes to, unless it answers itself.
+    pub upstream: Option<String>,
+    /// The status that it answers with, unless it goes to an upstream.
+    pub respond: Option<u16>,
+    /// How long a request may take, in milliseconds; `None` for as long as it likes.
+    pub timeout_ms: Option<u64>,
+}
+
+/// A worker: one core with its share of the connections.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerStatus {
+    /// Open connections of callers.
+    pub connections: u64,
+    /// Requests since the start.
+    pub requests: u64,
+    /// Requests under way.
+    pub streams: u64,
+}
+
+/// Whether new requests are welcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// They are.
+    Ready,
+    /// No more: what is under way is being finished.
+    Draining,
+    /// Not yet, or not now, for this reason.
+    NotReady(String),
+}
+
+/// A number that only grows.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    /// Its name without `_total`, such as `unlag_reloads`.
+    pub name: &'static str,
+    /// One sentence on what it counts.
+    pub help: &'static str,
+    /// Names and values of its labels.
+    pub labels: Vec<(&'static str, String)>,
+    /// The number.
+    pub value: u64,
+}
+
+/// The configuration in use.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConfigView {
+    /// The file's text, with secrets masked.
+    pub text: String,
+    /// Identifies this text.
+    pub hash: String,
+    /// Where it came from: a path, or the command line.
+    pub source: String,
+    /// Why the last reload failed, if it did.
+    pub last_error: Option<String>,
+    /// Whether it can be replaced over the API.
+    pub writable: bool,
+}
+
+/// A configuration that took effect.
+#[derive(Clone, Debug, Serialize)]
+pub struct Applied {
+    /// The hash of the configuration now in use.
+    pub hash: String,
+    /// What is worth knowing about it, such as settings that need a restart.
+    pub warnings: Vec<String>,
+}
+
+/// Why a configuration did not take effect. Nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PutError {
+    /// Another configuration is in use, with this hash.
+    Conflict(String),
+    /// It has these problems, rendered for people.
+    Invalid(String),
+    /// It cannot be replaced over the API.
+    ReadOnly,
+    /// Reading or writing it failed.
+    Io(String),
+}

@@ -1,0 +1,244 @@
+//! What each resource of the admin API answers, over real sockets.
+
+use crate::served::{MS, TOKEN, TestPlane, get, send, serve};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use unlag_console::Readiness;
+use unlag_record::Phase;
+
+const PRODUCT: &str = "GET /product/{id}";
+
+fn busy() -> Arc<TestPlane> {
+    let plane = TestPlane::new();
+    for number in 0..30 {
+        plane.request(
+            PRODUCT,
+            &format!("usual-{number}"),
+            &[(Phase::Wait, 15 * MS), (Phase::Transfer, 5 * MS)],
+        );
+    }
+    plane.request(PRODUCT, "slow-1", &[(Phase::Wait, 280 * MS), (Phase::Transfer, 5 * MS)]);
+    plane
+}
+
+#[test]
+fn health_and_readiness_tell_life_from_welcome() {
+    let plane = TestPlane::new();
+    let console = serve(&plane);
+    assert_eq!(get(&console, "/readyz").status, 200);
+    for (readiness, reason) in [
+        (Readiness::Draining, "finished"),
+        (Readiness::NotReady("no endpoint resolved".into()), "no endpoint"),
+    ] {
+        *plane.readiness.lock().unwrap() = readiness;
+        let answer = get(&console, "/readyz");
+        assert_eq!(answer.status, 503);
+        assert!(answer.json()["reason"].as_str().unwrap().contains(reason));
+        assert_eq!(get(&console, "/healthz").status, 200);
+    }
+}
+
+#[test]
+fn the_overview_adds_everything_up() {
+    let console = serve(&busy());
+    let overview = get(&console, "/api/v1/overview").json();
+    assert_eq!(overview["since_start"]["requests"], 31);
+    assert_eq!(overview["worker_imbalance"], 1.5);
+    assert_eq!((&overview["routes"], &overview["upstreams"]), (&2.into(), &1.into()));
+    assert_eq!(overview["config"]["hash"], "h1");
+    assert_eq!(overview["ready"], true);
+}
+
+#[test]
+fn routes_come_in_their_order_and_records_without_a_route_last() {
+    let plane = busy();
+    plane.request("removed", "r", &[(Phase::Wait, MS)]);
+    let console = serve(&plane);
+    let routes = get(&console, "/api/v1/routes").json();
+    let routes = routes["routes"].as_array().unwrap();
+    assert_eq!(routes.len(), 3);
+    assert_eq!((&routes[0]["name"], &routes[0]["since_start"]["requests"]), (&PRODUCT.into(), &31.into()));
+    assert_eq!((&routes[1]["respond"], &routes[1]["since_start"]["requests"]), (&204.into(), &0.into()));
+    assert_eq!((&routes[2]["name"], &routes[2]["configured"]), (&"removed".into(), &false.into()));
+}
+
+#[test]
+fn a_route_is_found_by_its_encoded_name_and_shows_quantiles_and_phase_shares() {
+    let console = serve(&busy());
+    let route = get(&console, "/api/v1/route/GET%20%2Fproduct%2F%7Bid%7D").json();
+    assert_eq!(route["name"], PRODUCT);
+    let durations = &route["since_start"]["durations"];
+    let near = |field: &str, us: f64| {
+        let found = durations[field].as_f64().unwrap();
+        assert!((found - us).abs() <= us / 32.0, "{field} is {found}, not {us}");
+    };
+    near("p50_us", 20_000.0);
+    near("p90_us", 20_000.0);
+    near("p99_us", 285_000.0);
+    near("p999_us", 285_000.0);
+    let phases = route["phases"].as_array().unwrap();
+    let share: f64 = phases.iter().map(|phase| phase["share"].as_f64().unwrap()).sum();
+    assert!((share - 1.0).abs() < 1e-9, "shares add up to {share}");
+    let missing = get(&console, "/api/v1/route/nowhere");
+    assert_eq!(missing.status, 404);
+    assert!(missing.json()["error"].as_str().unwrap().contains("nowhere"));
+}
+
+#[test]
+fn upstreams_show_each_endpoint_with_its_state() {
+    let console = serve(&TestPlane::new());
+    let upstreams = get(&console, "/api/v1/upstreams").json();
+    let endpoint = &upstreams["upstreams"][0]["endpoints"][0];
+    assert_eq!((&endpoint["state"], &endpoint["in_flight"]), (&"ejected".into(), &3.into()));
+    assert_eq!((&endpoint["learned_idle_ms"], &endpoint["connections_idle"]), (&4_000.into(), &2.into()));
+}
+
+#[test]
+fn requests_come_newest_first_or_slowest_first_within_their_bound() {
+    let console = serve(&busy());
+    let list = |query: &str| get(&console, &format!("/api/v1/requests{query}"));
+    let count = |query: &str| list(query).json()["requests"].as_array().unwrap().len();
+    assert_eq!(count(""), 31);
+    assert_eq!(count("?limit=2"), 2);
+    assert_eq!(count("?route=nowhere"), 0);
+    assert_eq!(count("?route=GET%20%2Fproduct%2F%7Bid%7D&limit=500"), 31);
+    let slow = list("?slow=100ms").json();
+    assert_eq!(slow["requests"].as_array().unwrap().len(), 1);
+    assert_eq!(slow["requests"][0]["request_id"], "slow-1");
+    assert_eq!(list("?slow=20ms").json()["requests"][0]["request_id"], "slow-1");
+    for (query, word) in [
+        ("?limit=0", "500"),
+        ("?limit=501", "500"),
+        ("?slow=fast", "250ms"),
+        ("?fast=1", "fast"),
+        ("?limit=x", "limit"),
+    ] {
+        let answer = list(query);
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.json()["error"].as_str().unwrap().contains(word), "{}", answer.body);
+    }
+}
+
+#[test]
+fn a_request_is_found_by_either_id_and_its_phases_add_up() {
+    let console = serve(&busy());
+    for id in ["slow-1", "0000000000000000000000000000feed"] {
+        let request = get(&console, &format!("/api/v1/requests/{id}")).json();
+        let phases = request["phases"].as_array().unwrap();
+        let sum: f64 = phases.iter().map(|phase| phase["spent_us"].as_f64().unwrap()).sum();
+        assert!((sum - request["total_us"].as_f64().unwrap()).abs() < 1e-6, "{request}");
+    }
+    let request = get(&console, "/api/v1/requests/slow-1").json();
+    assert_eq!((&request["total_us"], &request["upstream"]), (&285_000.0.into(), &"catalog".into()));
+    assert_eq!(get(&console, "/api/v1/requests/unknown").status, 404);
+}
+
+#[test]
+fn an_explanation_names_the_phase_that_was_out_of_the_ordinary() {
+    let console = serve(&busy());
+    let explanation = get(&console, "/api/v1/explain/slow-1").json();
+    let sentence = explanation["json"]["sentence"].as_str().unwrap();
+    assert!(sentence.contains("went into waiting for the upstream's first byte"), "{sentence}");
+    assert_eq!(explanation["json"]["culprit"]["phase"], "upstream_ttfb");
+    assert_eq!(explanation["json"]["baseline"]["requests"], 31);
+    let text = explanation["text"].as_str().unwrap();
+    assert!(text.contains('█') && text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert_eq!(get(&console, "/api/v1/explain/unknown").status, 404);
+}
+
+#[test]
+fn a_configuration_is_replaced_only_by_who_has_seen_it() {
+    let plane = TestPlane::new();
+    let console = serve(&plane);
+    let read = get(&console, "/api/v1/config");
+    let etag = read.header("etag").unwrap().to_owned();
+    assert_eq!((etag.as_str(), &read.json()["text"]), ("\"h1\"", &"[[listen]]\n".into()));
+
+    let authorization = format!("authorization: Bearer {TOKEN}");
+    let put = |if_match: &str, text: &str| {
+        let mut headers = vec!["host: localhost", &authorization];
+        let if_match = format!("if-match: {if_match}");
+        if !if_match.ends_with(": ") {
+            headers.push(&if_match);
+        }
+        send(&console, "PUT", "/api/v1/config", &headers, text)
+    };
+    for none in ["", "*", "h1", "W/\"h1\"", "\"\""] {
+        assert_eq!(put(none, "x").status, 428, "{none}");
+    }
+    let stale = put("\"h0\"", "x");
+    assert_eq!((stale.status, stale.header("etag")), (412, Some("\"h1\"")));
+    let invalid = put(&etag, "wrong = 1");
+    assert_eq!(invalid.status, 422);
+    assert!(invalid.json()["problems"].as_str().unwrap().contains("unlag.toml:1:1"));
+    assert_eq!(plane.writes.load(SeqCst), 0);
+
+    let applied = put(&etag, "# new\n");
+    assert_eq!((applied.status, applied.header("etag")), (200, Some("\"h2\"")));
+    assert_eq!(get(&console, "/api/v1/config").json()["text"], "# new\n");
+    assert_eq!(put(&etag, "# again\n").status, 412);
+
+    plane.config.lock().unwrap().writable = false;
+    assert_eq!(put("\"h2\"", "# new\n").status, 409);
+}
+
+#[test]
+fn a_reload_tells_what_it_could_not_apply() {
+    let console = serve(&TestPlane::new());
+    let headers = ["host: localhost", &format!("authorization: Bearer {TOKEN}")];
+    let applied = send(&console, "POST", "/api/v1/reload", &headers, "");
+    assert_eq!(applied.json()["warnings"][0], "threads: needs a restart");
+}
+
+#[test]
+fn unknown_paths_and_methods_answer_in_json() {
+    let console = serve(&TestPlane::new());
+    let missing = get(&console, "/api/v1/nothing");
+    assert_eq!(missing.status, 404);
+    assert!(missing.json()["error"].as_str().unwrap().contains("/api/v1/nothing"));
+    let headers = ["host: localhost", &format!("authorization: Bearer {TOKEN}")];
+    let wrong = send(&console, "DELETE", "/api/v1/config", &headers, "");
+    assert_eq!(wrong.status, 405);
+    assert!(wrong.json()["error"].is_string());
+}
+
+/// The paths and methods that the router's source has.
+fn routed() -> Vec<(String, Vec<&'static str>)> {
+    let source = include_str!("../../src/api.rs");
+    let lines = source.lines().filter_map(|line| line.trim().strip_prefix(".route(\""));
+    let routes = lines.map(|line| {
+        let (path, handlers) = line.split_once('"').unwrap();
+        let takes = |method: &&str| handlers.contains(&format!("{method}("));
+        (path.to_owned(), ["get", "put", "post", "delete"].into_iter().filter(takes).collect())
+    });
+    routes.collect()
+}
+
+#[test]
+fn the_description_has_every_path_and_method_and_no_other() {
+    let console = serve(&TestPlane::new());
+    let described = get(&console, "/openapi.json").json();
+    assert_eq!(described, get(&console, "/api/v1/openapi.json").json());
+    let paths = described["paths"].as_object().unwrap();
+    let routed = routed();
+    assert!(routed.len() >= 14, "the router's source was read");
+    assert_eq!(paths.len(), routed.len());
+    for (path, methods) in routed {
+        let described = paths.get(&path).unwrap_or_else(|| panic!("{path} is not described"));
+        let mut names: Vec<&str> = described.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_by_key(|name| ["get", "put", "post", "delete"].iter().position(|method| method == name));
+        assert_eq!(names, methods, "{path}");
+    }
+}
+
+#[test]
+fn every_reference_of_the_description_leads_somewhere() {
+    let described: serde_json::Value = serde_json::from_str(include_str!("../../src/openapi.json")).unwrap();
+    let text = described.to_string();
+    let references: Vec<&str> =
+        text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(references.len() > 20);
+    for reference in references {
+        assert!(described.pointer(reference).is_some(), "{reference}");
+    }
+}

@@ -1,0 +1,82 @@
+//! Deadlines in the dialects that callers speak: read once, passed on at every attempt shortened by the time already spent.
+
+use crate::http::{Fields, Name};
+
+/// How long the caller is willing to wait, the shortest of what it says; `None` when it says nothing that can be read.
+pub fn asked_ns(fields: &Fields) -> Option<u64> {
+    let grpc = fields.get(Name::GrpcTimeout).and_then(parse_grpc);
+    let plain =
+        fields.get(Name::XRequestTimeoutMs).and_then(parse_number).map(|ms| ms.saturating_mul(1_000_000));
+    match (grpc, plain) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Rewrites the dialects that are there to what is left.
+pub fn pass_on(fields: &mut Fields, remaining_ns: u64) {
+    if fields.has(Name::GrpcTimeout) {
+        fields.set_known(Name::GrpcTimeout, format_grpc(remaining_ns).as_bytes());
+    }
+    if fields.has(Name::XRequestTimeoutMs) {
+        let ms = remaining_ns / 1_000_000;
+        fields.set_known(Name::XRequestTimeoutMs, itoa::Buffer::new().format(ms).as_bytes());
+    }
+}
+
+fn parse_number(digits: &[u8]) -> Option<u64> {
+    crate::http::h1::framing::parse_length(digits)
+}
+
+/// At most eight digits and a unit (gRPC over HTTP/2, "Timeout").
+fn parse_grpc(value: &[u8]) -> Option<u64> {
+    let (unit, digits) = value.split_last()?;
+    if digits.len() > 8 {
+        return None;
+    }
+    let unit_ns: u64 = match unit {
+        b'H' => 3_600_000_000_000,
+        b'M' => 60_000_000_000,
+        b'S' => 1_000_000_000,
+        b'm' => 1_000_000,
+        b'u' => 1_000,
+        b'n' => 1,
+        _ => return None,
+    };
+    Some(parse_number(digits)?.saturating_mul(unit_ns))
+}
+
+/// The finest unit whose eight digits suffice.
+fn format_grpc(ns: u64) -> String {
+    const UNITS: [(u64, char); 5] =
+        [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S'), (60_000_000_000, 'M')];
+    for (unit_ns, unit) in UNITS {
+        if ns / unit_ns < 100_000_000 {
+            return format!("{}{unit}", ns / unit_ns);
+        }
+    }
+    "99999999H".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_deadline_counts_and_every_dialect_is_shortened() {
+        let mut fields = Fields::default();
+        fields.push(b"grpc-timeout", b"2S");
+        fields.push(b"X-Request-Timeout-Ms", b"1500");
+        assert_eq!(asked_ns(&fields), Some(1_500_000_000));
+        pass_on(&mut fields, 1_234_567_890);
+        assert_eq!(fields.get(Name::GrpcTimeout), Some(&b"1234567u"[..]));
+        assert_eq!(fields.get(Name::XRequestTimeoutMs), Some(&b"1234"[..]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_sets_no_deadline() {
+        for bad in ["", "5", "S", "123456789S", "-1S", "5x", "1.5S"] {
+            assert_eq!(parse_grpc(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Content in motion: nothing, bytes at hand, or a stream that is polled. Every wire format and every technique that looks at
+//! content speaks this.
+
+use super::fields::Fields;
+use crate::error::Error;
+use bytes::Bytes;
+use std::task::{Context, Poll};
+
+/// A piece of content, or its end with trailers.
+#[derive(Debug)]
+pub enum Chunk {
+    /// Some bytes, never none.
+    Data(Bytes),
+    /// Trailer fields; nothing follows.
+    Trailers(Fields),
+}
+
+/// What is known of a body's size before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Exactly so many bytes.
+    Exact(u64),
+    /// It ends when it ends.
+    Unknown,
+}
+
+/// A stream of content. After `None` or an error it is not polled again.
+pub trait Source {
+    /// The next piece.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>>;
+    /// What is left, as far as it is known.
+    fn size(&self) -> Size;
+}
+
+/// The content of a message.
+#[derive(Default)]
+pub enum Body {
+    /// None at all: the message has no content.
+    #[default]
+    Empty,
+    /// All of it, at hand: may be sent any number of times.
+    Bytes(Bytes),
+    /// As it arrives.
+    Stream(Box<dyn Source>),
+}
+
+impl Body {
+    /// The next piece.
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
+        match self {
+            Body::Empty => Poll::Ready(None),
+            Body::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Body::Empty;
+                Poll::Ready((!bytes.is_empty()).then_some(Ok(Chunk::Data(bytes))))
+            }
+            Body::Stream(source) => source.poll_chunk(cx),
+        }
+    }
+
+    /// The next piece, awaited.
+    pub async fn chunk(&mut self) -> Option<Result<Chunk, Error>> {
+        std::future::poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// What is known of its size.
+    pub fn size(&self) -> Size {
+        match self {
+            Body::Empty => Size::Exact(0),
+            Body::Bytes(bytes) => Size::Exact(bytes.len() as u64),
+            Body::Stream(source) => source.size(),
+        }
+    }
+
+    /// Whether the message has no content.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Body::Empty)
+    }
+
+    /// The same content again, if it is at hand. A stream cannot be sent twice.
+    pub fn replica(&self) -> Option<Body> {
+        match self {
+            Body::Empty => Some(Body::Empty),
+            Body::Bytes(bytes) => Some(Body::Bytes(bytes.clone())),
+            Body::Stream(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Body({:?})", self.size())
+    }
+}

@@ -1,0 +1,236 @@
+//! The fields of one message, in order, in one allocation of text and one of entries.
+//!
+//! A parsed head is copied here once and then only referred to: removing a field drops its entry, adding one appends to the
+//! text. Names keep the caller's spelling for HTTP/1.1 and are lowered when they leave as HTTP/2.
+
+use super::name::Name;
+
+/// A piece of the text that a [`Fields`] owns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    at: u32,
+    len: u32,
+}
+
+impl Span {
+    /// From byte offsets; heads are far below 4 GiB (`limits.head`).
+    pub fn new(at: usize, len: usize) -> Span {
+        Span { at: at as u32, len: len as u32 }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// The part from `offset` on.
+    pub fn from(self, offset: usize) -> Span {
+        let offset = (offset as u32).min(self.len);
+        Span { at: self.at + offset, len: self.len - offset }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    known: Name,
+    name: Span,
+    value: Span,
+}
+
+/// One field as it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    /// Which known field it is.
+    pub known: Name,
+    /// The name as it came.
+    pub name: &'a [u8],
+    /// The value without surrounding white space.
+    pub value: &'a [u8],
+}
+
+/// An ordered list of fields with the text they live in.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    text: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl Fields {
+    /// An empty list with room for about a typical head.
+    pub fn with_capacity(text_bytes: usize, fields: usize) -> Fields {
+        Fields { text: Vec::with_capacity(text_bytes), entries: Vec::with_capacity(fields) }
+    }
+
+    /// Takes a copy of a head's bytes; fields and other spans may then refer to it.
+    pub fn over(head: &[u8], fields: usize) -> Fields {
+        // Room for what the proxy itself adds: Via, Forwarded, X-Forwarded-*, trace context.
+        let mut text = Vec::with_capacity(head.len() + 512);
+        text.extend_from_slice(head);
+        Fields { text, entries: Vec::with_capacity(fields + 8) }
+    }
+
+    /// Adds a field whose name and value already stand in the text.
+    pub fn push_span(&mut self, name: Span, value: Span) {
+        let known = Name::of(self.read(name));
+        self.entries.push(Entry { known, name, value });
+    }
+
+    /// Copies bytes into the text.
+    pub fn store(&mut self, bytes: &[u8]) -> Span {
+        let span = Span::new(self.text.len(), bytes.len());
+        self.text.extend_from_slice(bytes);
+        span
+    }
+
+    /// The bytes of a span; empty if it is not of this text.
+    pub fn read(&self, span: Span) -> &[u8] {
+        self.text.get(span.at as usize..(span.at + span.len) as usize).unwrap_or_default()
+    }
+
+    /// Appends a field. The caller vouches that name and value are well formed.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let name = self.store(name);
+        let value = self.store(value);
+        self.push_span(name, value);
+    }
+
+    /// Appends a known field.
+    pub fn push_known(&mut self, known: Name, value: &[u8]) {
+        let name = self.store(known.text().as_bytes());
+        let value = self.store(value);
+        self.entries.push(Entry { known, name, value });
+    }
+
+    /// Replaces every field of this name by one.
+    pub fn set_known(&mut self, known: Name, value: &[u8]) {
+        self.remove_known(known);
+        self.push_known(known, value);
+    }
+
+    /// Replaces every field of this name by one.
+    pub fn set(&mut self, name: &str, value: &[u8]) {
+        self.remove(name);
+        self.push(name.as_bytes(), value);
+    }
+
+    /// Drops every field of this known name.
+    pub fn remove_known(&mut self, known: Name) {
+        self.entries.retain(|entry| entry.known != known);
+    }
+
+    /// Drops every field of this name, in any letter case.
+    pub fn remove(&mut self, name: &str) {
+        self.retain(|field| !field.name.eq_ignore_ascii_case(name.as_bytes()));
+    }
+
+    /// Keeps the fields that `keep` says.
+    pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
+        let Fields { text, entries } = self;
+        entries.retain(|entry| keep(field(text, entry)));
+    }
+
+    /// The first value of a known field.
+    pub fn get(&self, known: Name) -> Option<&[u8]> {
+        self.entries.iter().find(|entry| entry.known == known).map(|entry| self.read(entry.value))
+    }
+
+    /// The first value of a field by its lower-case name.
+    pub fn get_named(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|field| field.name.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.value)
+    }
+
+    /// Every value of a known field, in order.
+    pub fn all(&self, known: Name) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().filter(move |entry| entry.known == known).map(|entry| self.read(entry.value))
+    }
+
+    /// Whether the known field is there.
+    pub fn has(&self, known: Name) -> bool {
+        self.entries.iter().any(|entry| entry.known == known)
+    }
+
+    /// All fields in order.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.entries.iter().map(|entry| field(&self.text, entry))
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+fn field<'a>(text: &'a [u8], entry: &Entry) -> Field<'a> {
+    let at = |span: Span| text.get(span.at as usize..(span.at + span.len) as usize).unwrap_or_default();
+    Field { known: entry.known, name: at(entry.name), value: at(entry.value) }
+}
+
+/// The members of a comma-separated list, without white space and without empty members (RFC 9110 §5.6.1).
+pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// Whether a byte may stand in a token (RFC 9110 §5.6.2).
+pub const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+/// Whether the bytes may be a field value: no control bytes but the tab, no white space around it (RFC 9110 §5.5).
+pub fn is_field_value(value: &[u8]) -> bool {
+    value.trim_ascii().len() == value.len()
+        && value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_keep_their_order_and_spelling_and_are_found_in_any_case() {
+        let mut fields = Fields::default();
+        fields.push(b"X-One", b"1");
+        fields.push(b"Host", b"a");
+        fields.push(b"x-one", b"2");
+        assert_eq!(fields.get(Name::Host), Some(&b"a"[..]));
+        assert_eq!(fields.get_named("x-one"), Some(&b"1"[..]));
+        fields.remove("x-one");
+        assert_eq!(fields.iter().map(|f| f.name.to_vec()).collect::<Vec<_>>(), [b"Host".to_vec()]);
+        fields.set_known(Name::Host, b"b");
+        assert_eq!(fields.all(Name::Host).collect::<Vec<_>>(), [b"b"]);
+    }
+
+    #[test]
+    fn a_list_is_split_at_commas_and_empty_members_do_not_count() {
+        assert_eq!(members(b" a ,, b,").collect::<Vec<_>>(), [&b"a"[..], b"b"]);
+    }
+
+    #[test]
+    fn a_value_with_control_bytes_is_no_field_value() {
+        assert!(is_field_value(b"a b\tc\xff"));
+        for bad in [&b"a\rb"[..], b"a\nb", b"a\0", b" a", b"a\x7f"] {
+            assert!(!is_field_value(bad));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Where a message's content ends (RFC 9112 §6.3), and the refusal of every head that two parsers could frame differently.
+
+use crate::http::fields::Fields;
+use crate::http::head::Version;
+use crate::http::name::Name;
+
+/// How the content of a message is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// So many bytes follow.
+    Length(u64),
+    /// Chunks follow, then maybe trailers.
+    Chunked,
+    /// Everything until the peer closes; responses only.
+    UntilClose,
+}
+
+/// Why the framing of a head is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages are the documentation")]
+pub enum FramingError {
+    #[error("Content-Length and Transfer-Encoding exclude each other")]
+    Both,
+    #[error("Content-Length is not one decimal number")]
+    Length,
+    #[error("there is more than one Content-Length")]
+    Lengths,
+    #[error("Transfer-Encoding is something other than \"chunked\"")]
+    Coding,
+    #[error("HTTP/1.0 has no Transfer-Encoding")]
+    CodingInHttp10,
+}
+
+/// The framing of a request.
+pub fn of_request(fields: &Fields, version: Version) -> Result<Framing, FramingError> {
+    declared(fields, version).map(|framing| framing.unwrap_or(Framing::None))
+}
+
+/// The framing of a response; `bodiless` as [`crate::http::ResponseHead::is_bodiless`] says.
+pub fn of_response(fields: &Fields, version: Version, bodiless: bool) -> Result<Framing, FramingError> {
+    let framing = declared(fields, version)?.unwrap_or(Framing::UntilClose);
+    Ok(if bodiless { Framing::None } else { framing })
+}
+
+fn declared(fields: &Fields, version: Version) -> Result<Option<Framing>, FramingError> {
+    let mut codings = fields.all(Name::TransferEncoding);
+    let mut lengths = fields.all(Name::ContentLength);
+    let Some(coding) = codings.next() else {
+        let Some(length) = lengths.next() else { return Ok(None) };
+        if lengths.next().is_some() {
+            return Err(FramingError::Lengths);
+        }
+        return parse_length(length).map(|length| Some(Framing::Length(length))).ok_or(FramingError::Length);
+    };
+    if version == Version::Http10 {
+        return Err(FramingError::CodingInHttp10);
+    }
+    if lengths.next().is_some() {
+        return Err(FramingError::Both);
+    }
+    if codings.next().is_some() || !coding.eq_ignore_ascii_case(b"chunked") {
+        return Err(FramingError::Coding);
+    }
+    Ok(Some(Framing::Chunked))
+}
+
+/// A Content-Length: 1 to 19 digits and nothing else, so that it cannot overflow.
+pub fn parse_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framing(fields: &[(&str, &str)]) -> Result<Framing, FramingError> {
+        let mut list = Fields::default();
+        for (name, value) in fields {
+            list.push(name.as_bytes(), value.as_bytes());
+        }
+        of_request(&list, Version::Http11)
+    }
+
+    #[test]
+    fn only_one_clear_statement_frames_a_message() {
+        assert_eq!(framing(&[]), Ok(Framing::None));
+        assert_eq!(framing(&[("Content-Length", "0")]), Ok(Framing::Length(0)));
+        assert_eq!(framing(&[("transfer-encoding", "Chunked")]), Ok(Framing::Chunked));
+        for bad in ["+5", "5,5", "0x5", "12345678901234567890", "", "5 5", "-1", "５"] {
+            assert_eq!(framing(&[("Content-Length", bad)]), Err(FramingError::Length), "{bad}");
+        }
+        assert_eq!(framing(&[("Content-Length", "5"), ("content-length", "5")]), Err(FramingError::Lengths));
+        assert_eq!(
+            framing(&[("Content-Length", "5"), ("Transfer-Encoding", "chunked")]),
+            Err(FramingError::Both)
+        );
+        for bad in ["gzip, chunked", "chunked, chunked", "identity", "xchunked", "chunked;a=b", ""] {
+            assert_eq!(framing(&[("Transfer-Encoding", bad)]), Err(FramingError::Coding), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! HTTP/1.1 on the wire, for both halves: one strict head parser, one rule set for framing, one body codec. Everything here
+//! works on bytes in memory; sockets are elsewhere.
+
+pub mod chunked;
+pub mod encode;
+pub mod framing;
+pub mod parse;
+pub mod scan;
+
+pub use framing::Framing;

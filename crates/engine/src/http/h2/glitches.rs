@@ -1,0 +1,211 @@
+//! The budget for frames that cost us work and bring nothing: resets, pings, settings, priorities, empty data, tiny window
+//! updates (CVE-2023-44487, CVE-2019-9512 and its kin). HTTP/2 allows each of them, so no single one is an error; a flood of
+//! them is. The counter reads frame headers as they pass on their way to the `h2` crate and keeps no bytes.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The client's preface comes before the first frame.
+const PREFACE_BYTES: u64 = 24;
+/// A frame header (RFC 9113 §4.1).
+const HEADER_BYTES: usize = 9;
+/// The time over which glitches are counted.
+const WINDOW_NS: u64 = 10_000_000_000;
+/// Window updates below this many bytes are no use to anybody.
+const TINY_UPDATE_BYTES: u32 = 256;
+
+/// Reads frame headers out of a byte stream.
+#[derive(Debug)]
+pub struct Scanner {
+    skip: u64,
+    header: [u8; HEADER_BYTES + 4],
+    filled: usize,
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Scanner { skip: PREFACE_BYTES, header: [0; HEADER_BYTES + 4], filled: 0 }
+    }
+}
+
+impl Scanner {
+    /// Looks at bytes in the order in which they arrive and counts the glitches among the frames that begin in them.
+    pub fn scan(&mut self, mut bytes: &[u8]) -> u32 {
+        let mut glitches = 0;
+        while !bytes.is_empty() {
+            let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+            self.skip -= skip as u64;
+            bytes = bytes.get(skip..).unwrap_or_default();
+            while let Some((&byte, rest)) = bytes.split_first()
+                && self.filled < self.wanted()
+            {
+                if let Some(slot) = self.header.get_mut(self.filled) {
+                    *slot = byte;
+                }
+                self.filled += 1;
+                bytes = rest;
+            }
+            if self.filled >= HEADER_BYTES && self.filled == self.wanted() {
+                glitches += u32::from(self.is_glitch());
+                self.skip = u64::from(self.length()) - (self.filled - HEADER_BYTES) as u64;
+                self.filled = 0;
+            }
+        }
+        glitches
+    }
+
+    /// A window update is judged by its increment, the rest by the header alone.
+    fn wanted(&self) -> usize {
+        let is_update = self.filled >= HEADER_BYTES && self.header[3] == 0x8 && self.length() == 4;
+        HEADER_BYTES + if is_update { 4 } else { 0 }
+    }
+
+    fn length(&self) -> u32 {
+        u32::from_be_bytes([0, self.header[0], self.header[1], self.header[2]])
+    }
+
+    fn is_glitch(&self) -> bool {
+        match self.header[3] {
+            // DATA without content and without an end.
+            0x0 => self.length() == 0 && self.header[4] & 0x1 == 0,
+            0x1 => false,
+            0x8 => {
+                let [.., a, b, c, d] = self.header;
+                u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff < TINY_UPDATE_BYTES
+            }
+            _ => true,
+        }
+    }
+}
+
+/// The glitches of one connection against what it brought.
+#[derive(Debug, Default)]
+pub struct Budget {
+    window_began: Cell<u64>,
+    glitches: Cell<u32>,
+    earned: Cell<u32>,
+}
+
+impl Budget {
+    /// Useful work was done: an answer was sent.
+    pub fn earn(&self) {
+        self.earned.set(self.earned.get().saturating_add(2));
+    }
+
+    fn spend(&self, glitches: u32) {
+        self.glitches.set(self.glitches.get().saturating_add(glitches));
+    }
+
+    /// Whether the budget of `limit` per window is spent at `now`.
+    pub fn is_spent(&self, limit: u32, now: u64) -> bool {
+        let over = self.glitches.get() > limit.saturating_add(self.earned.get());
+        if now.saturating_sub(self.window_began.get()) > WINDOW_NS {
+            self.window_began.set(now);
+            self.glitches.set(0);
+            self.earned.set(0);
+        }
+        over
+    }
+}
+
+/// A byte stream whose frames are counted.
+#[derive(Debug)]
+pub struct Counted<T> {
+    io: T,
+    scanner: RefCell<Scanner>,
+    budget: Rc<Budget>,
+}
+
+impl<T> Counted<T> {
+    /// Counts what is read from `io`.
+    pub fn new(io: T, budget: &Rc<Budget>) -> Counted<T> {
+        Counted { io, scanner: RefCell::default(), budget: Rc::clone(budget) }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        let glitches = self.scanner.borrow_mut().scan(buf.filled().get(before..).unwrap_or_default());
+        self.budget.spend(glitches);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags, 0, 0, 0, 1]);
+        frame.extend(payload);
+        frame
+    }
+
+    #[test]
+    fn only_frames_that_bring_nothing_are_glitches_however_the_reads_are_cut() {
+        let mut bytes = vec![b'P'; 24];
+        bytes.extend(frame(0x4, 0, &[0; 6]));
+        bytes.extend(frame(0x1, 0x5, b"headers"));
+        bytes.extend(frame(0x0, 0, b"data"));
+        bytes.extend(frame(0x0, 0, b""));
+        bytes.extend(frame(0x0, 1, b""));
+        bytes.extend(frame(0x8, 0, &[0, 0, 0, 1]));
+        bytes.extend(frame(0x8, 0, &[0, 0, 0x40, 0]));
+        bytes.extend(frame(0x3, 0, &[0, 0, 0, 8]));
+        bytes.extend(frame(0x6, 0, &[0; 8]));
+        for step in 1..bytes.len() {
+            let mut scanner = Scanner::default();
+            let glitches: u32 = bytes.chunks(step).map(|chunk| scanner.scan(chunk)).sum();
+            assert_eq!(glitches, 5, "step {step}: settings, empty data, tiny update, reset, ping");
+        }
+    }
+
+    #[test]
+    fn the_budget_grows_with_answers_and_is_fresh_after_its_window() {
+        let budget = Budget::default();
+        budget.spend(11);
+        assert!(budget.is_spent(10, 1));
+        budget.earn();
+        assert!(!budget.is_spent(10, 1));
+        budget.spend(10);
+        assert!(budget.is_spent(10, WINDOW_NS + 2));
+        assert!(!budget.is_spent(10, WINDOW_NS + 3));
+    }
+}

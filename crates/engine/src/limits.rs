@@ -1,0 +1,73 @@
+//! Every bound of the data plane in the form that it uses, derived from `[limits]`; what is not configurable stands here as a
+//! constant with its reason.
+
+use crate::clock;
+use crate::http::h1::parse::{FIELDS_MAX, HeadLimits};
+use std::time::Duration;
+use unlag_config::Limits;
+
+/// The bounds in force, with times in nanoseconds of [`clock::now`].
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "documented where they are configured: unlag_config::Limits")]
+pub struct Bounds {
+    pub head: HeadLimits,
+    pub header_timeout_ns: u64,
+    pub tls_handshake_timeout: Duration,
+    pub idle_timeout_ns: u64,
+    pub body_rate_min: u64,
+    pub body_rate_grace_ns: u64,
+    pub write_timeout_ns: u64,
+    pub response_head_timeout_ns: u64,
+    pub connections: usize,
+    pub connections_per_peer: usize,
+    pub pool_idle_per_endpoint: usize,
+    pub upstream_idle_timeout: Duration,
+    pub h2_streams: u32,
+    pub h2_stream_window: u32,
+    pub h2_connection_window: u32,
+    pub h2_glitches: u32,
+    pub interim_responses: usize,
+    pub drain_timeout: Duration,
+    pub tunnel_idle_timeout_ns: u64,
+}
+
+/// Input of a caller that is read ahead while its request is being answered: enough for pipelining and for an upload to keep
+/// moving, little enough to hold for every connection.
+pub const READ_AHEAD_BYTES: usize = 64 * 1024;
+
+/// Content of a refused request that is read and thrown away so that the answer reaches the caller.
+pub const DRAIN_BYTES: u64 = 256 * 1024;
+
+/// The longest total time of an exchange when neither route nor caller set one.
+pub const TOTAL_NS: u64 = 24 * 3600 * 1_000_000_000;
+
+/// File descriptors that are not for connections: listeners, logs, state, admin.
+pub const RESERVED_FDS: u64 = 64;
+
+impl Bounds {
+    /// From the configuration.
+    pub fn new(limits: &Limits) -> Bounds {
+        let fields = limits.fields.min(FIELDS_MAX);
+        Bounds {
+            head: HeadLimits { head: limits.head, fields, uri: limits.uri },
+            header_timeout_ns: clock::ns(limits.header_timeout),
+            tls_handshake_timeout: limits.tls_handshake_timeout,
+            idle_timeout_ns: clock::ns(limits.idle_timeout),
+            body_rate_min: limits.body_rate_min,
+            body_rate_grace_ns: clock::ns(limits.body_rate_grace),
+            write_timeout_ns: clock::ns(limits.write_timeout),
+            response_head_timeout_ns: clock::ns(limits.response_head_timeout),
+            connections: limits.connections,
+            connections_per_peer: limits.connections_per_peer,
+            pool_idle_per_endpoint: limits.pool_idle_per_endpoint,
+            upstream_idle_timeout: limits.upstream_idle_timeout,
+            h2_streams: limits.h2_streams,
+            h2_stream_window: limits.h2_stream_window,
+            h2_connection_window: limits.h2_connection_window,
+            h2_glitches: limits.h2_glitches,
+            interim_responses: limits.interim_responses,
+            drain_timeout: limits.drain_timeout,
+            tunnel_idle_timeout_ns: clock::ns(limits.tunnel_idle_timeout),
+        }
+    }
+}

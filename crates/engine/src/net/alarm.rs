@@ -1,0 +1,109 @@
+//! A timer that costs nothing to push back.
+//!
+//! A request sets several limits and nearly always meets them. Arming a runtime timer for each would cost more than parsing
+//! the request; instead one timer per connection stays armed for the earliest moment it was ever asked for, and looks at the
+//! true limit when it fires.
+
+use crate::clock;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// No limit.
+pub const NEVER: u64 = u64::MAX;
+
+/// One lazy timer.
+#[derive(Debug)]
+pub struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed_for: u64,
+    due: u64,
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Alarm { sleep: None, armed_for: NEVER, due: NEVER }
+    }
+}
+
+impl Alarm {
+    /// Sets the moment, in [`clock::now`] nanoseconds, at which [`Alarm::poll`] becomes ready.
+    pub fn set(&mut self, due: u64) {
+        self.due = due;
+    }
+
+    /// Takes the limit back.
+    pub fn clear(&mut self) {
+        self.due = NEVER;
+    }
+
+    /// The moment that it is set to.
+    pub fn due(&self) -> u64 {
+        self.due
+    }
+
+    /// Ready once the moment has passed; wakes the task by then.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.due == NEVER {
+            return Poll::Pending;
+        }
+        if self.sleep.is_none() || self.armed_for > self.due {
+            self.arm(clock::now());
+        }
+        loop {
+            let Some(sleep) = self.sleep.as_mut() else { return Poll::Pending };
+            std::task::ready!(sleep.as_mut().poll(cx));
+            let now = clock::now();
+            if now >= self.due {
+                self.armed_for = NEVER;
+                return Poll::Ready(());
+            }
+            self.arm(now);
+        }
+    }
+
+    fn arm(&mut self, now: u64) {
+        // A timer that fires a little late is looked at once, one that fires early twice.
+        let wait = Duration::from_nanos(self.due.saturating_sub(now)) + Duration::from_micros(500);
+        let at = Instant::now() + wait;
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(at),
+            None => self.sleep = Some(Box::pin(sleep_until(at))),
+        }
+        self.armed_for = self.due;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn wait(alarm: &mut Alarm) {
+        std::future::poll_fn(|cx| alarm.poll(cx)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_that_is_pushed_back_fires_at_its_last_moment() {
+        let start = clock::now();
+        let mut alarm = Alarm::default();
+        alarm.set(start + 1_000_000_000);
+        let early = tokio::time::timeout(Duration::from_millis(500), wait(&mut alarm)).await;
+        assert!(early.is_err());
+        alarm.set(start + 3_000_000_000);
+        wait(&mut alarm).await;
+        assert!((3_000..3_010).contains(&((clock::now() - start) / 1_000_000)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_that_is_brought_forward_fires_early() {
+        let start = clock::now();
+        let mut alarm = Alarm::default();
+        alarm.set(start + 60_000_000_000);
+        assert!(tokio::time::timeout(Duration::from_millis(1), wait(&mut alarm)).await.is_err());
+        alarm.set(start + 2_000_000_000);
+        wait(&mut alarm).await;
+        assert!((2_000..2_010).contains(&((clock::now() - start) / 1_000_000)));
+    }
+}

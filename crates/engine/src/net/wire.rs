@@ -1,0 +1,136 @@
+//! A byte stream with the input that was read but not yet understood. Reader and writer share it through `&self`: the borrows
+//! last for one poll only, never across an await.
+
+use super::io::Io;
+use bytes::BytesMut;
+use std::cell::{Cell, RefCell, RefMut};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Heads and small messages are read through one buffer per core, so that an idle connection owns none.
+const SCRATCH_BYTES: usize = 16 * 1024;
+
+/// A body that fills the scratch buffer is read straight into its own, this large.
+pub const BODY_READ_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+}
+
+/// A stream and its unread input.
+#[derive(Debug)]
+pub struct Wire {
+    io: RefCell<Io>,
+    input: RefCell<BytesMut>,
+    ended: Cell<bool>,
+}
+
+impl Wire {
+    /// Takes a stream with what was already read from it.
+    pub fn new(io: Io, input: BytesMut) -> Wire {
+        Wire { io: RefCell::new(io), input: RefCell::new(input), ended: Cell::new(false) }
+    }
+
+    /// The input read so far. Do not hold it across an await.
+    pub fn input(&self) -> RefMut<'_, BytesMut> {
+        self.input.borrow_mut()
+    }
+
+    /// Whether the peer has ended its side.
+    pub fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Gives the memory of an empty input back; called when the connection goes idle.
+    pub fn release(&self) {
+        let mut input = self.input.borrow_mut();
+        if input.is_empty() {
+            *input = BytesMut::new();
+        }
+    }
+
+    /// Reads what there is, through the core's buffer. 0 is the end of the stream.
+    pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            std::task::ready!(Pin::new(&mut *self.io.borrow_mut()).poll_read(cx, &mut buf))?;
+            self.input.borrow_mut().extend_from_slice(buf.filled());
+            self.ended.set(buf.filled().is_empty());
+            Poll::Ready(Ok(buf.filled().len()))
+        })
+    }
+
+    /// Reads a part of a body of which at least `left` bytes are still to come.
+    pub fn poll_fill_body(&self, cx: &mut Context<'_>, left: u64) -> Poll<io::Result<usize>> {
+        if left < SCRATCH_BYTES as u64 {
+            return self.poll_fill(cx);
+        }
+        let mut input = self.input.borrow_mut();
+        input.reserve(BODY_READ_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX)));
+        let before = input.len();
+        let mut io = self.io.borrow_mut();
+        let read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(&mut *io, &mut *input));
+        let result = std::task::ready!(std::future::Future::poll(read, cx));
+        let read = result?;
+        debug_assert_eq!(input.len(), before + read);
+        self.ended.set(read == 0);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Whether the connection has gone, or holds bytes that nobody asked for. Costs no system call while nothing happened.
+    pub fn is_disturbed(&self) -> bool {
+        if self.ended.get() || !self.input.borrow().is_empty() {
+            return true;
+        }
+        let mut byte = [0u8; 1];
+        let mut buf = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(&mut *self.io.borrow_mut()).poll_read(&mut cx, &mut buf).is_ready()
+    }
+
+    /// Writes some of `bytes`.
+    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.io.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    /// Writes some of `first` and, if there is room, of `second`.
+    pub fn poll_write_both(
+        &self,
+        cx: &mut Context<'_>,
+        first: &[u8],
+        second: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut io = self.io.borrow_mut();
+        match (first.is_empty(), second.is_empty()) {
+            (_, true) => Pin::new(&mut *io).poll_write(cx, first),
+            (true, _) => Pin::new(&mut *io).poll_write(cx, second),
+            _ => Pin::new(&mut *io)
+                .poll_write_vectored(cx, &[io::IoSlice::new(first), io::IoSlice::new(second)]),
+        }
+    }
+
+    /// Sends what TLS may still hold.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.io.borrow_mut() {
+            Io::Plain(_) => Poll::Ready(Ok(())),
+            io => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    /// Ends our side.
+    pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io.borrow_mut()).poll_shutdown(cx)
+    }
+
+    /// Makes the close that follows a reset.
+    pub fn reset_on_close(&self) {
+        self.io.borrow().reset_on_close();
+    }
+
+    /// The stream and its unread input, for a protocol that takes over.
+    pub fn into_parts(self) -> (Io, BytesMut) {
+        (self.io.into_inner(), self.input.into_inner())
+    }
+}

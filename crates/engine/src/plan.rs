@@ -1,0 +1,297 @@
+//! The plan: the configuration in the form in which it serves, immutable, one per load. An exchange keeps the plan that it
+//! began with; what is learned lives in the [`Registry`] of endpoints, which outlives plans.
+
+use crate::clock;
+use crate::fleet::{Cell, Endpoint};
+use crate::limits::Bounds;
+use crate::router::Router;
+use crate::upstream::tls;
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use unlag_config::{
+    Config, HeaderEdits, Health, HostHeader, Network, Protocol, Scheme, Source, Template, UpstreamUrl,
+};
+use unlag_record::RouteId;
+
+/// Everything that an exchange needs to know of the configuration.
+#[derive(Debug)]
+pub struct Plan {
+    /// Which load this is, from 1.
+    pub generation: u64,
+    /// Finds the route.
+    pub router: Router,
+    /// The routes, in the order of the file.
+    pub routes: Vec<Arc<Route>>,
+    /// The upstreams, in the order of the file.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Peers whose word on the caller is believed.
+    pub trusted: Vec<Network>,
+    /// The bounds.
+    pub bounds: Bounds,
+}
+
+/// A route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name in metrics.
+    pub record: RouteId,
+    /// As configured.
+    pub config: unlag_config::Route,
+    /// What answers it.
+    pub action: Action,
+    /// How long an upstream may take to the head of its answer.
+    pub head_timeout_ns: u64,
+    /// How long an exchange may take in all.
+    pub total_timeout_ns: u64,
+    /// How long a body may stand still.
+    pub idle_timeout_ns: u64,
+}
+
+/// What answers a route.
+#[derive(Debug)]
+pub enum Action {
+    /// An upstream, by its position in the plan.
+    Proxy(usize),
+    /// A fixed answer.
+    Respond {
+        /// The status.
+        status: u16,
+        /// The `Location`, with the route's parameters put in.
+        location: Option<Template>,
+        /// The content.
+        body: bytes::Bytes,
+        /// Its type.
+        content_type: String,
+    },
+}
+
+impl Route {
+    /// Changes to the request's fields.
+    pub fn request_edits(&self) -> &HeaderEdits {
+        &self.config.request_headers
+    }
+
+    /// Changes to the answer's fields.
+    pub fn response_edits(&self) -> &HeaderEdits {
+        &self.config.response_headers
+    }
+}
+
+/// A service.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is spoken to it.
+    pub protocol: Protocol,
+    /// How long a connection may take, TLS apart.
+    pub connect_timeout: Duration,
+    /// Its active check.
+    pub health: Option<Health>,
+    /// Where its endpoints come from.
+    pub source: Source,
+    host: HostHeader,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// How TLS is spoken to it; `None` when no endpoint wants it.
+    pub tls: Option<tls::ClientTls>,
+    /// Distinguishes connections that were made under other settings.
+    settings: String,
+}
+
+impl Upstream {
+    /// The endpoints at this moment.
+    pub fn fleet(&self) -> arc_swap::Guard<Arc<Vec<Arc<Endpoint>>>> {
+        self.endpoints.load()
+    }
+
+    /// Replaces the endpoints; those that stay keep their state.
+    pub fn set_endpoints(&self, endpoints: Vec<Arc<Endpoint>>) {
+        self.endpoints.store(Arc::new(endpoints));
+    }
+
+    /// The `Host` that the upstream sees.
+    pub fn host_for<'a>(&'a self, endpoint: &'a Endpoint, asked: &'a [u8]) -> &'a [u8] {
+        match &self.host {
+            HostHeader::Keep if !asked.is_empty() => asked,
+            HostHeader::Literal(host) => host.as_bytes(),
+            _ => endpoint.host.as_bytes(),
+        }
+    }
+
+    /// The cells of these endpoints, from the registry where they are known.
+    pub fn resolve_cells(&self, registry: &Registry, list: &[unlag_config::Endpoint]) -> Vec<Arc<Endpoint>> {
+        list.iter().map(|endpoint| registry.endpoint(&self.name, endpoint, &self.settings)).collect()
+    }
+}
+
+/// Why a valid configuration cannot be put to work.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct PlanError {
+    /// The part of the configuration.
+    pub place: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Plan {
+    /// Builds the plan of a configuration. Nothing running is changed.
+    pub fn build(config: &Config, registry: &Registry, generation: u64) -> Result<Plan, PlanError> {
+        let upstreams: Vec<Arc<Upstream>> = config
+            .upstreams
+            .iter()
+            .map(|upstream| build_upstream(upstream, registry))
+            .collect::<Result<_, _>>()?;
+        let bounds = Bounds::new(&config.limits);
+        let mut router = Router::default();
+        let mut routes = Vec::with_capacity(config.routes.len());
+        for (index, route) in config.routes.iter().enumerate() {
+            router.add(index, &route.pattern, &route.headers);
+            routes.push(Arc::new(build_route(route, registry, &bounds)));
+        }
+        Ok(Plan { generation, router, routes, upstreams, trusted: config.trust.proxies.clone(), bounds })
+    }
+
+    /// Whether this peer's word on the caller is believed.
+    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_some_and(|peer| self.trusted.iter().any(|network| network.contains(peer)))
+    }
+}
+
+fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Result<Arc<Upstream>, PlanError> {
+    let wants_tls = match &config.source {
+        Source::Endpoints(list) => list.iter().any(|endpoint| endpoint.url.scheme == Scheme::Https),
+        Source::File(_) => true,
+    };
+    let tls = wants_tls
+        .then(|| tls::client(&config.tls, config.protocol))
+        .transpose()
+        .map_err(|message| PlanError { place: format!("upstream.{}.tls", config.name), message })?;
+    let upstream = Upstream {
+        name: config.name.as_str().into(),
+        protocol: config.protocol,
+        connect_timeout: config.connect_timeout,
+        health: config.health.clone(),
+        source: config.source.clone(),
+        host: config.host.clone(),
+        endpoints: ArcSwap::default(),
+        tls,
+        settings: format!("{:?} {:?}", config.protocol, config.tls),
+    };
+    let list = match &config.source {
+        Source::Endpoints(list) => list.clone(),
+        Source::File(path) => crate::upstream::discover::read(path)
+            .map_err(|message| PlanError { place: format!("upstream.{}.discover", config.name), message })?,
+    };
+    upstream.set_endpoints(upstream.resolve_cells(registry, &list));
+    Ok(Arc::new(upstream))
+}
+
+fn build_route(config: &unlag_config::Route, registry: &Registry, bounds: &Bounds) -> Route {
+    let action = match &config.action {
+        unlag_config::Action::Proxy(index) => Action::Proxy(*index),
+        unlag_config::Action::Respond(respond) => Action::Respond {
+            status: respond.status,
+            location: respond.location.clone(),
+            body: bytes::Bytes::copy_from_slice(respond.body.as_bytes()),
+            content_type: respond.content_type.clone(),
+        },
+    };
+    Route {
+        record: registry.record.route(&config.name),
+        action,
+        head_timeout_ns: config.timeout.map_or(bounds.response_head_timeout_ns, clock::ns),
+        total_timeout_ns: config.timeout.map_or(crate::limits::TOTAL_NS, clock::ns),
+        idle_timeout_ns: clock::ns(config.idle_timeout),
+        config: config.clone(),
+    }
+}
+
+/// The endpoints that have been seen, by what makes them the same: upstream, address and connection settings.
+pub struct Registry {
+    /// Names in metrics.
+    pub record: Arc<unlag_record::Registry>,
+    endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
+    next: std::sync::atomic::AtomicU32,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new(record: Arc<unlag_record::Registry>) -> Registry {
+        Registry { record, endpoints: Mutex::default(), next: 0.into() }
+    }
+
+    /// The endpoint, the same as before if it is known.
+    pub fn endpoint(
+        &self,
+        upstream: &Arc<str>,
+        config: &unlag_config::Endpoint,
+        settings: &str,
+    ) -> Arc<Endpoint> {
+        let key = format!("{upstream} {:?} {} {settings}", config.url, config.weight);
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = endpoints.entry(key).or_insert_with(|| {
+            let index = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let record = self.record.endpoint(upstream, &config.url.authority());
+            Arc::new(new_endpoint(index, record, upstream, &config.url, config.weight))
+        });
+        Arc::clone(known)
+    }
+
+    /// Forgets endpoints that no plan refers to any more.
+    pub fn forget_unused(&self) {
+        self.endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
+    }
+}
+
+fn new_endpoint(
+    index: u32,
+    record: unlag_record::EndpointId,
+    upstream: &Arc<str>,
+    url: &UpstreamUrl,
+    weight: u32,
+) -> Endpoint {
+    let literal =
+        url.host.parse::<IpAddr>().map(|ip| vec![SocketAddr::new(ip, url.port)]).unwrap_or_default();
+    let host = match (url.scheme, url.port) {
+        (Scheme::Unix, _) => "localhost".to_owned(),
+        (Scheme::Http, 80) | (Scheme::Https, 443) => crate::upstream::connect::bracketed(&url.host),
+        (_, port) => format!("{}:{port}", crate::upstream::connect::bracketed(&url.host)),
+    };
+    Endpoint {
+        index,
+        record,
+        upstream: Arc::clone(upstream),
+        url: url.clone(),
+        host,
+        weight,
+        cell: Cell::default(),
+        addresses: ArcSwap::from_pointee(literal),
+        last_error: Mutex::default(),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    //! Endpoints for the tests of techniques.
+    use super::*;
+
+    /// An endpoint that nobody listens on.
+    pub fn endpoint(index: u32) -> Arc<Endpoint> {
+        let registry = unlag_record::Registry::new(unlag_record::Bounds::default(), None);
+        let url = UpstreamUrl {
+            scheme: Scheme::Http,
+            host: "127.0.0.1".into(),
+            port: 1000 + index as u16,
+            path: String::new(),
+        };
+        let record = registry.endpoint("test", &url.authority());
+        Arc::new(new_endpoint(index, record, &"test".into(), &url, 1))
+    }
+}

@@ -1,0 +1,258 @@
+//! Accepts connections on one core, keeps them within their bounds, and hands some to another core when this one has more
+//! than its share.
+
+use super::caller::Caller;
+use super::{h1, h2};
+use crate::clock;
+use crate::core::Core;
+use crate::engine::{Bound, Handed};
+use crate::http::Scheme;
+use crate::net::io::{Io, Socket, tune};
+use bytes::BytesMut;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Waker};
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
+
+/// What the accept loop and the core know of an open connection.
+#[derive(Debug, Default)]
+pub struct Slot {
+    idle_since: Cell<Option<u64>>,
+    closing: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Slot {
+    /// It waits for a request.
+    pub fn idle_from(&self, now: u64) {
+        self.idle_since.set(Some(now));
+    }
+
+    /// It has one.
+    pub fn busy(&self) {
+        self.idle_since.set(None);
+    }
+
+    /// Whether an idle connection is asked to go; otherwise the task is woken when it is.
+    pub fn should_close(&self, cx: &mut Context<'_>) -> bool {
+        if self.closing.get() {
+            return true;
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        false
+    }
+
+    /// Asks it to go as soon as it has nothing to do.
+    pub fn close(&self) {
+        self.closing.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The open connections of a core.
+#[derive(Default)]
+pub struct Connections {
+    open: RefCell<slab::Slab<Rc<Slot>>>,
+}
+
+impl Connections {
+    /// Asks every connection to go.
+    pub fn close_all(&self) {
+        self.open.borrow().iter().for_each(|(_, slot)| slot.close());
+    }
+
+    /// Asks the connection that has been idle longest to go; `false` when none is idle.
+    pub fn close_oldest_idle(&self) -> bool {
+        let open = self.open.borrow();
+        let idle = open.iter().filter(|(_, slot)| !slot.closing.get());
+        let oldest =
+            idle.filter_map(|(_, slot)| slot.idle_since.get().map(|since| (since, slot))).min_by_key(|x| x.0);
+        oldest.inspect(|(_, slot)| slot.close()).is_some()
+    }
+}
+
+/// An open connection's entry, for as long as it is open.
+struct Entry {
+    core: Rc<Core>,
+    key: usize,
+}
+
+impl Entry {
+    fn new(core: &Rc<Core>) -> (Entry, Rc<Slot>) {
+        let slot = Rc::new(Slot::default());
+        let key = core.connections.open.borrow_mut().insert(Rc::clone(&slot));
+        core.shared.load(core.index).connections.fetch_add(1, Relaxed);
+        core.shared.connections.fetch_add(1, Relaxed);
+        (Entry { core: Rc::clone(core), key }, slot)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.core.connections.open.borrow_mut().try_remove(self.key);
+        self.core.shared.load(self.core.index).connections.fetch_sub(1, Relaxed);
+        self.core.shared.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A listening socket as one core has it.
+pub enum Listener {
+    /// TCP, with a socket of its own on every core (SO_REUSEPORT).
+    Tcp(TcpListener),
+    /// Unix, one socket shared by all cores.
+    Unix(UnixListener),
+}
+
+/// Accepts until the core drains.
+pub async fn run(core: Rc<Core>, listener: Listener, bound: Arc<Bound>) {
+    let mut spare = open_spare();
+    let mut drain = std::pin::pin!(core.shared.drained());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut drain => return,
+            accepted = accept(&listener) => accepted,
+        };
+        match accepted {
+            Ok(socket) => admit(&core, socket, &bound),
+            Err(error) if is_exhausted(&error) => {
+                core.shared.refused_connections.fetch_add(1, Relaxed);
+                spare = turn_away(&listener, spare).await;
+                core.connections.close_oldest_idle();
+            }
+            // A connection that was gone before it was accepted.
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+}
+
+async fn accept(listener: &Listener) -> io::Result<Socket> {
+    match listener {
+        Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| Socket::Tcp(stream)),
+        Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| Socket::Unix(stream)),
+    }
+}
+
+/// Takes a connection in, or hands it to the core that has least to do.
+fn admit(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
+    let limit = core.limits().connections;
+    if core.shared.connections.load(Relaxed) >= limit && !core.connections.close_oldest_idle() {
+        core.shared.refused_connections.fetch_add(1, Relaxed);
+        return;
+    }
+    let loads = core.shared.loads();
+    let mine = loads.get(core.index).map_or(0, |load| load.connections.load(Relaxed));
+    let total: usize = loads.iter().map(|load| load.connections.load(Relaxed)).sum();
+    // Four accepted here for every one elsewhere is chance; more than a quarter above the mean is work done twice as late.
+    let share = total * 5 / (loads.len().max(1) * 4) + 1;
+    if mine >= share
+        && let Some(other) =
+            (0..loads.len()).min_by_key(|&index| loads.get(index).map(|load| load.connections.load(Relaxed)))
+        && other != core.index
+    {
+        match hand_over(core, socket, bound, other) {
+            Ok(()) => return,
+            Err(Some(socket)) => return start(core, socket, bound),
+            Err(None) => return,
+        }
+    }
+    start(core, socket, bound);
+}
+
+fn hand_over(
+    core: &Rc<Core>,
+    socket: Socket,
+    bound: &Arc<Bound>,
+    other: usize,
+) -> Result<(), Option<Socket>> {
+    let handed = match socket {
+        Socket::Tcp(stream) => Handed::Tcp(stream.into_std().map_err(|_| None)?, Arc::clone(bound)),
+        Socket::Unix(stream) => Handed::Unix(stream.into_std().map_err(|_| None)?, Arc::clone(bound)),
+    };
+    core.shared.hand(other, handed).map_err(|handed| handed.into_socket().ok())
+}
+
+/// Serves a connection on this core.
+pub fn start(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
+    let peer = match &socket {
+        Socket::Tcp(stream) => {
+            let _ = tune(stream);
+            stream.peer_addr().ok()
+        }
+        Socket::Unix(_) => None,
+    };
+    let (entry, slot) = Entry::new(core);
+    let core = Rc::clone(core);
+    let tls = bound.tls.as_ref().map(|tls| tls.load_full());
+    tokio::task::spawn_local(async move {
+        let _entry = entry;
+        match tls {
+            None => {
+                let caller = Caller { peer, scheme: Scheme::Http, server_name: None };
+                h1::drive(core, Io::Plain(socket), Rc::new(caller), slot).await;
+            }
+            Some(config) => {
+                let patience = core.limits().tls_handshake_timeout;
+                let handshake = TlsAcceptor::from(config).accept(socket);
+                let Ok(Ok(stream)) = tokio::time::timeout(patience, handshake).await else {
+                    core.shared.failed_handshakes.fetch_add(1, Relaxed);
+                    return;
+                };
+                let session = stream.get_ref().1;
+                let is_h2 = session.alpn_protocol() == Some(b"h2");
+                let server_name = session.server_name().map(Into::into);
+                let caller = Rc::new(Caller { peer, scheme: Scheme::Https, server_name });
+                let io = Io::Tls(Box::new(stream.into()));
+                match is_h2 {
+                    true => h2::drive(core, io, BytesMut::new(), caller, slot).await,
+                    false => h1::drive(core, io, caller, slot).await,
+                }
+            }
+        }
+    });
+}
+
+/// No descriptor or memory is left for another connection.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+fn open_spare() -> Option<OwnedFd> {
+    std::fs::File::open("/dev/null").ok().map(OwnedFd::from)
+}
+
+/// Uses the spare descriptor to accept one connection, say no, and close it: otherwise the backlog would stay ready and the
+/// loop would spin.
+async fn turn_away(listener: &Listener, spare: Option<OwnedFd>) -> Option<OwnedFd> {
+    drop(spare);
+    let accepted = tokio::time::timeout(Duration::from_millis(10), accept(listener)).await;
+    if let Ok(Ok(Socket::Tcp(stream))) = &accepted {
+        let _ = stream.try_write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n");
+    }
+    drop(accepted);
+    let spare = open_spare();
+    if spare.is_none() {
+        // Somebody else took it: look again in a while instead of at once.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    spare
+}
+
+/// The clock reading at which a connection began to idle, for tests.
+impl Slot {
+    /// Whether it waits for a request.
+    pub fn is_idle(&self) -> bool {
+        self.idle_since.get().is_some_and(|since| since <= clock::now())
+    }
+}

@@ -1,0 +1,279 @@
+//! From a request to its answer, the same for every protocol that callers speak: prepare, route, run the pipeline, and turn
+//! whatever came out into a response that the caller may have.
+
+use super::caller::Caller;
+use super::prepare::{self, Wishes};
+use super::recording::Recording;
+use super::{forward, trace_context};
+use crate::clock;
+use crate::core::Core;
+use crate::deadline;
+use crate::engine::LocalPlan;
+use crate::error::Error;
+use crate::exchange::{Exchange, Interim, Response};
+use crate::http::{Body, Name, RequestHead, ResponseHead, date};
+use crate::plan::{Action, Route};
+use crate::router::{self, Found};
+use bytes::Bytes;
+use http::Method;
+use std::fmt::Write;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use unlag_config::Part;
+use unlag_record::Phase;
+
+/// A request as a connection hands it over.
+pub struct Incoming {
+    /// The head; the hop's own fields still in it.
+    pub head: RequestHead,
+    /// The content.
+    pub body: Body,
+    /// Where interim answers go.
+    pub interim: Option<Rc<dyn Interim>>,
+}
+
+/// A request that is ready to be answered: everything that can be refused has been.
+pub struct Prepared {
+    head: RequestHead,
+    body: Body,
+    interim: Option<Rc<dyn Interim>>,
+    /// What the caller wants of the connection.
+    pub wishes: Wishes,
+    plan: Rc<LocalPlan>,
+    /// The route that it matched.
+    pub route: Arc<Route>,
+    index: usize,
+}
+
+/// Everything up to the pipeline, without waiting. On refusal the wishes are lost, so the connection closes or goes on by the
+/// protocol's own rules.
+pub fn admit(
+    core: &Core,
+    caller: &Caller,
+    recording: &Recording,
+    incoming: Incoming,
+) -> Result<Prepared, Error> {
+    let Incoming { mut head, body, interim } = incoming;
+    let wishes = prepare::prepare(&mut head)?;
+    let (id, request_id) = trace_context::settle(&mut head.fields, || core.random());
+    recording.trace.id.set(id);
+    *recording.trace.request_id.borrow_mut() = request_id;
+    let plan = core.shared.plan(core.index);
+    let index = match plan.plan.router.find(head.authority(), head.path(), &head.method, &head.fields) {
+        Found::Route(index) => index,
+        Found::OtherMethods(_) => return Err(Error::Method),
+        Found::Nothing => return Err(Error::NoRoute),
+    };
+    let Some(route) = plan.plan.routes.get(index).cloned() else { return Err(Error::Internal) };
+    recording.route.set(route.record);
+    if let (Some(max), crate::http::Size::Exact(length)) = (route.config.body_max, body.size())
+        && length > max
+    {
+        return Err(Error::BodyTooLarge);
+    }
+    let trusted = plan.plan.trusts(caller.peer.map(|peer| peer.ip()));
+    forward::pass_via(&mut head, &core.shared.pseudonym)?;
+    forward::say_who_asks(&mut head, caller, trusted);
+    Ok(Prepared { head, body, interim, wishes, plan, route, index })
+}
+
+/// Has a prepared request answered. Never fails: a failure is an answer too.
+pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepared: Prepared) -> Response {
+    let grpc = prepared.wishes.grpc;
+    let route = Arc::clone(&prepared.route);
+    let plan = Rc::clone(&prepared.plan);
+    let result = match &route.action {
+        Action::Respond { status, location, body, content_type } => {
+            let location = location.as_ref().map(|template| fill(&template.0, &prepared, &route));
+            Ok(fixed(*status, location, body, content_type, &prepared.head.method))
+        }
+        Action::Proxy(_) => match plan.pipelines.get(prepared.index) {
+            Some(Some(pipeline)) => {
+                let exchange = exchange(caller, recording, prepared);
+                caught(core, pipeline.run(exchange)).await
+            }
+            _ => Err(Error::Internal),
+        },
+    };
+    let mut response = result.unwrap_or_else(|error| refuse(core, recording, error, grpc));
+    forward::edit(&mut response.head.fields, route.response_edits());
+    finish(recording, &mut response, route.config.server_timing);
+    response
+}
+
+/// Builds the exchange for the pipeline.
+fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<Exchange> {
+    let Prepared { mut head, body, interim, wishes, plan, route, index: _ } = prepared;
+    let now = clock::now();
+    forward::edit(&mut head.fields, route.request_edits());
+    let base = match &route.action {
+        Action::Proxy(index) => plan.plan.upstreams.get(*index).and_then(|upstream| {
+            upstream.fleet().first().map(|endpoint| endpoint.url.path.clone()).filter(|path| !path.is_empty())
+        }),
+        Action::Respond { .. } => None,
+    };
+    forward::rewrite_path(&mut head, &route, base.as_deref().unwrap_or_default());
+    let allowed_ns = deadline::asked_ns(&head.fields).unwrap_or(u64::MAX).min(route.total_timeout_ns);
+    Box::new(Exchange {
+        head,
+        body,
+        scheme: caller.scheme,
+        deadline_ns: now.saturating_add(allowed_ns),
+        upgrade: wishes.upgrade,
+        expects_continue: wishes.expects_continue,
+        interim,
+        trace: Rc::clone(&recording.trace),
+        chosen: None,
+        failed: Vec::new(),
+        route,
+    })
+}
+
+/// Runs a pipeline; a panic in one of its stages costs this request only.
+async fn caught(
+    core: &Core,
+    mut pipeline: std::pin::Pin<Box<dyn Future<Output = crate::exchange::Outcome>>>,
+) -> Result<Response, Error> {
+    let outcome = std::future::poll_fn(|cx| {
+        match std::panic::catch_unwind(AssertUnwindSafe(|| pipeline.as_mut().poll(cx))) {
+            Ok(poll) => poll,
+            Err(_) => {
+                core.shared.panics.fetch_add(1, Relaxed);
+                Poll::Ready(Err(Error::Internal.into()))
+            }
+        }
+    })
+    .await;
+    outcome.map_err(|failure| failure.error)
+}
+
+/// The answer to a request that cannot be served.
+pub fn refuse(core: &Core, recording: &Recording, error: Error, grpc: bool) -> Response {
+    recording.failed(error);
+    if grpc {
+        return refuse_grpc(error);
+    }
+    let status = error.status();
+    let mut head = ResponseHead::new(status);
+    head.fields.push_known(Name::ContentType, b"text/plain; charset=utf-8");
+    if status == 503 {
+        head.fields.push(b"retry-after", b"1");
+    }
+    if error == Error::Method
+        && let Some(allow) = allowed_methods(core, recording)
+    {
+        head.fields.push(b"allow", allow.as_bytes());
+    }
+    let mut text = String::with_capacity(80);
+    let _ = writeln!(text, "unlag: {error}");
+    let body =
+        if recording.trace.method == Method::HEAD { Body::Empty } else { Body::Bytes(Bytes::from(text)) };
+    Response::new(head, body)
+}
+
+fn allowed_methods(core: &Core, recording: &Recording) -> Option<String> {
+    if recording.trace.method == Method::CONNECT {
+        return Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".into());
+    }
+    let plan = core.shared.plan(core.index);
+    let path = recording.trace.target.split(|&byte| byte == b'?').next()?;
+    let path = crate::http::target::normalise(path).ok()?;
+    let nothing = crate::http::Fields::default();
+    let authority = recording.trace.authority.as_ref();
+    match plan.plan.router.find(authority, &path, &recording.trace.method, &nothing) {
+        Found::OtherMethods(methods) => {
+            Some(methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", "))
+        }
+        _ => None,
+    }
+}
+
+/// Callers that speak gRPC look at `grpc-status` only: trailers-only, with HTTP 200.
+fn refuse_grpc(error: Error) -> Response {
+    let mut head = ResponseHead::new(200);
+    head.fields.push_known(Name::ContentType, b"application/grpc");
+    let status = error.grpc_status();
+    head.fields.push_known(Name::GrpcStatus, itoa::Buffer::new().format(status).as_bytes());
+    let message: String = error.to_string().replace('%', "%25");
+    head.fields.push(b"grpc-message", format!("unlag: {message}").as_bytes());
+    Response::new(head, Body::Empty)
+}
+
+fn fixed(
+    status: u16,
+    location: Option<Vec<u8>>,
+    body: &Bytes,
+    content_type: &str,
+    method: &Method,
+) -> Response {
+    let mut head = ResponseHead::new(status);
+    if let Some(location) = location {
+        head.fields.push_known(Name::Location, &location);
+    }
+    if head.is_bodiless(&Method::GET) {
+        return Response::new(head, Body::Empty);
+    }
+    head.fields.push_known(Name::ContentType, content_type.as_bytes());
+    if *method == Method::HEAD {
+        head.fields.push_known(Name::ContentLength, itoa::Buffer::new().format(body.len()).as_bytes());
+        return Response::new(head, Body::Empty);
+    }
+    Response::new(head, Body::Bytes(body.clone()))
+}
+
+/// Puts the route's parameters into a template.
+fn fill(parts: &[Part], prepared: &Prepared, route: &Route) -> Vec<u8> {
+    let parameters = router::parameters(&route.config.pattern, prepared.head.path());
+    let mut out = Vec::new();
+    for part in parts {
+        match part {
+            Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Part::Param(name) => {
+                let value = parameters.iter().find(|(known, _)| known == name).map(|(_, value)| *value);
+                out.extend_from_slice(value.unwrap_or_default());
+            }
+        }
+    }
+    if let Some(query) = prepared.head.query() {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
+    out
+}
+
+/// What every response carries.
+fn finish(recording: &Recording, response: &mut Response, server_timing: bool) {
+    let fields = &mut response.head.fields;
+    fields.set_known(Name::XRequestId, &recording.trace.request_id.borrow());
+    if !fields.has(Name::Date) && response.head.status >= 200 {
+        date::with_date(clock::now(), |date| fields.push_known(Name::Date, date));
+    }
+    if server_timing {
+        fields.push_known(Name::ServerTiming, timing(recording).as_bytes());
+    }
+}
+
+/// `Server-Timing`: the phases up to the head of the answer, in milliseconds (W3C Server Timing).
+fn timing(recording: &Recording) -> String {
+    let mut so_far = recording.trace.timeline().clone();
+    so_far.finish(clock::now());
+    let mut text = format!("total;dur={:.3}", so_far.total_ns() as f64 / 1e6);
+    for phase in Phase::ALL.into_iter().filter(|&phase| so_far.spent_ns(phase) > 0) {
+        let _ = write!(text, ", {};dur={:.3}", phase.name(), so_far.spent_ns(phase) as f64 / 1e6);
+    }
+    text
+}
+
+/// The answer to a head that could not even be read: there is no route and no request to go by.
+pub fn refuse_unread(core: &Rc<Core>, recording: &Recording, error: Error) -> Response {
+    let id = u128::from(core.random()) << 64 | u128::from(core.random());
+    let text = format!("{id:032x}");
+    recording.trace.id.set(unlag_record::RequestId(id));
+    *recording.trace.request_id.borrow_mut() = text.as_bytes().into();
+    let mut response = refuse(core, recording, error, false);
+    finish(recording, &mut response, false);
+    response
+}

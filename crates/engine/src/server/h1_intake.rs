@@ -1,0 +1,192 @@
+//! The content of a request, read from the caller's connection while the pipeline asks for it. The connection's driver keeps
+//! the other end: it reads ahead within a bound, and knows at the end whether all of it was taken.
+
+use super::h1::Out;
+use crate::clock;
+use crate::error::Error;
+use crate::exchange::Interim;
+use crate::http::body::Source;
+use crate::http::h1::Framing;
+use crate::http::h1::chunked::{Decoded, Decoder};
+use crate::http::{Chunk, ResponseHead, Size};
+use crate::net::alarm::Alarm;
+use crate::net::wire::Wire;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// How fast content must come.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Bytes a second, averaged over the time that was spent waiting for them.
+    pub rate_min: u64,
+    /// Waiting that is forgiven.
+    pub grace_ns: u64,
+}
+
+enum Decode {
+    Length(u64),
+    Chunked(Decoder),
+}
+
+/// What driver and body share.
+pub struct Intake {
+    wire: Rc<Wire>,
+    out: Rc<Out>,
+    decode: RefCell<Decode>,
+    done: Cell<bool>,
+    /// A `100 Continue` is still owed.
+    owes_continue: Cell<bool>,
+    /// The most content that the route takes.
+    body_max: Cell<u64>,
+}
+
+impl Intake {
+    /// For content framed so.
+    pub fn new(wire: &Rc<Wire>, out: &Rc<Out>, framing: Framing, owes_continue: bool) -> Rc<Intake> {
+        let decode = match framing {
+            Framing::Chunked => Decode::Chunked(Decoder::default()),
+            Framing::Length(length) => Decode::Length(length),
+            Framing::None | Framing::UntilClose => Decode::Length(0),
+        };
+        let done = Cell::new(matches!(decode, Decode::Length(0)));
+        let decode = RefCell::new(decode);
+        Rc::new(Intake {
+            wire: Rc::clone(wire),
+            out: Rc::clone(out),
+            decode,
+            done,
+            owes_continue: Cell::new(owes_continue),
+            body_max: Cell::new(u64::MAX),
+        })
+    }
+
+    /// Whether all of the content has been taken.
+    pub fn is_done(&self) -> bool {
+        self.done.get()
+    }
+
+    /// Bounds the content, once the route is known.
+    pub fn limit(&self, body_max: Option<u64>) {
+        self.body_max.set(body_max.unwrap_or(u64::MAX));
+    }
+
+    fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
+        if self.done.get() {
+            return Poll::Ready(None);
+        }
+        if self.owes_continue.replace(false) {
+            self.out.send(ResponseHead::new(100));
+        }
+        loop {
+            if let Some(found) = self.decode_some() {
+                return Poll::Ready(found);
+            }
+            if self.wire.has_ended() {
+                return Poll::Ready(Some(Err(Error::CallerGone)));
+            }
+            let left = match &*self.decode.borrow() {
+                Decode::Length(left) => *left,
+                Decode::Chunked(_) => u64::MAX,
+            };
+            match std::task::ready!(self.wire.poll_fill_body(cx, left)) {
+                Ok(n) if n > 0 => {}
+                _ => return Poll::Ready(Some(Err(Error::CallerGone))),
+            }
+        }
+    }
+
+    /// Takes what is at hand; `None` when more must be read.
+    #[expect(clippy::option_option, reason = "more to read, the end, or a piece")]
+    fn decode_some(&self) -> Option<Option<Result<Chunk, Error>>> {
+        let mut input = self.wire.input();
+        match &mut *self.decode.borrow_mut() {
+            Decode::Length(left) => {
+                if input.is_empty() {
+                    return None;
+                }
+                let take = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= take as u64;
+                self.done.set(*left == 0);
+                Some(Some(Ok(Chunk::Data(input.split_to(take).freeze()))))
+            }
+            Decode::Chunked(decoder) => match decoder.decode(&mut input) {
+                Ok(Decoded::Data(data)) => Some(Some(Ok(Chunk::Data(data)))),
+                Ok(Decoded::End(trailers)) => {
+                    self.done.set(true);
+                    Some(trailers.map(|trailers| Ok(Chunk::Trailers(trailers))))
+                }
+                Ok(Decoded::More) => None,
+                Err(error) => Some(Some(Err(Error::CallerChunk(error)))),
+            },
+        }
+    }
+
+    fn size(&self) -> Size {
+        match &*self.decode.borrow() {
+            Decode::Length(left) => Size::Exact(*left),
+            Decode::Chunked(_) => Size::Unknown,
+        }
+    }
+}
+
+/// The pipeline's end.
+pub struct CallerBody {
+    intake: Rc<Intake>,
+    alarm: Alarm,
+    pace: Pace,
+    taken: u64,
+    waited_ns: u64,
+    waiting_since: Option<u64>,
+}
+
+impl CallerBody {
+    /// The body of `intake`.
+    pub fn new(intake: &Rc<Intake>, pace: Pace) -> CallerBody {
+        CallerBody {
+            intake: Rc::clone(intake),
+            alarm: Alarm::default(),
+            pace,
+            taken: 0,
+            waited_ns: 0,
+            waiting_since: None,
+        }
+    }
+
+    /// The longest wait at this point that still keeps the pace.
+    fn patience_ns(&self) -> u64 {
+        let earned = (u128::from(self.taken) * 1_000_000_000 / u128::from(self.pace.rate_min.max(1))) as u64;
+        self.pace.grace_ns.saturating_add(earned).saturating_sub(self.waited_ns)
+    }
+}
+
+impl Source for CallerBody {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
+        let polled = self.intake.poll_chunk(cx);
+        if polled.is_pending() {
+            if self.pace.rate_min == 0 {
+                return Poll::Pending;
+            }
+            if self.waiting_since.is_none() {
+                let now = clock::now();
+                self.waiting_since = Some(now);
+                self.alarm.set(now.saturating_add(self.patience_ns()));
+            }
+            return self.alarm.poll(cx).map(|()| Some(Err(Error::CallerSlow)));
+        }
+        if let Some(since) = self.waiting_since.take() {
+            self.waited_ns += clock::now().saturating_sub(since);
+        }
+        if let Poll::Ready(Some(Ok(Chunk::Data(data)))) = &polled {
+            self.taken += data.len() as u64;
+            if self.taken > self.intake.body_max.get() {
+                return Poll::Ready(Some(Err(Error::BodyTooLarge)));
+            }
+        }
+        polled
+    }
+
+    fn size(&self) -> Size {
+        self.intake.size()
+    }
+}

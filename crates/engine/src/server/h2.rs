@@ -1,0 +1,381 @@
+//! An HTTP/2 caller's connection: each stream is a task on this core, all share the connection's budget for glitches.
+
+use super::accept::Slot;
+use super::answer::{self, Incoming};
+use super::caller::Caller;
+use super::recording::Recording;
+use crate::clock;
+use crate::core::Core;
+use crate::error::Error;
+use crate::exchange::{Interim, Response, Trace};
+use crate::http::body::Source;
+use crate::http::h2::convert;
+use crate::http::h2::glitches::{Budget, Counted};
+use crate::http::h2::rewind::Rewind;
+use crate::http::{Body, Chunk, RequestHead, ResponseHead, Size, Version};
+use crate::net::alarm::Alarm;
+use crate::net::io::Io;
+use bytes::{Bytes, BytesMut};
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use unlag_record::Phase;
+
+/// A body up to this size goes out as one piece as soon as it is whole.
+const WHOLE_BYTES: usize = 16 * 1024;
+
+type Conn = Connection<Counted<Rewind<Io>>, Bytes>;
+
+/// What the streams of a connection share.
+struct Session {
+    core: Rc<Core>,
+    caller: Rc<Caller>,
+    budget: Rc<Budget>,
+    streams: Cell<usize>,
+}
+
+impl Session {
+    fn count(&self, change: isize) {
+        self.streams.set(self.streams.get().saturating_add_signed(change));
+        let all = &self.core.shared.load(self.core.index).streams;
+        all.store(all.load(Relaxed).saturating_add_signed(change), Relaxed);
+    }
+}
+
+/// Serves a connection to its end.
+pub async fn drive(core: Rc<Core>, io: Io, input: BytesMut, caller: Rc<Caller>, slot: Rc<Slot>) {
+    let limits = core.limits();
+    let budget = Rc::new(Budget::default());
+    let io = Counted::new(Rewind::new(input, io), &budget);
+    let handshake = Builder::new()
+        .max_concurrent_streams(limits.h2_streams)
+        .initial_window_size(limits.h2_stream_window)
+        .initial_connection_window_size(limits.h2_connection_window)
+        .max_header_list_size(limits.head.head as u32)
+        .max_send_buffer_size(limits.h2_connection_window as usize)
+        .handshake::<_, Bytes>(io);
+    let patience = limits.tls_handshake_timeout;
+    let Ok(Ok(mut conn)) = tokio::time::timeout(patience, handshake).await else { return };
+    let session = Rc::new(Session { core, caller, budget, streams: Cell::new(0) });
+    let mut alarm = Alarm::default();
+    let mut leaving = false;
+    loop {
+        let next =
+            std::future::poll_fn(|cx| poll_next(cx, &mut conn, &session, &slot, &mut alarm, &mut leaving))
+                .await;
+        let Some((request, respond)) = next else { return };
+        session.count(1);
+        slot.busy();
+        let session = Rc::clone(&session);
+        tokio::task::spawn_local(async move {
+            serve(&session, request, respond).await;
+            session.count(-1);
+        });
+    }
+}
+
+type Stream = (http::Request<RecvStream>, SendResponse<Bytes>);
+
+/// The next stream; none when the connection is over.
+fn poll_next(
+    cx: &mut Context<'_>,
+    conn: &mut Conn,
+    session: &Session,
+    slot: &Slot,
+    alarm: &mut Alarm,
+    leaving: &mut bool,
+) -> Poll<Option<Stream>> {
+    let limits = session.core.limits();
+    if !*leaving && slot.should_close(cx) {
+        *leaving = true;
+        conn.graceful_shutdown();
+    }
+    let polled = conn.poll_accept(cx);
+    let now = clock::now();
+    if session.budget.is_spent(limits.h2_glitches, now) {
+        session.core.shared.floods.fetch_add(1, Relaxed);
+        conn.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    }
+    if let Poll::Ready(next) = polled {
+        return Poll::Ready(next.and_then(Result::ok));
+    }
+    if session.streams.get() > 0 {
+        alarm.clear();
+        return Poll::Pending;
+    }
+    if alarm.due() == crate::net::alarm::NEVER {
+        slot.idle_from(now);
+        alarm.set(now + limits.idle_timeout_ns);
+    }
+    ready!(alarm.poll(cx));
+    if std::mem::replace(leaving, true) {
+        return Poll::Ready(None);
+    }
+    conn.graceful_shutdown();
+    alarm.set(now + LEAVE_NS);
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// How long a connection that was asked to go may stay without streams.
+const LEAVE_NS: u64 = 5_000_000_000;
+
+/// Has one stream answered.
+async fn serve(session: &Session, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let started = clock::now();
+    let (parts, recv) = request.into_parts();
+    let head =
+        convert::request_in(&parts, session.core.head_limits().fields).and_then(|head| check(head, session));
+    let out = Rc::new(Out { respond: RefCell::new(respond) });
+    let (head, refused) = match head {
+        Ok(head) => (head, None),
+        Err(error) => (unread(&parts), Some(error)),
+    };
+    let recording =
+        Recording::new(&session.core, Trace::new(started, &head, session.caller.peer), Version::Http2);
+    recording.trace.enter(Phase::Overhead);
+    let body = if recv.is_end_stream() {
+        Body::Empty
+    } else {
+        Body::Stream(Box::new(CallerBody::new(recv, &parts)))
+    };
+    let response = match refused {
+        Some(error) => answer::refuse_unread(&session.core, &recording, error),
+        None => {
+            let incoming = Incoming { head, body, interim: Some(out.clone()) };
+            match answer::admit(&session.core, &session.caller, &recording, incoming) {
+                Err(error) => answer::refuse_unread(&session.core, &recording, error),
+                Ok(prepared) => {
+                    let answering = answer::answer(&session.core, &session.caller, &recording, prepared);
+                    match attend(std::pin::pin!(answering), &out).await {
+                        Some(response) => response,
+                        None => return recording.failed(Error::CallerGone),
+                    }
+                }
+            }
+        }
+    };
+    if respond_with(session, &recording, response, &out).await {
+        session.budget.earn();
+    }
+}
+
+/// Bounds that the `h2` crate does not know, and the name of the connection's certificate.
+fn check(head: RequestHead, session: &Session) -> Result<RequestHead, Error> {
+    let uri = head.path().len() + head.query().map_or(0, |query| query.len() + 1);
+    if uri > session.core.head_limits().uri {
+        return Err(crate::http::h1::parse::HeadError::UriTooLong.into());
+    }
+    super::h1::check_server_name(&head, &session.caller)?;
+    Ok(head)
+}
+
+/// A head to record a request by that could not be read.
+fn unread(parts: &http::request::Parts) -> RequestHead {
+    let mut fields = crate::http::Fields::default();
+    let path = fields.store(parts.uri.path().as_bytes());
+    let authority = Default::default();
+    RequestHead {
+        method: parts.method.clone(),
+        path,
+        query: None,
+        authority,
+        version: Version::Http2,
+        fields,
+    }
+}
+
+/// Waits for the answer and notices when the caller resets the stream.
+async fn attend(
+    mut answering: std::pin::Pin<&mut impl Future<Output = Response>>,
+    out: &Out,
+) -> Option<Response> {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(response) = answering.as_mut().poll(cx) {
+            return Poll::Ready(Some(response));
+        }
+        out.respond.borrow_mut().poll_reset(cx).map(|_| None)
+    })
+    .await
+}
+
+/// Sends an answer; `false` when it was cut.
+async fn respond_with(session: &Session, recording: &Recording, mut response: Response, out: &Out) -> bool {
+    recording.trace.enter(Phase::Transfer);
+    recording.status.set(response.head.status);
+    let bodiless = response.head.is_bodiless(&recording.trace.method);
+    let mut body = std::mem::take(&mut response.body);
+    let length = match body.size() {
+        Size::Exact(length) if !bodiless => Some(length),
+        _ => None,
+    };
+    let ends = bodiless || matches!(body, Body::Empty);
+    let length = length.filter(|_| !matches!(body, Body::Empty));
+    let head = convert::response_out(&response.head, length);
+    let Ok(mut stream) = out.respond.borrow_mut().send_response(head, ends) else {
+        recording.failed(Error::CallerGone);
+        return false;
+    };
+    let result = match (ends, body) {
+        (true, _) => Ok(()),
+        (false, Body::Bytes(bytes)) if bytes.len() <= WHOLE_BYTES => {
+            recording.trace.bytes_out.set(bytes.len() as u64);
+            stream.send_data(bytes, true).map_err(|_| Error::CallerGone)
+        }
+        (false, rest) => {
+            body = rest;
+            let patience_ns = session.core.limits().write_timeout_ns;
+            let mut pump =
+                Pump { stream: &mut stream, body: &mut body, chunk: Bytes::new(), alarm: Alarm::default() };
+            std::future::poll_fn(|cx| pump.poll(cx, recording, patience_ns)).await
+        }
+    };
+    match result {
+        Ok(()) => recording.complete(),
+        Err(error) => {
+            recording.failed(error);
+            stream.send_reset(if error == Error::CallerGone {
+                Reason::CANCEL
+            } else {
+                Reason::INTERNAL_ERROR
+            });
+        }
+    }
+    result.is_ok()
+}
+
+/// Moves a body into a stream as its window opens.
+struct Pump<'a> {
+    stream: &'a mut SendStream<Bytes>,
+    body: &'a mut Body,
+    chunk: Bytes,
+    alarm: Alarm,
+}
+
+impl Pump<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        recording: &Recording,
+        patience_ns: u64,
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            if self.chunk.is_empty() {
+                self.alarm.clear();
+                let next = match self.body.poll_chunk(cx) {
+                    Poll::Ready(next) => next,
+                    Poll::Pending => return self.stream.poll_reset(cx).map(|_| Err(Error::CallerGone)),
+                };
+                match next.transpose()? {
+                    Some(Chunk::Data(data)) => self.chunk = data,
+                    Some(Chunk::Trailers(trailers)) => {
+                        let sent = self.stream.send_trailers(convert::fields_out(&trailers));
+                        return Poll::Ready(sent.map_err(|_| Error::CallerGone));
+                    }
+                    None => {
+                        let sent = self.stream.send_data(Bytes::new(), true);
+                        return Poll::Ready(sent.map_err(|_| Error::CallerGone));
+                    }
+                }
+            }
+            self.stream.reserve_capacity(self.chunk.len());
+            match self.stream.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(room))) => {
+                    let piece = self.chunk.split_to(room.min(self.chunk.len()));
+                    let sent = recording.trace.bytes_out.get() + piece.len() as u64;
+                    recording.trace.bytes_out.set(sent);
+                    if !piece.is_empty() && self.stream.send_data(piece, false).is_err() {
+                        return Poll::Ready(Err(Error::CallerGone));
+                    }
+                    self.alarm.clear();
+                }
+                Poll::Ready(_) => return Poll::Ready(Err(Error::CallerGone)),
+                Poll::Pending => {
+                    if self.alarm.due() == crate::net::alarm::NEVER {
+                        self.alarm.set(clock::now() + patience_ns);
+                    }
+                    if self.stream.poll_reset(cx).is_ready() {
+                        return Poll::Ready(Err(Error::CallerGone));
+                    }
+                    return self.alarm.poll(cx).map(|()| Err(Error::CallerStalled));
+                }
+            }
+        }
+    }
+}
+
+/// Where interim answers and the final one go.
+struct Out {
+    respond: RefCell<SendResponse<Bytes>>,
+}
+
+impl std::fmt::Debug for Out {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Out")
+    }
+}
+
+impl Interim for Out {
+    fn send(&self, head: ResponseHead) {
+        let _ = self.respond.borrow_mut().send_informational(convert::response_out(&head, None));
+    }
+}
+
+/// The content of a stream; what is taken opens its window again.
+struct CallerBody {
+    recv: RecvStream,
+    declared: Option<u64>,
+    owed: usize,
+    data_ended: bool,
+}
+
+impl CallerBody {
+    fn new(recv: RecvStream, parts: &http::request::Parts) -> CallerBody {
+        let declared = parts.headers.get(http::header::CONTENT_LENGTH);
+        let declared = declared.and_then(|value| crate::http::h1::framing::parse_length(value.as_bytes()));
+        CallerBody { recv, declared, owed: 0, data_ended: false }
+    }
+}
+
+impl Source for CallerBody {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
+        if self.owed > 0 {
+            let _ = self.recv.flow_control().release_capacity(std::mem::take(&mut self.owed));
+        }
+        while !self.data_ended {
+            match ready!(self.recv.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => {
+                    self.owed = data.len();
+                    self.declared = self.declared.map(|left| left.saturating_sub(data.len() as u64));
+                    return Poll::Ready(Some(Ok(Chunk::Data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(stream_error(&error)))),
+                None => self.data_ended = true,
+            }
+        }
+        match ready!(self.recv.poll_trailers(cx)) {
+            Ok(Some(trailers)) => {
+                let mut fields = convert::fields_in(&trailers);
+                fields.retain(|field| !field.known.is_forbidden_in_trailers());
+                Poll::Ready(Some(Ok(Chunk::Trailers(fields))))
+            }
+            Ok(None) => Poll::Ready(None),
+            Err(error) => Poll::Ready(Some(Err(stream_error(&error)))),
+        }
+    }
+
+    fn size(&self) -> Size {
+        self.declared.map_or(Size::Unknown, Size::Exact)
+    }
+}
+
+fn stream_error(error: &h2::Error) -> Error {
+    match error.reason() {
+        Some(Reason::PROTOCOL_ERROR) => Error::LengthMismatch,
+        _ => Error::CallerGone,
+    }
+}

@@ -1,0 +1,14 @@
+//! The callers' side: accepts connections, reads requests, has them answered, writes the answers, records how it went.
+
+pub mod accept;
+pub mod answer;
+pub mod caller;
+pub mod forward;
+pub mod h1;
+pub mod h1_intake;
+pub mod h2;
+pub mod prepare;
+pub mod recording;
+pub mod tls;
+pub mod trace_context;
+pub mod tunnel;

@@ -1,0 +1,95 @@
+//! Closes the timeline of an exchange and records it once, whatever its end: the guard's drop is the only place that records.
+
+use crate::clock;
+use crate::core::Core;
+use crate::error::{Error, Fault};
+use crate::exchange::Trace;
+use crate::http::Version;
+use std::cell::Cell;
+use std::rc::Rc;
+use unlag_record::{Outcome, Protocol, Record, RouteId};
+
+/// One exchange, until it is recorded.
+pub struct Recording {
+    core: Rc<Core>,
+    /// What the stages write into.
+    pub trace: Rc<Trace>,
+    /// The route, once it is known.
+    pub route: Cell<RouteId>,
+    /// The status that was sent; 0 while none was.
+    pub status: Cell<u16>,
+    version: Version,
+    started_unix_ms: u64,
+    complete: Cell<bool>,
+}
+
+impl Recording {
+    /// Begins to record an exchange.
+    pub fn new(core: &Rc<Core>, trace: Trace, version: Version) -> Recording {
+        core.shared.load(core.index).requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Recording {
+            core: Rc::clone(core),
+            trace: Rc::new(trace),
+            route: Cell::new(RouteId::OTHER),
+            status: Cell::new(0),
+            version,
+            started_unix_ms: clock::wall_ms(),
+            complete: Cell::new(false),
+        }
+    }
+
+    /// The last byte of the answer has been handed to the kernel.
+    pub fn complete(&self) {
+        self.complete.set(true);
+    }
+
+    /// It ends early; the first reason counts.
+    pub fn failed(&self, error: Error) {
+        if self.trace.error.get().is_none() {
+            self.trace.error.set(Some(error));
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self.trace.error.get() {
+            Some(Error::CallerGone | Error::CallerStalled) => Outcome::Cancelled,
+            Some(error) if error.fault() == Fault::Caller => Outcome::ClientError,
+            Some(_) => Outcome::ServerError,
+            None => Outcome::of_status(self.status.get()),
+        }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if !self.complete.get() {
+            self.failed(Error::CallerGone);
+        }
+        let trace = &self.trace;
+        trace.finish(clock::now());
+        let protocol = match self.version {
+            Version::Http10 => Protocol::Http10,
+            Version::Http11 => Protocol::Http11,
+            Version::Http2 => Protocol::Http2,
+        };
+        self.core.recorder.record(&Record {
+            id: trace.id.get(),
+            request_id: &trace.request_id.borrow(),
+            route: self.route.get(),
+            endpoint: trace.endpoint.get(),
+            status: self.status.get(),
+            outcome: self.outcome(),
+            cause: trace.error.get().map(Error::cause),
+            method: trace.method.as_str(),
+            target: &trace.target,
+            protocol,
+            caller: trace.caller,
+            bytes_in: trace.bytes_in.get(),
+            bytes_out: trace.bytes_out.get(),
+            attempts: trace.attempts.get(),
+            reused: trace.reused.get(),
+            started_unix_ms: self.started_unix_ms,
+            timeline: &trace.timeline(),
+        });
+    }
+}

@@ -1,0 +1,68 @@
+//! Balance: which endpoint gets the request. Least requests in flight over all cores, divided by weight; endpoints that fail
+//! in a row or do not pass their health check are left out for a while, but never more than half of them and never the last.
+//!
+//! Idea: join the shortest queue (Winston 1977); counting over all cores keeps N workers one balancer. The adaptive balancer
+//! with learned speeds comes with its own issue behind the same `policy::pick`.
+//! When not to: one endpoint. Knobs: `balance`, `weight`. Metrics: `unlag_endpoint_*`.
+
+pub mod policy;
+#[cfg(test)]
+mod tests;
+
+use crate::clock;
+use crate::error::Error;
+use crate::exchange::{Exchange, Failure, Outcome};
+use crate::pipeline::{Next, Stage};
+use crate::plan::Upstream;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The stage: one upstream's endpoints, seen from one core.
+#[derive(Debug)]
+pub struct Balance {
+    upstream: Arc<Upstream>,
+    turn: Cell<u32>,
+}
+
+impl Balance {
+    /// Balances over the endpoints of `upstream`.
+    pub fn new(upstream: Arc<Upstream>) -> Balance {
+        Balance { upstream, turn: Cell::new(0) }
+    }
+}
+
+impl Stage for Balance {
+    async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+        let fleet = self.upstream.fleet();
+        self.turn.set(self.turn.get().wrapping_add(1));
+        let now = clock::now();
+        let Some(endpoint) = policy::pick(&fleet, &exchange.failed, self.turn.get(), now) else {
+            return Err(Failure { error: Error::NoEndpoint, exchange: Some(exchange) });
+        };
+        let index = endpoint.index;
+        exchange.trace.endpoint.set(Some(endpoint.record));
+        exchange.chosen = Some(endpoint.begin());
+        let endpoint = Arc::clone(endpoint);
+        drop(fleet);
+        match next.run(exchange).await {
+            Ok(response) => {
+                match policy::is_gateway_failure(response.head.status) {
+                    true => endpoint.failed("answered 502, 503 or 504", clock::now()),
+                    false => endpoint.succeeded(),
+                }
+                Ok(response)
+            }
+            Err(mut failure) => {
+                if policy::blames_endpoint(failure.error) {
+                    endpoint.failed(failure.error.cause(), clock::now());
+                }
+                if let Some(exchange) = &mut failure.exchange {
+                    exchange.chosen = None;
+                    exchange.failed.push(index);
+                }
+                Err(failure)
+            }
+        }
+    }
+}

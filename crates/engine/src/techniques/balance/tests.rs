@@ -1,0 +1,55 @@
+//! Who gets the request.
+
+use super::policy::pick;
+use crate::fleet::Endpoint;
+use std::sync::Arc;
+
+fn fleet(count: u32) -> Vec<Arc<Endpoint>> {
+    (0..count).map(crate::plan::tests::endpoint).collect()
+}
+
+fn picked(fleet: &[Arc<Endpoint>], failed: &[u32], turn: u32) -> u32 {
+    pick(fleet, failed, turn, 1).expect("somebody").index
+}
+
+#[test]
+fn the_endpoint_with_the_fewest_requests_in_flight_is_picked() {
+    let fleet = fleet(3);
+    let _busy = [fleet[0].begin(), fleet[2].begin()];
+    for turn in 0..6 {
+        assert_eq!(picked(&fleet, &[], turn), 1);
+    }
+}
+
+#[test]
+fn equals_take_turns() {
+    let fleet = fleet(3);
+    let order: Vec<u32> = (0..6).map(|turn| picked(&fleet, &[], turn)).collect();
+    assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
+fn a_request_goes_back_to_an_endpoint_that_failed_it_only_when_there_is_no_other() {
+    let two = fleet(2);
+    assert_eq!(picked(&two, &[0], 0), 1);
+    let one = fleet(1);
+    assert_eq!(picked(&one, &[0], 0), 0);
+}
+
+#[test]
+fn five_failures_in_a_row_eject_but_never_the_last_endpoint() {
+    let fleet = fleet(2);
+    (0..5).for_each(|_| fleet[0].failed("connect_refused", 1));
+    assert!((0..4).all(|turn| picked(&fleet, &[], turn) == 1));
+    (0..5).for_each(|_| fleet[1].failed("connect_refused", 1));
+    // Both are out: more than half, so the signal is not about them, and both are used.
+    let seen: Vec<u32> = (0..2).map(|turn| picked(&fleet, &[], turn)).collect();
+    assert_eq!(seen, [0, 1]);
+    // Ejections end.
+    assert!(!fleet[0].is_ejected(10_000_000_000));
+}
+
+#[test]
+fn nobody_is_picked_from_nobody() {
+    assert!(pick(&[], &[], 0, 0).is_none());
+}

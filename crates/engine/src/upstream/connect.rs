@@ -1,0 +1,147 @@
+//! Opens connections: the addresses of an endpoint one after the other with a head start each (Happy Eyeballs, RFC 8305),
+//! then TLS where it is wanted, then the protocol that both sides agreed on.
+
+use super::h1;
+use super::h2::{self, Shared};
+use crate::core::Core;
+use crate::error::Error;
+use crate::exchange::Trace;
+use crate::fleet::Endpoint;
+use crate::net::io::{Io, Socket, tune};
+use crate::plan::Upstream;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use unlag_config::{Protocol, Scheme};
+use unlag_record::Phase;
+
+/// The head start of one address before the next is tried beside it (RFC 8305 §5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Addresses tried for one connection.
+const ADDRESSES_MAX: usize = 8;
+
+/// A connection that is ready for a request.
+pub enum Connected {
+    /// One request at a time.
+    Http1(Box<h1::Conn>),
+    /// Many streams.
+    Http2(Rc<Shared>),
+}
+
+/// Opens a connection for an exchange; its phases go into the trace.
+pub async fn open(
+    core: &Rc<Core>,
+    upstream: &Upstream,
+    endpoint: &Arc<Endpoint>,
+    trace: &Trace,
+) -> Result<Connected, Error> {
+    trace.enter(Phase::Connect);
+    let socket =
+        timeout(upstream.connect_timeout, connect(endpoint)).await.map_err(|_| Error::ConnectTimeout)??;
+    let (io, is_h2) = match (endpoint.url.scheme, &upstream.tls) {
+        (Scheme::Https, Some(tls)) => {
+            trace.enter(Phase::Tls);
+            let name = tls.name_for(&endpoint.url.host)?;
+            let connector = TlsConnector::from(Arc::clone(&tls.config));
+            let handshake = connector.connect(name, socket);
+            let patience = core.limits().tls_handshake_timeout;
+            let stream =
+                timeout(patience, handshake).await.map_err(|_| Error::TlsHandshake)?.map_err(tls_error)?;
+            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            (Io::Tls(Box::new(stream.into())), is_h2)
+        }
+        _ => (Io::Plain(socket), upstream.protocol == Protocol::Http2),
+    };
+    if !is_h2 && upstream.protocol == Protocol::Http2 {
+        return Err(Error::Protocol);
+    }
+    trace.enter(Phase::Overhead);
+    if !is_h2 {
+        return Ok(Connected::Http1(h1::Conn::new(io, endpoint)));
+    }
+    let shared = h2::start(core, io, endpoint).await?;
+    core.pools.share_h2(endpoint, &shared);
+    Ok(Connected::Http2(shared))
+}
+
+/// Connects to an endpoint, whatever kind of address it has.
+pub async fn connect(endpoint: &Endpoint) -> Result<Socket, Error> {
+    if endpoint.url.scheme == Scheme::Unix {
+        let stream = UnixStream::connect(&endpoint.url.host).await.map_err(|error| connect_error(&error))?;
+        return Ok(Socket::Unix(stream));
+    }
+    let addresses = endpoint.addresses.load_full();
+    match addresses.as_slice() {
+        [] => Err(Error::Unresolved),
+        [only] => tcp(*only).await.map_err(|error| connect_error(&error)),
+        several => race(several).await,
+    }
+    .map(Socket::Tcp)
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    tune(&stream)?;
+    Ok(stream)
+}
+
+/// The first of several addresses that answers. A refusal starts the next one at once.
+async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+    let mut waiting = addresses.iter().copied().take(ADDRESSES_MAX);
+    let mut running = JoinSet::new();
+    let mut last = Error::Unreachable;
+    running.extend_from(waiting.next());
+    loop {
+        let finished = timeout(ATTEMPT_DELAY, running.join_next()).await;
+        match finished {
+            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Err(error)))) => last = connect_error(&error),
+            Ok(Some(Err(_))) => {}
+            Ok(None) => return Err(last),
+            Err(_) => {}
+        }
+        running.extend_from(waiting.next());
+    }
+}
+
+/// Starts one more attempt, if there is an address left.
+trait ExtendFrom {
+    fn extend_from(&mut self, address: Option<SocketAddr>);
+}
+
+impl ExtendFrom for JoinSet<io::Result<TcpStream>> {
+    fn extend_from(&mut self, address: Option<SocketAddr>) {
+        if let Some(address) = address {
+            self.spawn_local(tcp(address));
+        }
+    }
+}
+
+fn connect_error(error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Error::ConnectRefused,
+        io::ErrorKind::AddrNotAvailable => Error::NoLocalPort,
+        io::ErrorKind::TimedOut => Error::ConnectTimeout,
+        _ if error.raw_os_error() == Some(libc::EMFILE) => Error::NoLocalPort,
+        _ => Error::Unreachable,
+    }
+}
+
+fn tls_error(error: io::Error) -> Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(_)) => Error::Certificate,
+        _ => Error::TlsHandshake,
+    }
+}
+
+/// An IPv6 address in brackets, anything else as it is.
+pub fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}

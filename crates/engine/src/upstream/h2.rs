@@ -1,0 +1,347 @@
+//! Calls over HTTP/2: many streams share a connection, which is one task of this core.
+
+use super::Lost;
+use crate::clock;
+use crate::core::Core;
+use crate::error::Error;
+use crate::exchange::{Exchange, Response};
+use crate::fleet::Endpoint;
+use crate::http::body::Source;
+use crate::http::h2::convert;
+use crate::http::{Body, Chunk, Scheme, Size};
+use crate::net::alarm::{Alarm, NEVER};
+use crate::net::io::Io;
+use crate::plan::Upstream;
+use bytes::Bytes;
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use unlag_record::Phase;
+
+/// What we grant an upstream: enough for its answers to keep moving on a long path.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// The same for all streams of a connection together.
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Streams that one connection gets at most, whatever the peer allows.
+const STREAMS_MAX: usize = 100;
+
+/// A connection that requests share.
+pub struct Shared {
+    send: SendRequest<Bytes>,
+    streams: Rc<Cell<usize>>,
+    closed: Rc<Cell<bool>>,
+}
+
+impl Shared {
+    /// Whether it takes no more streams.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Streams in flight.
+    pub fn streams(&self) -> usize {
+        self.streams.get()
+    }
+
+    /// Whether another stream would not wait: below three quarters of what the peer allows.
+    pub fn has_room(&self) -> bool {
+        let allowed = self.send.current_max_send_streams().min(STREAMS_MAX);
+        !self.closed.get() && self.streams.get() * 4 < (allowed * 3).max(4)
+    }
+}
+
+/// Shakes hands on a stream that was just opened.
+pub async fn start(core: &Rc<Core>, io: Io, endpoint: &Arc<Endpoint>) -> Result<Rc<Shared>, Error> {
+    let handshake = Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(core.limits().head.head as u32)
+        .enable_push(false)
+        .handshake::<_, Bytes>(io);
+    let (send, connection) = handshake.await.map_err(|_| Error::Protocol)?;
+    let shared = Rc::new(Shared { send, streams: Rc::default(), closed: Rc::default() });
+    endpoint.count_connection(true);
+    let (endpoint, closed) = (Arc::clone(endpoint), Rc::clone(&shared.closed));
+    tokio::task::spawn_local(async move {
+        let _ = connection.await;
+        closed.set(true);
+        endpoint.count_connection(false);
+    });
+    Ok(shared)
+}
+
+/// Counts a stream for as long as it lives.
+struct InStream(Rc<Cell<usize>>);
+
+impl InStream {
+    fn new(streams: &Rc<Cell<usize>>) -> InStream {
+        streams.set(streams.get() + 1);
+        InStream(Rc::clone(streams))
+    }
+}
+
+impl Drop for InStream {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Sends the exchange as a stream and waits for the head of its answer.
+pub async fn call(
+    core: &Rc<Core>,
+    upstream: &Upstream,
+    shared: Rc<Shared>,
+    exchange: &mut Exchange,
+) -> Result<Response, Lost> {
+    let Some(endpoint) = exchange.chosen.as_ref().map(|chosen| Arc::clone(chosen.endpoint())) else {
+        return Err(Lost { error: Error::NoEndpoint, intact: false });
+    };
+    if exchange.upgrade.is_some() {
+        return Err(Lost { error: Error::Upgrade, intact: true });
+    }
+    exchange.trace.enter(Phase::PoolWait);
+    let in_stream = InStream::new(&shared.streams);
+    let mut send = match shared.send.clone().ready().await {
+        Ok(send) => send,
+        // Nothing was sent: whatever closed the connection did not touch this request.
+        Err(_) => {
+            shared.closed.set(true);
+            return Err(Lost { error: Error::RefusedStream, intact: true });
+        }
+    };
+    exchange.trace.enter(Phase::Send);
+    let scheme =
+        if endpoint.url.scheme == unlag_config::Scheme::Https { Scheme::Https } else { Scheme::Http };
+    let host = upstream.host_for(&endpoint, exchange.head.authority());
+    let replica = exchange.body.replica();
+    let intact = replica.is_some();
+    let body = std::mem::replace(&mut exchange.body, replica.unwrap_or_default());
+    let ends = matches!(body, Body::Empty);
+    let length = match body.size() {
+        Size::Exact(length) if !ends => Some(length),
+        _ => None,
+    };
+    let lost = |error: Error, intact: bool| Lost { error, intact };
+    let request =
+        convert::request_out(&exchange.head, scheme, host, length).map_err(|error| lost(error, false))?;
+    let (answer, stream) =
+        send.send_request(request, ends).map_err(|error| lost(early_error(&error), intact))?;
+    let upload = Upload { stream, body, chunk: Bytes::new(), over: ends, sent: 0 };
+    let mut call =
+        Call { core, exchange, answer, upload, alarm: Alarm::default(), waiting: false, interims: 0 };
+    let response = std::future::poll_fn(|cx| call.poll(cx)).await.map_err(|error| lost(error, intact))?;
+    let upload = (!call.upload.over).then_some(call.upload);
+    exchange.trace.enter(Phase::Overhead);
+    let (parts, recv) = response.into_parts();
+    let mut head = convert::response_in(&parts);
+    head.fields.retain(|field| !field.known.is_hop_by_hop());
+    if !head.is_bodiless(&exchange.head.method) {
+        head.fields.remove_known(crate::http::Name::ContentLength);
+    }
+    let body = match recv.is_end_stream() {
+        true => Body::Empty,
+        false => {
+            let idle_timeout_ns = exchange.route.idle_timeout_ns;
+            let trace = Rc::clone(&exchange.trace);
+            let declared = parts.headers.get(http::header::CONTENT_LENGTH);
+            let declared =
+                declared.and_then(|value| crate::http::h1::framing::parse_length(value.as_bytes()));
+            Body::Stream(Box::new(StreamBody {
+                recv,
+                upload,
+                declared,
+                owed: 0,
+                data_ended: false,
+                alarm: Alarm::default(),
+                idle_timeout_ns,
+                trace,
+                _in_stream: in_stream,
+            }))
+        }
+    };
+    Ok(Response { head, body, tunnel: None, in_flight: exchange.chosen.take() })
+}
+
+/// A call until the head of its answer.
+struct Call<'a> {
+    core: &'a Core,
+    exchange: &'a Exchange,
+    answer: ResponseFuture,
+    upload: Upload,
+    alarm: Alarm,
+    waiting: bool,
+    interims: usize,
+}
+
+impl Call<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<http::Response<RecvStream>, Error>> {
+        if !self.upload.over {
+            let sent = self.upload.poll(cx);
+            self.exchange.trace.bytes_in.set(self.upload.sent);
+            if let Poll::Ready(Err(error)) = sent {
+                return Poll::Ready(Err(error));
+            }
+        }
+        if self.upload.over && !self.waiting {
+            self.waiting = true;
+            let now = self.exchange.trace.enter(Phase::Wait);
+            self.alarm.set(now + self.exchange.route.head_timeout_ns);
+        }
+        while let Poll::Ready(Some(Ok(interim))) = self.answer.poll_informational(cx) {
+            self.interims += 1;
+            if self.interims > self.core.limits().interim_responses {
+                return Poll::Ready(Err(Error::TooManyInterim));
+            }
+            if let Some(caller) = &self.exchange.interim
+                && interim.status() != http::StatusCode::CONTINUE
+            {
+                caller.send(convert::response_in(&interim.into_parts().0));
+            }
+        }
+        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
+            return Poll::Ready(answer.map_err(|error| early_error(&error)));
+        }
+        self.alarm.poll(cx).map(|()| Err(Error::AnswerTimeout))
+    }
+}
+
+/// The request's content on its way into the stream.
+struct Upload {
+    stream: SendStream<Bytes>,
+    body: Body,
+    chunk: Bytes,
+    over: bool,
+    sent: u64,
+}
+
+impl Upload {
+    /// Ready when all is sent or the upstream wants no more; an error is the caller's.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while !self.over {
+            if self.chunk.is_empty() {
+                match ready!(self.body.poll_chunk(cx)) {
+                    Some(Ok(Chunk::Data(data))) => self.chunk = data,
+                    Some(Ok(Chunk::Trailers(trailers))) => {
+                        self.over = true;
+                        let _ = self.stream.send_trailers(convert::fields_out(&trailers));
+                        break;
+                    }
+                    Some(Err(error)) => {
+                        self.stream.send_reset(Reason::CANCEL);
+                        return Poll::Ready(Err(error));
+                    }
+                    None => {
+                        self.over = true;
+                        let _ = self.stream.send_data(Bytes::new(), true);
+                        break;
+                    }
+                }
+            }
+            self.stream.reserve_capacity(self.chunk.len());
+            match ready!(self.stream.poll_capacity(cx)) {
+                Some(Ok(room)) => {
+                    let piece = self.chunk.split_to(room.min(self.chunk.len()));
+                    self.sent += piece.len() as u64;
+                    if !piece.is_empty() && self.stream.send_data(piece, false).is_err() {
+                        self.over = true;
+                    }
+                }
+                // The upstream has heard enough; what it answers is another matter.
+                _ => self.over = true,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The content of an answer.
+struct StreamBody {
+    recv: RecvStream,
+    upload: Option<Upload>,
+    declared: Option<u64>,
+    owed: usize,
+    data_ended: bool,
+    alarm: Alarm,
+    idle_timeout_ns: u64,
+    trace: Rc<crate::exchange::Trace>,
+    _in_stream: InStream,
+}
+
+impl StreamBody {
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
+        if self.owed > 0 {
+            let _ = self.recv.flow_control().release_capacity(std::mem::take(&mut self.owed));
+        }
+        while !self.data_ended {
+            match ready!(self.recv.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => {
+                    self.owed = data.len();
+                    self.declared = self.declared.map(|left| left.saturating_sub(data.len() as u64));
+                    return Poll::Ready(Some(Ok(Chunk::Data(data))));
+                }
+                Some(Err(_)) => return Poll::Ready(Some(Err(Error::Truncated))),
+                None => self.data_ended = true,
+            }
+        }
+        match ready!(self.recv.poll_trailers(cx)) {
+            Ok(Some(trailers)) => {
+                let mut fields = convert::fields_in(&trailers);
+                fields.retain(|field| !field.known.is_forbidden_in_trailers());
+                Poll::Ready(Some(Ok(Chunk::Trailers(fields))))
+            }
+            Ok(None) => Poll::Ready(None),
+            Err(_) => Poll::Ready(Some(Err(Error::Truncated))),
+        }
+    }
+}
+
+impl Source for StreamBody {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
+        if let Some(upload) = &mut self.upload {
+            let sent = upload.poll(cx);
+            self.trace.bytes_in.set(upload.sent);
+            match sent {
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(Ok(())) => self.upload = None,
+                Poll::Pending => {}
+            }
+        }
+        let polled = self.poll_inner(cx);
+        if polled.is_ready() {
+            self.alarm.clear();
+            return polled;
+        }
+        // While the caller is still sending, it is not the upstream's turn.
+        if self.upload.is_none() {
+            if self.alarm.due() == NEVER {
+                self.alarm.set(clock::now() + self.idle_timeout_ns);
+            }
+            ready!(self.alarm.poll(cx));
+            return Poll::Ready(Some(Err(Error::BodyTimeout)));
+        }
+        Poll::Pending
+    }
+
+    fn size(&self) -> Size {
+        self.declared.map_or(Size::Unknown, Size::Exact)
+    }
+}
+
+/// What a stream's failure before its answer means.
+fn early_error(error: &h2::Error) -> Error {
+    let untouched = error.reason() == Some(Reason::REFUSED_STREAM)
+        || (error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR));
+    if untouched {
+        Error::RefusedStream
+    } else if error.is_io() {
+        Error::ClosedEarly
+    } else {
+        Error::ResetEarly
+    }
+}

@@ -1,0 +1,91 @@
+//! The innermost step: one request on one connection to the endpoint that was chosen. Connections come from this core's pool
+//! or are opened; a request whose pooled connection turns out to be dead is replayed once on a fresh one.
+
+pub mod connect;
+pub mod control;
+pub mod discover;
+pub mod h1;
+pub mod h1_body;
+pub mod h2;
+pub mod health;
+pub mod pool;
+pub mod resolve;
+pub mod tls;
+
+use crate::core::Core;
+use crate::error::{Error, Retry};
+use crate::exchange::{Exchange, Failure, Outcome};
+use crate::pipeline::Next;
+use crate::plan::Upstream;
+use connect::Connected;
+use std::rc::Rc;
+use std::sync::Arc;
+use unlag_record::Phase;
+
+/// The end of every pipeline.
+pub struct Send {
+    upstream: Arc<Upstream>,
+    core: Rc<Core>,
+}
+
+impl Send {
+    /// Sends to the endpoints of `upstream` from this core.
+    pub fn new(upstream: Arc<Upstream>, core: Rc<Core>) -> Send {
+        Send { upstream, core }
+    }
+
+    /// A connection from the pool or a new one, and whether it has been used before.
+    async fn connection(&self, exchange: &Exchange, fresh: bool) -> Result<(Connected, bool), Error> {
+        let Some(endpoint) = exchange.chosen.as_ref().map(|chosen| chosen.endpoint()) else {
+            return Err(Error::NoEndpoint);
+        };
+        if let Some(shared) = self.core.pools.shared_h2(endpoint) {
+            return Ok((Connected::Http2(shared), true));
+        }
+        if !fresh && let Some(conn) = self.core.pools.take(endpoint) {
+            return Ok((Connected::Http1(conn), true));
+        }
+        let connected = connect::open(&self.core, &self.upstream, endpoint, &exchange.trace).await?;
+        Ok((connected, false))
+    }
+}
+
+impl Next for Send {
+    async fn run(&self, mut exchange: Box<Exchange>) -> Outcome {
+        let mut fresh = false;
+        loop {
+            let (connected, reused) = match self.connection(&exchange, fresh).await {
+                Ok(found) => found,
+                Err(error) => return Err(Failure { error, exchange: Some(exchange) }),
+            };
+            exchange.trace.reused.set(reused);
+            let remaining = exchange.deadline_ns.saturating_sub(crate::clock::now());
+            crate::deadline::pass_on(&mut exchange.head.fields, remaining);
+            let result = match connected {
+                Connected::Http1(conn) => h1::call(&self.core, &self.upstream, conn, &mut exchange).await,
+                Connected::Http2(conn) => h2::call(&self.core, &self.upstream, conn, &mut exchange).await,
+            };
+            let (error, intact) = match result {
+                Ok(response) => return Ok(response),
+                Err(lost) => (lost.error, lost.intact),
+            };
+            let died_idle =
+                reused && !fresh && error.retry() == Retry::Idempotent && exchange.is_idempotent();
+            if died_idle && intact {
+                fresh = true;
+                exchange.trace.enter(Phase::Overhead);
+                continue;
+            }
+            return Err(Failure { error, exchange: intact.then_some(exchange) });
+        }
+    }
+}
+
+/// A call that failed, and whether the exchange can still be sent whole.
+#[derive(Debug)]
+pub struct Lost {
+    /// What went wrong.
+    pub error: Error,
+    /// Whether head and body are as they were.
+    pub intact: bool,
+}

@@ -1,0 +1,133 @@
+//! This core's connections that wait for their next request, last used first, so that the rest may grow old and go.
+
+use super::h1::Conn;
+use super::h2::Shared;
+use crate::clock;
+use crate::fleet::Endpoint;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bounds of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Idle connections to one endpoint, over all cores.
+    pub idle_per_endpoint: usize,
+    /// How long a connection may be idle before the upstream's own limit is known.
+    pub idle_timeout: Duration,
+}
+
+struct Idle {
+    conn: Box<Conn>,
+    since_ns: u64,
+}
+
+#[derive(Default)]
+struct Pool {
+    idle: Vec<Idle>,
+    /// The HTTP/2 connections to the endpoint; requests share them.
+    shared: Vec<Rc<Shared>>,
+}
+
+/// The pools of one core, by endpoint.
+pub struct Pools {
+    limits: PoolLimits,
+    by_endpoint: RefCell<HashMap<u32, Pool>>,
+}
+
+impl Pools {
+    /// Empty pools.
+    pub fn new(limits: PoolLimits) -> Pools {
+        Pools { limits, by_endpoint: RefCell::default() }
+    }
+
+    /// Takes the connection that was used last and is still good.
+    pub fn take(&self, endpoint: &Endpoint) -> Option<Box<Conn>> {
+        let mut pools = self.by_endpoint.borrow_mut();
+        let pool = pools.get_mut(&endpoint.index)?;
+        if pool.idle.is_empty() {
+            return None;
+        }
+        let now = clock::now();
+        let limit = endpoint.idle_limit_ns(self.limits.idle_timeout);
+        while let Some(idle) = pool.idle.pop() {
+            endpoint.count_idle(false);
+            let age = now.saturating_sub(idle.since_ns);
+            if age > limit {
+                // Everything below it is older still.
+                pool.idle.drain(..).for_each(|_| _ = endpoint.count_idle(false));
+                return None;
+            }
+            if idle.conn.is_disturbed() {
+                continue;
+            }
+            return Some(idle.conn);
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request, within the bound.
+    pub fn put(&self, conn: Box<Conn>) {
+        let endpoint = Arc::clone(conn.endpoint());
+        if endpoint.count_idle(true) as usize > self.limits.idle_per_endpoint {
+            endpoint.count_idle(false);
+            return;
+        }
+        conn.release();
+        let idle = Idle { conn, since_ns: clock::now() };
+        self.by_endpoint.borrow_mut().entry(endpoint.index).or_default().idle.push(idle);
+    }
+
+    /// An HTTP/2 connection that takes another stream.
+    pub fn shared_h2(&self, endpoint: &Endpoint) -> Option<Rc<Shared>> {
+        let mut pools = self.by_endpoint.borrow_mut();
+        let pool = pools.get_mut(&endpoint.index)?;
+        if pool.shared.is_empty() {
+            return None;
+        }
+        pool.shared.retain(|shared| !shared.is_closed());
+        pool.shared.iter().filter(|shared| shared.has_room()).min_by_key(|shared| shared.streams()).cloned()
+    }
+
+    /// Offers an HTTP/2 connection to all requests of this core.
+    pub fn share_h2(&self, endpoint: &Endpoint, shared: &Rc<Shared>) {
+        self.by_endpoint.borrow_mut().entry(endpoint.index).or_default().shared.push(Rc::clone(shared));
+    }
+
+    /// Drops what has died or grown old, and learns from it. Called twice a second.
+    pub fn sweep(&self, endpoint: &Endpoint) {
+        let mut pools = self.by_endpoint.borrow_mut();
+        let Some(pool) = pools.get_mut(&endpoint.index) else { return };
+        let now = clock::now();
+        let limit = endpoint.idle_limit_ns(self.limits.idle_timeout);
+        pool.idle.retain(|idle| {
+            let age = now.saturating_sub(idle.since_ns);
+            let disturbed = idle.conn.is_disturbed();
+            if disturbed && idle.conn.was_closed() && age > LEARNABLE_AGE_NS {
+                endpoint.learn_idle_limit(age);
+            }
+            let keep = !disturbed && age <= limit;
+            if !keep {
+                endpoint.count_idle(false);
+            }
+            keep
+        });
+        pool.shared.retain(|shared| !shared.is_closed());
+    }
+
+    /// Drops the pools of endpoints that are no longer part of the plan.
+    pub fn keep_only(&self, is_known: impl Fn(u32) -> bool) {
+        self.by_endpoint.borrow_mut().retain(|&index, pool| {
+            let keep = is_known(index);
+            if !keep {
+                pool.idle.drain(..).for_each(|idle| _ = idle.conn.endpoint().count_idle(false));
+            }
+            keep
+        });
+    }
+}
+
+/// A close sooner than this says nothing about an idle limit: the upstream was restarted or had enough.
+const LEARNABLE_AGE_NS: u64 = 900_000_000;

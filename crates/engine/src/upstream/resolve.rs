@@ -1,0 +1,85 @@
+//! Names of endpoints, resolved beside the request path and kept when they cannot be resolved any more (RFC 8767).
+
+use crate::fleet::Endpoint;
+use hickory_resolver::TokioResolver;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A name is asked for again at 80 % of its time to live, within these bounds.
+const REFRESH_MIN: Duration = Duration::from_secs(1);
+const REFRESH_MAX: Duration = Duration::from_secs(300);
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The system's resolver; none when the system has no configuration for one, then the C library is asked.
+pub fn resolver() -> Option<TokioResolver> {
+    TokioResolver::builder_tokio().and_then(|builder| builder.build()).ok()
+}
+
+/// Keeps the addresses of an endpoint fresh for as long as the task lives.
+pub async fn keep_fresh(endpoint: Arc<Endpoint>, resolver: Option<Arc<TokioResolver>>) {
+    loop {
+        let wait = match look_up(&endpoint, resolver.as_deref()).await {
+            Ok((addresses, lifetime)) if !addresses.is_empty() => {
+                if **endpoint.addresses.load() != addresses {
+                    tracing::info!(upstream = %endpoint.upstream, endpoint = %endpoint.authority(), ?addresses, "resolved");
+                    endpoint.addresses.store(Arc::new(addresses));
+                }
+                (lifetime * 4 / 5).clamp(REFRESH_MIN, REFRESH_MAX)
+            }
+            Ok(_) => RETRY,
+            Err(error) => {
+                tracing::warn!(upstream = %endpoint.upstream, endpoint = %endpoint.authority(), %error, "cannot resolve");
+                RETRY
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn look_up(
+    endpoint: &Endpoint,
+    resolver: Option<&TokioResolver>,
+) -> Result<(Vec<SocketAddr>, Duration), String> {
+    let (host, port) = (endpoint.url.host.as_str(), endpoint.url.port);
+    match resolver {
+        // Names without a dot are the system's business: files, search lists, containers.
+        Some(resolver) if host.contains('.') => {
+            let found = resolver.lookup_ip(host).await.map_err(|error| error.to_string())?;
+            let lifetime =
+                found.valid_until().saturating_duration_since(tokio::time::Instant::now().into_std());
+            Ok((in_turn(found.iter(), port), lifetime))
+        }
+        _ => {
+            let found = tokio::net::lookup_host((host, port)).await.map_err(|error| error.to_string())?;
+            Ok((in_turn(found.map(|address| address.ip()), port), Duration::from_secs(30)))
+        }
+    }
+}
+
+/// Families alternate, IPv6 first (RFC 8305 §4).
+fn in_turn(found: impl Iterator<Item = IpAddr>, port: u16) -> Vec<SocketAddr> {
+    let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = found.partition(IpAddr::is_ipv6);
+    let mut addresses = Vec::with_capacity(v6.len() + v4.len());
+    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
+    loop {
+        let pair = [v6.next(), v4.next()];
+        if pair == [None, None] {
+            return addresses;
+        }
+        addresses.extend(pair.into_iter().flatten().map(|ip| SocketAddr::new(ip, port)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_turn;
+
+    #[test]
+    fn families_alternate() {
+        let found = ["10.0.0.1", "10.0.0.2", "::1"].map(|ip| ip.parse().unwrap());
+        let order: Vec<String> = in_turn(found.into_iter(), 80).iter().map(ToString::to_string).collect();
+        assert_eq!(order, ["[::1]:80", "10.0.0.1:80", "10.0.0.2:80"]);
+    }
+}

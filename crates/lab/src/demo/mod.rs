@@ -1,0 +1,154 @@
+//! What `unlag demo` does, but for the proxy: it drives the shop through four acts, shows a live table, and says
+//! in words what an operator would learn. The proxy is an address; what it saw of the phases comes from a closure.
+
+mod act;
+mod summary;
+mod table;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+pub use act::Act;
+pub use table::Screen;
+
+use crate::load::{self, Arrivals, Latency, Options, Part, Report};
+use crate::services::Shop;
+
+/// How long and how hard.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plan {
+    /// Length of the whole in seconds, 4 to 3,600; each act gets a quarter. Default 40.
+    pub seconds: u64,
+    /// Requests per second. Default 200: a healthy shop is at a quarter of its capacity, and a replica ten times
+    /// slower is overloaded by an equal share.
+    pub rate: f64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { seconds: 40, rate: 200.0 }
+    }
+}
+
+/// What the proxy measured of one phase of its requests, in the last seconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PhaseShare {
+    /// The phase's name.
+    pub name: String,
+    /// Its share of the requests' total time, 0 to 1.
+    pub share: f64,
+    /// Median time in it, in microseconds.
+    pub p50_us: f64,
+    /// 99th percentile of the time in it, in microseconds.
+    pub p99_us: f64,
+}
+
+/// What one act found.
+#[derive(Debug, Clone, Serialize)]
+pub struct ActReport {
+    /// Which act.
+    pub act: Act,
+    /// Requests that were due.
+    pub requests: u64,
+    /// Requests that failed, or were answered with 400 and above.
+    pub errors: u64,
+    /// What callers met, from the intended time to the last byte.
+    pub latency_us: Latency,
+    /// The same by service.
+    pub services: Vec<ServiceReport>,
+    /// What the proxy saw at the end of the act, largest share first.
+    pub phases: Vec<PhaseShare>,
+}
+
+/// One service in one act.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceReport {
+    /// Its name.
+    pub name: String,
+    /// Requests that were due.
+    pub requests: u64,
+    /// What its callers met.
+    pub latency_us: Latency,
+}
+
+/// What the demo found.
+#[derive(Debug, Clone, Serialize)]
+pub struct DemoReport {
+    /// Requests per second asked for.
+    pub rate: f64,
+    /// The acts in order.
+    pub acts: Vec<ActReport>,
+    /// What an operator learns, a sentence each.
+    pub lessons: Vec<String>,
+}
+
+/// Drives the acts against a proxy in front of `shop`, whose routes are the services' names: `/catalog/...` goes
+/// to `catalog`. `phases` is asked about once a second. Blocks until the last act is over.
+pub fn run<W: Write>(
+    plan: Plan,
+    proxy: SocketAddr,
+    shop: &Shop,
+    screen: &mut Screen<W>,
+    mut phases: impl FnMut() -> Vec<PhaseShare>,
+) -> Result<DemoReport> {
+    ensure!((4..=3_600).contains(&plan.seconds), "demo: the length must be 4 to 3,600 s");
+    let length = Duration::from_secs(plan.seconds) / Act::ALL.len() as u32;
+    let mut acts: Vec<ActReport> = Vec::new();
+    for (number, act) in Act::ALL.into_iter().enumerate() {
+        act.set(&shop.faults)?;
+        let options = options(plan, proxy, length, number);
+        let mut so_far = Report::default();
+        let mut seen = Vec::new();
+        let report = load::run_observed(&options, Duration::from_secs(1), |window| {
+            so_far.merge(&window);
+            seen = sorted(phases());
+            let current = act_report(act, &so_far, seen.clone());
+            let elapsed = length * number as u32 + so_far.elapsed;
+            screen.show(&acts, &current, elapsed, plan);
+        });
+        shop.faults.clear();
+        acts.push(act_report(act, &report.context("demo")?, seen));
+    }
+    let lessons = summary::lessons(&acts);
+    screen.finish(&acts, &lessons)?;
+    Ok(DemoReport { rate: plan.rate, acts, lessons })
+}
+
+fn options(plan: Plan, proxy: SocketAddr, length: Duration, number: usize) -> Options {
+    let mut options = Options::new(proxy, load::Request::get("/"));
+    options.mix = Shop::mix();
+    options.arrivals = Arrivals::Poisson { rate: plan.rate };
+    options.duration = length;
+    options.timeout = Duration::from_secs(5);
+    options.seed = 1 + number as u64;
+    options
+}
+
+fn sorted(mut phases: Vec<PhaseShare>) -> Vec<PhaseShare> {
+    phases.sort_by(|a, b| b.share.total_cmp(&a.share));
+    phases
+}
+
+fn act_report(act: Act, report: &Report, phases: Vec<PhaseShare>) -> ActReport {
+    let service = |part: &Part| ServiceReport {
+        name: part.name.clone(),
+        requests: part.offered,
+        latency_us: Latency::of(&part.latency),
+    };
+    ActReport {
+        act,
+        requests: report.all.offered,
+        errors: report.errors(),
+        latency_us: Latency::of(&report.all.latency),
+        services: report.parts.iter().map(service).collect(),
+        phases,
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

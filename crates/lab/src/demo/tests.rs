@@ -1,0 +1,100 @@
+//! The demo against a real shop, with a plain spreading relay in the place of the proxy.
+
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+
+use super::*;
+
+/// Relays each connection to the service that its first request names, replicas in turn. It knows nothing of
+/// faults, so the acts show in full.
+fn start_relay(shop: &Shop) -> SocketAddr {
+    let services: Vec<(String, Vec<SocketAddr>)> =
+        shop.services.iter().map(|s| (format!("/{}", s.name), s.replicas.clone())).collect();
+    let (ready, address) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+            ready.send(listener.local_addr().expect("bound")).expect("received");
+            let mut turn = 0;
+            while let Ok((caller, _)) = listener.accept().await {
+                turn += 1;
+                tokio::spawn(relay(caller, services.clone(), turn));
+            }
+        });
+    });
+    address.recv().expect("an address")
+}
+
+async fn relay(mut caller: tokio::net::TcpStream, services: Vec<(String, Vec<SocketAddr>)>, mut turn: usize) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut request = vec![0; 8192];
+    loop {
+        let length = caller.read(&mut request).await.unwrap_or(0);
+        let text = String::from_utf8_lossy(&request[..length]).into_owned();
+        let Some(path) = text.split(' ').nth(1) else { return };
+        let Some((_, replicas)) = services.iter().find(|(name, _)| path.starts_with(name)) else { return };
+        turn += 1;
+        let Ok(mut service) = tokio::net::TcpStream::connect(replicas[turn % replicas.len()]).await else {
+            return;
+        };
+        let closing = text.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+        let mut answer = Vec::new();
+        if service.write_all(closing.as_bytes()).await.is_err()
+            || service.read_to_end(&mut answer).await.is_err()
+        {
+            return;
+        }
+        if caller.write_all(&answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_acts_show_in_figures_and_words_when_nothing_goes_round_the_faults() {
+    let shop = Shop::start().expect("opens");
+    let proxy = start_relay(&shop);
+    let mut screen = Screen::new(Vec::new(), true);
+    let phase =
+        |name: &str, share| PhaseShare { name: name.into(), share, p50_us: 9_000.0, p99_us: 40_000.0 };
+    let mut asked = 0;
+    let report = run(Plan { seconds: 8, rate: 60.0 }, proxy, &shop, &mut screen, || {
+        asked += 1;
+        vec![phase("overhead", 0.02), phase("upstream_ttfb", 0.93)]
+    })
+    .expect("runs");
+    let [healthy, slow, failing, recovered] = report.acts.as_slice() else { panic!("four acts") };
+    let catalog = |act: &ActReport| act.services.iter().find(|s| s.name == "catalog").expect("asked").clone();
+    assert!(asked >= 8, "the proxy was asked {asked} times");
+    assert_eq!(healthy.errors + slow.errors + recovered.errors, 0, "{report:?}");
+    assert!(catalog(slow).latency_us.p99 > 2.0 * catalog(healthy).latency_us.p99, "{report:?}");
+    let expected = catalog(failing).requests as f64 / 3.0;
+    assert!((0.5..1.7).contains(&(failing.errors as f64 / expected)), "{} of {expected}", failing.errors);
+    assert_eq!(healthy.phases[0].name, "upstream_ttfb", "largest first");
+    let words = report.lessons.join("\n");
+    assert!(words.contains("93 % of that time went into upstream_ttfb"), "{words}");
+    assert!(words.contains("proxy itself took 2.0 %"), "{words}");
+    let shown = String::from_utf8(screen.into_inner()).expect("text");
+    assert!(shown.contains("\x1b[J") && shown.contains("> one slow replica"), "{shown}");
+    assert!(serde_json::to_string(&report).expect("JSON").contains("\"slow_replica\""));
+}
+
+#[test]
+fn without_a_terminal_there_are_plain_lines_every_five_seconds() {
+    let act = act_report(Act::Healthy, &Report::default(), Vec::new());
+    let mut screen = Screen::new(Vec::new(), false);
+    for seconds in 1..=11 {
+        screen.show(&[], &act, Duration::from_secs(seconds), Plan::default());
+    }
+    let shown = String::from_utf8(screen.into_inner()).expect("text");
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    assert!(!shown.contains('\x1b'), "{shown}");
+    assert!(shown.starts_with("5 s, healthy: 0 requests"), "{shown}");
+}
+
+#[test]
+fn a_proxy_that_answers_nothing_teaches_nothing() {
+    let acts: Vec<ActReport> = Act::ALL.map(|act| act_report(act, &Report::default(), Vec::new())).into();
+    assert!(summary::lessons(&acts)[0].contains("answered nothing"));
+}

@@ -1,0 +1,200 @@
+//! The lab's command line: load, services and peers, for measuring unlag from outside.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use unlag_lab::bench::{self, BenchOptions};
+use unlag_lab::load::{Arrivals, Options, Protocol, Request, Target, run_blocking};
+use unlag_lab::peers::{self, Peer, PeersOptions, Scenario};
+use unlag_lab::services::{Backend, Shop};
+
+/// Measures unlag from outside.
+#[derive(Parser)]
+#[command(name = "lab", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sends load to a URL and prints a JSON report.
+    Load(Load),
+    /// Serves small fast answers until interrupted.
+    Backend {
+        /// Address to listen on.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+    /// Runs the demo shop until interrupted and prints its addresses.
+    Shop,
+    /// Tests a URL, or two in interleaved rounds, as `unlag bench` does.
+    Bench {
+        /// http://host:port/path
+        url: String,
+        /// Another URL to compare with.
+        #[arg(long)]
+        vs: Option<String>,
+        /// Requests per second.
+        #[arg(long)]
+        rate: f64,
+        /// Seconds for each URL.
+        #[arg(long, default_value_t = 10.0)]
+        duration: f64,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measures unlag beside HAProxy, nginx, Envoy, Traefik and Caddy.
+    Peers(Peers),
+}
+
+#[derive(clap::Args)]
+struct Load {
+    /// http://host:port/path
+    url: String,
+    /// Requests per second; 0 asks again as soon as answered.
+    #[arg(long, default_value_t = 0.0)]
+    rate: f64,
+    /// Evenly spaced instead of Poisson arrivals.
+    #[arg(long)]
+    constant: bool,
+    /// Seconds.
+    #[arg(long, default_value_t = 5.0)]
+    duration: f64,
+    /// Connections.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Speak HTTP/2 with this many streams a connection.
+    #[arg(long, value_name = "STREAMS")]
+    http2: Option<usize>,
+    /// POST a body of this many bytes.
+    #[arg(long, value_name = "BYTES")]
+    post: Option<usize>,
+}
+
+#[derive(clap::Args)]
+struct Peers {
+    /// Rounds that count, beside the warm-up.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of one measurement.
+    #[arg(long, default_value_t = 1.0)]
+    length: f64,
+    /// Only these peers, and haproxy as the reference.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Peer>,
+    /// Only these scenarios.
+    #[arg(long, value_delimiter = ',')]
+    scenario: Vec<Scenario>,
+    /// unlag's binary [default: target/dist/unlag, then target/release/unlag].
+    #[arg(long)]
+    unlag: Option<PathBuf>,
+    /// One more argument for `unlag run`; may be given several times.
+    #[arg(long = "unlag-argument", allow_hyphen_values = true)]
+    unlag_arguments: Vec<String>,
+    /// Where binaries of peers are kept between runs.
+    #[arg(long)]
+    cache: Option<PathBuf>,
+    /// Connections of the idle scenario.
+    #[arg(long, default_value_t = 5_000)]
+    idle_connections: usize,
+    /// Writes the report as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Writes the report as a picture.
+    #[arg(long)]
+    svg: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Load(load) => send(&load),
+        Command::Bench { url, vs, rate, duration, json } => {
+            let mut options = BenchOptions::new(&url, rate);
+            (options.vs, options.duration) = (vs, Duration::try_from_secs_f64(duration)?);
+            let report = bench::run(&options, |_| ())?;
+            say(&if json { serde_json::to_string_pretty(&report)? } else { report.text() });
+            Ok(())
+        }
+        Command::Peers(peers) => compare(peers),
+        Command::Backend { listen } => {
+            let backend = Backend::start_on(listen)?;
+            say(&format!("http://{}", backend.address));
+            wait_for_interrupt()
+        }
+        Command::Shop => {
+            let shop = Shop::start()?;
+            for service in &shop.services {
+                service
+                    .replicas
+                    .iter()
+                    .for_each(|address| say(&format!("{} http://{address}", service.name)));
+            }
+            wait_for_interrupt()
+        }
+    }
+}
+
+fn send(load: &Load) -> Result<()> {
+    let target = Target::parse(&load.url)?;
+    let request = match load.post {
+        Some(size) => Request::typical_post(&target.path, size),
+        None => Request::typical_get(&target.path),
+    };
+    let mut options = Options::new(target.resolve()?, request);
+    options.authority.clone_from(&target.authority);
+    options.connections = load.connections;
+    options.duration = Duration::try_from_secs_f64(load.duration)?;
+    if let Some(streams) = load.http2 {
+        options.protocol = Protocol::Http2 { streams };
+    }
+    if load.rate > 0.0 {
+        let rate = load.rate;
+        options.arrivals =
+            if load.constant { Arrivals::Constant { rate } } else { Arrivals::Poisson { rate } };
+    }
+    say(&serde_json::to_string_pretty(&run_blocking(&options)?.summary())?);
+    Ok(())
+}
+
+fn compare(arguments: Peers) -> Result<()> {
+    let mut options = PeersOptions {
+        rounds: arguments.rounds,
+        length: Duration::try_from_secs_f64(arguments.length)?,
+        unlag_arguments: arguments.unlag_arguments,
+        idle_connections: arguments.idle_connections,
+        ..PeersOptions::default()
+    };
+    if !arguments.only.is_empty() {
+        options.peers.retain(|peer| *peer == Peer::Haproxy || arguments.only.contains(peer));
+    }
+    if !arguments.scenario.is_empty() {
+        options.scenarios = arguments.scenario;
+    }
+    options.unlag = arguments.unlag.or(options.unlag);
+    options.cache = arguments.cache.unwrap_or(options.cache);
+    let report = peers::run(&options, &mut |line| eprintln!("{line}"))?;
+    say(&report.text());
+    if let Some(path) = arguments.json {
+        std::fs::write(&path, serde_json::to_string_pretty(&report)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = arguments.svg {
+        std::fs::write(&path, report.svg()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the lab is a command line program")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+fn wait_for_interrupt() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(tokio::signal::ctrl_c())?)
+}

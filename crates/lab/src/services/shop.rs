@@ -1,0 +1,163 @@
+//! The demo shop: five services, seven replicas, each with a capacity of its own.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{oneshot, watch};
+
+use super::backend::listen;
+use super::fault::{Fault, Faults, Switch};
+use super::replica::{Character, Replica};
+use crate::load::Request;
+
+/// Replicas and character of each service. Mean times are 5 to 30 ms, as in-house services have; four workers
+/// each, so that one replica ten times slower is overloaded by its equal share of 100 requests/s.
+const SERVICES: [(usize, Character); 5] = [
+    (3, character("catalog", 4, 8, 0.5, 2_048)),
+    (1, character("cart", 4, 5, 0.4, 700)),
+    (1, character("users", 4, 4, 0.4, 500)),
+    (1, character("recommend", 8, 20, 0.6, 1_500)),
+    (1, character("orders", 6, 25, 0.5, 400)),
+];
+
+/// Distinct requests of each kind, so that neighbours rarely ask for the same thing.
+const IDS: u32 = 16;
+
+const fn character(
+    service: &'static str,
+    workers: usize,
+    median_ms: u64,
+    sigma: f64,
+    answer_bytes: usize,
+) -> Character {
+    Character { service, workers, median: Duration::from_millis(median_ms), sigma, answer_bytes }
+}
+
+/// One service of the shop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its name, which is also the first segment of its paths: `/catalog/7`.
+    pub name: &'static str,
+    /// Where its replicas listen.
+    pub replicas: Vec<SocketAddr>,
+}
+
+/// The running shop: every replica on a loopback port of its own, all on one thread. Ends when dropped.
+#[derive(Debug)]
+pub struct Shop {
+    /// The services with their addresses.
+    pub services: Vec<Service>,
+    /// Switches faults while the shop runs.
+    pub faults: Faults,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Shop {
+    /// Opens the shop. Service times follow from the seed 1.
+    pub fn start() -> Result<Self> {
+        Self::start_seeded(1)
+    }
+
+    /// Opens the shop with service times that follow from `seed`.
+    pub fn start_seeded(seed: u64) -> Result<Self> {
+        let (mut switches, mut plans) = (Vec::new(), Vec::new());
+        for (replicas, character) in SERVICES {
+            for number in 0..replicas {
+                let (sender, receiver) = watch::channel(Fault::default());
+                switches.push(Switch { service: character.service, replica: number, sender });
+                plans.push((character, number, receiver));
+            }
+        }
+        let (stop, stopped) = oneshot::channel();
+        let (ready, started) = mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("shop".into())
+            .spawn(move || run(plans, seed, &ready, stopped))
+            .context("shop: cannot start a thread")?;
+        let addresses = started.recv().context("shop: its thread ended early")??;
+        let mut addresses = addresses.into_iter();
+        let services = SERVICES.map(|(replicas, character)| Service {
+            name: character.service,
+            replicas: addresses.by_ref().take(replicas).collect(),
+        });
+        Ok(Self {
+            services: services.into(),
+            faults: Faults::new(switches),
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where the replicas of a service listen; empty for a name the shop does not have.
+    pub fn addresses(&self, service: &str) -> &[SocketAddr] {
+        self.services.iter().find(|s| s.name == service).map_or(&[], |s| s.replicas.as_slice())
+    }
+
+    /// What customers ask for: mostly the catalogue, an order now and then. Paths start with the service's name.
+    pub fn mix() -> Vec<Request> {
+        let mut mix = Vec::new();
+        for id in 1..=IDS {
+            let get =
+                |name: &str, path: String, weight| Request::typical_get(&path).called(name).weighing(weight);
+            mix.push(get("catalog", format!("/catalog/{id}"), 50));
+            mix.push(get("cart", format!("/cart/{id}"), 18));
+            mix.push(get("users", format!("/users/{id}"), 16));
+            mix.push(get("recommend", format!("/recommend/{id}?n=8"), 11));
+            mix.push(Request::typical_post("/orders", 256 + id as usize).called("orders").weighing(5));
+        }
+        mix
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        self.faults.clear();
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+type Plans = Vec<(Character, usize, watch::Receiver<Fault>)>;
+
+fn run(
+    plans: Plans,
+    seed: u64,
+    ready: &mpsc::SyncSender<Result<Vec<SocketAddr>>>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(ready.send(Err(error.into()))),
+    };
+    runtime.block_on(async {
+        let mut addresses = Vec::new();
+        for (index, (character, number, fault)) in plans.into_iter().enumerate() {
+            match open() {
+                Ok((listener, address)) => {
+                    addresses.push(address);
+                    let replica =
+                        Replica::new(character, number, seed.wrapping_mul(1_000) + index as u64, fault);
+                    tokio::task::spawn_local(Rc::new(replica).run(listener));
+                }
+                Err(error) => return drop(ready.send(Err(error))),
+            }
+        }
+        let _ = ready.send(Ok(addresses));
+        let _ = stopped.await;
+    });
+}
+
+fn open() -> Result<(TcpListener, SocketAddr)> {
+    let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).context("shop")?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}

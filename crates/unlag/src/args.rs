@@ -1,0 +1,151 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// unlag sits between services, shows where the latency of their calls comes from, and takes it out.
+#[derive(Parser)]
+#[command(name = "unlag", version, disable_help_subcommand = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run the proxy: with a config file, or in front of one service without any
+    Run(RunOptions),
+    /// Show it on a small shop of slow services, with load on it and unlag in between
+    Demo(DemoOptions),
+    /// Write a commented starter unlag.toml
+    Init(InitOptions),
+    /// Validate a config file; every error points at file:line:column and says what is allowed
+    Check(CheckOptions),
+    /// Print the JSON Schema of the config, for editors
+    Schema,
+    /// Say why a request took as long as it did
+    Explain(ExplainOptions),
+    /// Load a URL at a constant rate (open loop) and print the latency distribution
+    Bench(BenchOptions),
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// Print the version
+    Version,
+}
+
+#[derive(Args)]
+pub(crate) struct RunOptions {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", default_value = "unlag.toml", conflicts_with = "to")]
+    pub(crate) config: PathBuf,
+    /// Forward everything to this URL; no config file is read
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: Option<String>,
+    /// Where to listen, with --to
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", requires = "to")]
+    pub(crate) listen: String,
+    /// Where the admin API listens, with --to; without it 127.0.0.1:9900, or a free port if that is taken
+    #[arg(long, value_name = "ADDRESS", requires = "to")]
+    pub(crate) admin: Option<String>,
+    /// Worker threads; one per core unless set
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+}
+
+#[derive(Args)]
+pub(crate) struct DemoOptions {
+    /// How long it runs
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(4..=3600))]
+    pub(crate) seconds: u64,
+    /// Requests a second
+    #[arg(long, default_value_t = 150.0)]
+    pub(crate) rate: f64,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct InitOptions {
+    /// Where to write it
+    #[arg(default_value = "unlag.toml")]
+    pub(crate) file: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CheckOptions {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", default_value = "unlag.toml")]
+    pub(crate) config: PathBuf,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Print the problems as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainOptions {
+    /// The request: its x-request-id or trace id; without one, the slowest recent request
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) admin: AdminOptions,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct AdminOptions {
+    /// The admin API; without it that of the config file, else http://127.0.0.1:9900
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// The config file to find the admin API and its token by
+    #[arg(short, long, value_name = "FILE", default_value = "unlag.toml")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchOptions {
+    /// The URL
+    pub(crate) url: String,
+    /// Requests a second; 0 sends the next when the last was answered
+    #[arg(long)]
+    pub(crate) rate: f64,
+    /// Another URL to compare with, in turn
+    #[arg(long, value_name = "URL")]
+    pub(crate) vs: Option<String>,
+    /// How long, for each URL
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub(crate) duration: std::time::Duration,
+    /// Connections
+    #[arg(long, default_value_t = 64)]
+    pub(crate) connections: usize,
+    /// Speak HTTP/2 by prior knowledge
+    #[arg(long)]
+    pub http2: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let help = "a number with ms, s or m, such as 10s";
+    let (number, unit_ms) = [("ms", 1), ("s", 1_000), ("m", 60_000)]
+        .into_iter()
+        .find_map(|(unit, ms)| Some((text.strip_suffix(unit)?, ms)))
+        .ok_or(help)?;
+    let number: u64 = number.parse().map_err(|_| help)?;
+    let ms =
+        number.checked_mul(unit_ms).filter(|ms| (1..=3_600_000).contains(ms)).ok_or("between 1ms and 60m")?;
+    Ok(std::time::Duration::from_millis(ms))
+}

@@ -1,0 +1,140 @@
+//! The data plane as the console sees it.
+
+use crate::system::System;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use unlag_config::Action;
+use unlag_console::{
+    Applied, ConfigView, Counter, EndpointState, EndpointStatus, Plane, PutError, Readiness, RouteStatus,
+    UpstreamStatus, WorkerStatus,
+};
+use unlag_engine::clock;
+use unlag_engine::fleet;
+
+impl Plane for System {
+    fn registry(&self) -> &Arc<unlag_record::Registry> {
+        &self.engine.shared().registry
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamStatus> {
+        let now = clock::now();
+        let plan = self.engine.shared().current();
+        let status = |upstream: &Arc<unlag_engine::plan::Upstream>| UpstreamStatus {
+            name: upstream.name.to_string(),
+            protocol: format!("{:?}", upstream.protocol).to_lowercase(),
+            endpoints: upstream
+                .fleet()
+                .iter()
+                .map(|endpoint| endpoint_status(&endpoint.status(now)))
+                .collect(),
+        };
+        plan.upstreams.iter().map(status).collect()
+    }
+
+    fn routes(&self) -> Vec<RouteStatus> {
+        let plan = self.engine.shared().current();
+        let status = |route: &Arc<unlag_engine::plan::Route>| {
+            let config = &route.config;
+            let (upstream, respond) = match &config.action {
+                Action::Proxy(index) => {
+                    (plan.upstreams.get(*index).map(|upstream| upstream.name.to_string()), None)
+                }
+                Action::Respond(respond) => (None, Some(respond.status)),
+            };
+            RouteStatus {
+                name: config.name.clone(),
+                matches: config.pattern.to_string(),
+                upstream,
+                respond,
+                timeout_ms: config.timeout.map(|timeout| timeout.as_millis() as u64),
+            }
+        };
+        plan.routes.iter().map(status).collect()
+    }
+
+    fn workers(&self) -> Vec<WorkerStatus> {
+        let loads = self.engine.shared().loads();
+        let status = |load: &unlag_engine::engine::Load| WorkerStatus {
+            connections: load.connections.load(Relaxed) as u64,
+            requests: load.requests.load(Relaxed),
+            streams: load.streams.load(Relaxed) as u64,
+        };
+        loads.iter().map(status).collect()
+    }
+
+    fn readiness(&self) -> Readiness {
+        if self.engine.shared().is_draining() {
+            return Readiness::Draining;
+        }
+        Readiness::Ready
+    }
+
+    fn counters(&self) -> Vec<Counter> {
+        let shared = self.engine.shared();
+        let registry = &shared.registry;
+        let count = |name, help, value| Counter { name, help, labels: Vec::new(), value };
+        let log = registry.log();
+        vec![
+            count(
+                "unlag_connections_refused",
+                "connections turned away at a bound",
+                shared.refused_connections.load(Relaxed),
+            ),
+            count(
+                "unlag_tls_handshakes_failed",
+                "TLS handshakes of callers that failed",
+                shared.failed_handshakes.load(Relaxed),
+            ),
+            count(
+                "unlag_http2_floods",
+                "HTTP/2 connections closed for flooding",
+                shared.floods.load(Relaxed),
+            ),
+            count("unlag_panics", "requests that ended in a panic of ours", shared.panics.load(Relaxed)),
+            count("unlag_reloads", "configurations put in force", self.reloads.load(Relaxed)),
+            count(
+                "unlag_reloads_refused",
+                "configurations that were not valid",
+                self.reloads_refused.load(Relaxed),
+            ),
+            count(
+                "unlag_log_lines_dropped",
+                "access log lines lost to a slow sink",
+                log.map_or(0, |log| log.dropped()),
+            ),
+        ]
+    }
+
+    fn config(&self) -> ConfigView {
+        self.view()
+    }
+
+    fn put_config(&self, text: &str, if_match: &str) -> Result<Applied, PutError> {
+        self.put(text, if_match)
+    }
+
+    fn reload(&self) -> Result<Applied, PutError> {
+        System::reload(self)
+    }
+}
+
+fn endpoint_status(status: &fleet::EndpointStatus) -> EndpointStatus {
+    let state = match () {
+        () if status.unresolved => EndpointState::Resolving,
+        () if status.unhealthy => EndpointState::Unhealthy,
+        () if status.ejected => EndpointState::Ejected,
+        () => EndpointState::Healthy,
+    };
+    EndpointStatus {
+        address: status.address.clone(),
+        state,
+        in_flight: u64::from(status.in_flight),
+        connections_open: u64::from(status.connections),
+        connections_idle: u64::from(status.idle),
+        successes: status.successes,
+        failures: status.failures,
+        ejections: status.ejections,
+        last_error: status.last_error.map(str::to_owned),
+        learned_idle_ms: status.idle_limit_ns.map(|ns| ns / 1_000_000),
+    }
+}

@@ -1,0 +1,234 @@
+//! `unlag run`: starts the system, then listens for signals and for changes of the config file until it is told to stop.
+
+use crate::args::RunOptions;
+use crate::system::{self, Loaded, System};
+use crate::{Failed, logging, token};
+use anyhow::{Context, Result, anyhow};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
+use unlag_config::{AccessLog, Address, Config, Sample};
+use unlag_console::{Console, Listener, PutError, Token};
+use unlag_engine::Engine;
+use unlag_record::{Bounds, DEFAULT_WAITING_LINES, Registry, Sink};
+
+/// How often the config file is looked at. A change is taken once the file has stood still for as long.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+/// What `access_log_sample = "slow"` means until slowness is learned per route.
+const SLOW_NS: u64 = 1_000_000_000;
+
+/// Runs the command.
+pub(crate) fn run(options: RunOptions) -> Result<(), Failed> {
+    let guard = logging::start();
+    system::raise_descriptor_limit();
+    let workers = options
+        .workers
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()));
+    let started = match &options.to {
+        Some(url) => start_without_file(url, &options, workers),
+        None => start_from_file(&options.config, workers),
+    };
+    let (system, console, drain_timeout) = match started {
+        Ok(started) => started,
+        Err(failed) => {
+            drop(guard);
+            return Err(failed);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let finished =
+        runtime.block_on(steer(&system, options.to.is_none().then_some(options.config), drain_timeout));
+    console.shutdown();
+    tracing::info!(finished, "stopped");
+    drop(guard);
+    if finished { Ok(()) } else { Err(anyhow!("stopped before everything in flight had finished").into()) }
+}
+
+type Started = (Arc<System>, Console, Duration);
+
+fn start_from_file(file: &Path, workers: usize) -> Result<Started, Failed> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            let help =
+                "write one with `unlag init`, or run without one: unlag run --to http://127.0.0.1:8000";
+            return Err(anyhow!("cannot read {}: {error}\n{help}", file.display()).into());
+        }
+    };
+    let Loaded { config, text, warnings } = system::load(text, file).map_err(|problems| {
+        eprintln!("{problems}");
+        Failed::Config
+    })?;
+    for warning in warnings {
+        tracing::warn!(warning, "config");
+    }
+    let token = match &config.admin.token {
+        Some(secret) if secret.is_resolved() => secret.expose().to_owned(),
+        _ => token::in_directory(&config.state.directory)?,
+    };
+    let listener = listen_admin(&config.admin.address)?;
+    let source = file.display().to_string();
+    start(&config, workers, Some(file.to_owned()), source, text, listener, &token)
+}
+
+fn start_without_file(url: &str, options: &RunOptions, workers: usize) -> Result<Started, Failed> {
+    let mut config = Config::to_upstream(url, &options.listen).map_err(|problems| {
+        eprintln!("{problems}");
+        Failed::Config
+    })?;
+    system::bound_connections(&mut config);
+    let listener = match &options.admin {
+        Some(address) => {
+            let address = address
+                .parse()
+                .with_context(|| format!("--admin {address}: an address such as 127.0.0.1:9900"))?;
+            listen_admin(&Address::Tcp(address))?
+        }
+        None => listen_admin(&config.admin.address).or_else(|_| {
+            tracing::warn!(taken = %config.admin.address, "the admin port is taken, another one is used");
+            listen_admin(&Address::Tcp(([127, 0, 0, 1], 0).into()))
+        })?,
+    };
+    let token = token::in_directory(&token::runtime_directory())?;
+    start(&config, workers, None, format!("--to {url}"), String::new(), listener, &token)
+}
+
+fn listen_admin(address: &Address) -> Result<Listener> {
+    match address {
+        Address::Tcp(address) => {
+            let listener = std::net::TcpListener::bind(address)
+                .with_context(|| format!("admin: cannot listen on {address}"))?;
+            Ok(Listener::Tcp(listener))
+        }
+        Address::Unix(path) => {
+            if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+                std::fs::remove_file(path)?;
+            }
+            let listener = std::os::unix::net::UnixListener::bind(path)
+                .with_context(|| format!("admin: cannot listen on {}", path.display()))?;
+            Ok(Listener::Unix(listener))
+        }
+    }
+}
+
+fn start(
+    config: &Config,
+    workers: usize,
+    file: Option<PathBuf>,
+    source: String,
+    text: String,
+    admin: Listener,
+    token: &str,
+) -> Result<Started, Failed> {
+    let registry = registry(config)?;
+    let engine = match Engine::start(config, workers, registry) {
+        Ok(engine) => engine,
+        Err(error @ (unlag_engine::EngineError::Plan(_) | unlag_engine::EngineError::Tls(_))) => {
+            eprintln!("unlag: {error}");
+            return Err(Failed::Config);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for address in engine.addresses() {
+        tracing::info!(kind = "proxy", address = %address, "listening");
+    }
+    let system = Arc::new(System::new(engine, file, source, text));
+    let console =
+        Console::start(admin, Token::new(token), Arc::clone(&system) as Arc<dyn unlag_console::Plane>)?;
+    match console.address() {
+        Some(address) => tracing::info!(kind = "admin", address = %address, "listening"),
+        None => tracing::info!(kind = "admin", address = %config.admin.address, "listening"),
+    }
+    tracing::info!(workers, version = env!("CARGO_PKG_VERSION"), "ready");
+    Ok((system, console, config.limits.drain_timeout))
+}
+
+/// Where exchanges are recorded, with the access log that the configuration asks for.
+pub(crate) fn registry(config: &Config) -> Result<Arc<Registry>> {
+    let sink = match &config.monitor.access_log {
+        AccessLog::Off => None,
+        AccessLog::Stderr => Some(Sink::Stderr),
+        AccessLog::File(path) => Some(Sink::File(path.clone())),
+    };
+    let sample = match config.monitor.access_log_sample {
+        Sample::All => unlag_record::Sample::All,
+        Sample::Slow => unlag_record::Sample::Slow(SLOW_NS),
+        Sample::Share(share) => unlag_record::Sample::Share(share),
+    };
+    let log =
+        sink.map(|sink| unlag_record::AccessLog::start(sink, sample, DEFAULT_WAITING_LINES)).transpose();
+    let log = log.context("cannot open the access log")?;
+    Ok(Registry::new(Bounds { series: config.limits.label_series, ..Bounds::default() }, log))
+}
+
+/// Waits for signals and file changes; returns whether everything in flight had finished.
+async fn steer(system: &Arc<System>, file: Option<PathBuf>, drain_timeout: Duration) -> bool {
+    let signals =
+        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::user_defined1()];
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut reopen)] = signals.map(signal) else {
+        tracing::error!("cannot listen for signals");
+        return false;
+    };
+    let mut watch = tokio::time::interval(WATCH_INTERVAL);
+    let mut watched = Watched::default();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => report(system.reload()),
+            _ = reopen.recv() => if let Some(log) = system.engine.shared().registry.log() { log.reopen() },
+            _ = watch.tick() => if let Some(file) = &file && watched.has_settled(file) {
+                let changed = std::fs::read_to_string(file).is_ok_and(|text| system.differs(&text));
+                if changed { report(system.reload()) }
+            },
+        }
+    }
+    tracing::info!(grace_ms = drain_timeout.as_millis() as u64, "draining");
+    let now = Arc::new(AtomicBool::new(false));
+    let (draining, give_up) = (Arc::clone(system), Arc::clone(&now));
+    let drained =
+        tokio::task::spawn_blocking(move || draining.engine.drain(drain_timeout, || give_up.load(Relaxed)));
+    tokio::pin!(drained);
+    loop {
+        tokio::select! {
+            finished = &mut drained => return finished.unwrap_or(false),
+            _ = terminate.recv() => now.store(true, Relaxed),
+            _ = interrupt.recv() => now.store(true, Relaxed),
+        }
+    }
+}
+
+fn report(result: Result<unlag_console::Applied, PutError>) {
+    match result {
+        Ok(applied) => {
+            for warning in &applied.warnings {
+                tracing::warn!(warning, "config");
+            }
+            tracing::info!(hash = applied.hash, "reloaded");
+        }
+        Err(PutError::Invalid(reason) | PutError::Io(reason)) => tracing::error!(reason, "reload refused"),
+        Err(PutError::ReadOnly) => tracing::error!(reason = "there is no config file", "reload refused"),
+        Err(PutError::Conflict(_)) => {}
+    }
+}
+
+/// Notices that a file has changed and then stood still, so that a half-written one is left alone.
+#[derive(Default)]
+struct Watched {
+    last: Option<(SystemTime, u64)>,
+    taken: Option<(SystemTime, u64)>,
+}
+
+impl Watched {
+    fn has_settled(&mut self, file: &Path) -> bool {
+        let now = std::fs::metadata(file).ok().and_then(|data| Some((data.modified().ok()?, data.len())));
+        let settled = now.is_some() && now == self.last && now != self.taken;
+        self.last = now;
+        if settled {
+            self.taken = now;
+        }
+        settled
+    }
+}

@@ -1,0 +1,361 @@
+//! HTTP/2 callers that lie or flood: rows D16 to D23.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::time::Duration;
+
+use unlag_testkit::client::get_once;
+use unlag_testkit::h2::frame::{END_HEADERS, END_STREAM, block, indexed_literal, request_block};
+use unlag_testkit::h2::{Call, Frame, RawH2, kind};
+use unlag_testkit::wait::holds_within;
+use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+const FLOOD: usize = 20_000;
+
+struct Bed {
+    unlag: Unlag,
+    origin: RawOrigin,
+}
+
+fn bed() -> Bed {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).workers(1).start();
+    Bed { unlag, origin }
+}
+
+impl Bed {
+    fn connect(&self) -> RawH2 {
+        RawH2::connect(self.unlag.address(), &[])
+    }
+
+    /// The flood is ended before its end, by a GOAWAY that asks for calm or names an error; others are served meanwhile.
+    fn assert_stopped(&self, what: &str, bound: usize, mut next: impl FnMut(usize) -> Vec<Frame>) {
+        let before = self.unlag.resident_kib();
+        let mut caller = self.connect();
+        let sent = caller.flood(FLOOD, &mut next);
+        let ended = holds_within(Duration::from_secs(5), || caller.is_ended() || caller.goaway().is_some());
+        assert!(ended, "{what}: {sent} went through and the connection lives");
+        let (response, took) = get_once(self.unlag.address(), "/");
+        assert_eq!(response.text(), "fine", "{what}: a victim is served");
+        assert!(took < Duration::from_millis(500), "{what}: the victim waited {took:?}");
+        let code = caller.goaway();
+        assert!(code.is_some(), "{what}: closed after {sent} without a GOAWAY that says why");
+        eprintln!("{what}: stopped after at most {sent} of {FLOOD} with code {code:?}");
+        assert!(sent <= bound, "{what}: {sent} were let through");
+        assert!(self.unlag.resident_kib() < before + 8 * 1024, "{what}: {} KiB", self.unlag.resident_kib());
+    }
+}
+
+fn id(n: usize) -> u32 {
+    u32::try_from(n * 2 + 1).expect("a stream")
+}
+
+#[test]
+fn a_plain_exchange_works_with_prior_knowledge() {
+    let bed = bed();
+    let answer = Call::get("/a?b=c").field("x-kept", "1").send(bed.unlag.address());
+    assert_eq!((answer.status, answer.text().as_str()), (200, "fine"));
+    let request = bed.origin.only_request();
+    assert_eq!(
+        (request.target().as_str(), request.header("host").as_deref()),
+        ("/a?b=c", Some("unlag.test"))
+    );
+    assert_eq!(request.header("x-kept").as_deref(), Some("1"));
+    let mut caller = bed.connect();
+    assert!(caller.get(1, "/"));
+    assert_eq!(caller.wait_for_status(1), 200);
+}
+
+#[test]
+fn http_2_requests_become_http_1_with_exact_framing() {
+    let bed = bed();
+    let answer = Call::post("/up", &[b'x'; 100_000]).send(bed.unlag.address());
+    assert_eq!(answer.status, 200);
+    let request = bed.origin.only_request();
+    assert_eq!(request.body.len(), 100_000);
+    assert!(request.is_chunked() != request.header("content-length").is_some());
+    let sized = Call::post("/up", b"hello").field("content-length", "5").send(bed.unlag.address());
+    assert_eq!(sized.status, 200);
+    assert_eq!(bed.origin.requests()[1].header("content-length").as_deref(), Some("5"));
+}
+
+#[test]
+fn d16_rapid_reset_is_stopped_and_the_origin_is_spared() {
+    let bed = bed();
+    let reset = |n: usize| {
+        vec![
+            Frame::new(kind::HEADERS, END_HEADERS | END_STREAM, id(n), request_block("GET", "/flood")),
+            Frame::new(kind::RST_STREAM, 0, id(n), 8_u32.to_be_bytes()),
+        ]
+    };
+    bed.assert_stopped("rapid reset", 5_000, reset);
+    assert!(bed.origin.request_count() <= 1_200, "{} requests were started", bed.origin.request_count());
+}
+
+#[test]
+fn d17_resets_that_the_server_is_made_to_send_count_too() {
+    let bed = bed();
+    let provoke = |n: usize| {
+        vec![
+            Frame::new(kind::HEADERS, END_HEADERS | END_STREAM, id(n), request_block("GET", "/flood")),
+            Frame::new(kind::WINDOW_UPDATE, 0, id(n), 0_u32.to_be_bytes()),
+        ]
+    };
+    bed.assert_stopped("made to reset: a window of zero", 5_000, provoke);
+    let provoke = |n: usize| {
+        vec![
+            Frame::new(kind::HEADERS, END_HEADERS | END_STREAM, id(n), request_block("GET", "/flood")),
+            Frame::new(kind::DATA, 0, id(n), *b"after the end"),
+        ]
+    };
+    bed.assert_stopped("made to reset: data after the end", 5_000, provoke);
+    assert!(bed.origin.request_count() <= 2_500, "{} requests were started", bed.origin.request_count());
+}
+
+#[test]
+fn d18_a_head_without_end_is_stopped() {
+    let bed = bed();
+    let part = block(&[(b"x-part", &[b'a'; 1000])]);
+    bed.assert_stopped("CONTINUATION", 1_000, |n| match n {
+        0 => vec![Frame::new(kind::HEADERS, END_STREAM, 1, request_block("GET", "/flood"))],
+        _ => vec![Frame::new(kind::CONTINUATION, 0, 1, part.clone())],
+    });
+    bed.assert_stopped("empty CONTINUATION", 5_000, |n| match n {
+        0 => vec![Frame::new(kind::HEADERS, END_STREAM, 1, request_block("GET", "/flood"))],
+        _ => vec![Frame::new(kind::CONTINUATION, 0, 1, [])],
+    });
+    assert!(bed.origin.requests().iter().all(|request| request.target() != "/flood"));
+}
+
+#[test]
+fn d19_a_flood_of_settings_is_stopped() {
+    bed()
+        .assert_stopped("SETTINGS", 10_000, |_| vec![Frame::new(kind::SETTINGS, 0, 0, [0, 3, 0, 0, 0, 100])]);
+}
+
+#[test]
+fn d19_a_flood_of_pings_is_stopped() {
+    bed().assert_stopped("PING", 10_000, |n| vec![Frame::new(kind::PING, 0, 0, (n as u64).to_be_bytes())]);
+}
+
+#[test]
+fn d19_a_flood_of_priorities_is_stopped() {
+    bed().assert_stopped("PRIORITY", 10_000, |n| {
+        vec![Frame::new(kind::PRIORITY, 0, id(n % 1000), [0, 0, 0, 0, 16])]
+    });
+}
+
+#[test]
+fn d19_a_flood_of_empty_data_is_stopped() {
+    bed().assert_stopped("empty DATA", 10_000, |n| match n {
+        0 => vec![Frame::new(kind::HEADERS, END_HEADERS, 1, request_block("POST", "/flood"))],
+        _ => vec![Frame::new(kind::DATA, 0, 1, [])],
+    });
+}
+
+#[test]
+fn d19_a_flood_of_tiny_window_updates_is_stopped() {
+    bed().assert_stopped("WINDOW_UPDATE", 10_000, |_| {
+        vec![Frame::new(kind::WINDOW_UPDATE, 0, 0, 1_u32.to_be_bytes())]
+    });
+}
+
+#[test]
+fn d20_a_small_block_that_decodes_to_megabytes_is_refused_in_little_memory() {
+    let bed = bed();
+    let before = bed.unlag.resident_kib();
+    let mut caller = bed.connect();
+    let mut payload = request_block("GET", "/bomb");
+    payload.extend(indexed_literal(b"x-bomb", &[b'a'; 3_900]));
+    payload.extend(std::iter::repeat_n(0xbe, 8_000));
+    for n in 0..10 {
+        caller.send(kind::HEADERS, END_HEADERS | END_STREAM, id(n), payload.clone());
+    }
+    let refused = || {
+        caller.is_ended()
+            || caller.goaway().is_some()
+            || caller.reset_code(1).is_some()
+            || caller.status(1).is_some()
+    };
+    assert!(holds_within(Duration::from_secs(10), refused), "neither refused nor ended");
+    if let Some(status) = caller.status(1) {
+        assert_eq!(status, 431);
+    }
+    assert_eq!(bed.origin.request_count(), 0);
+    assert!(bed.unlag.resident_kib() < before + 8 * 1024, "{} KiB after {before}", bed.unlag.resident_kib());
+}
+
+#[test]
+fn d21_two_thousand_streams_with_a_window_of_zero_stay_at_a_hundred_and_hold_little() {
+    let hold = Gate::new();
+    let held = hold.clone();
+    let big = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n{}", "x".repeat(1_000_000));
+    let origin = RawOrigin::scripted(move |_| Script::new().request().wait(&held).send(&big).silence());
+    let unlag = Setup::of(UNLAG).to([origin.url()]).workers(1).start();
+    let before = unlag.resident_kib();
+    let mut caller = RawH2::connect(unlag.address(), &[(4, 0)]);
+    let sent = caller.flood(2_000, |n| {
+        vec![Frame::new(kind::HEADERS, END_HEADERS | END_STREAM, id(n), request_block("GET", "/"))]
+    });
+    let refused =
+        || caller.count(kind::RST_STREAM) + 100 >= sent || caller.is_ended() || caller.goaway().is_some();
+    assert!(
+        holds_within(Duration::from_secs(10), refused),
+        "{} of {sent} were refused",
+        caller.count(kind::RST_STREAM)
+    );
+    assert!(origin.request_count() <= 100, "{} requests at the origin", origin.request_count());
+    hold.open();
+    assert!(unlag.get("/").status() == 200);
+    assert!(unlag.resident_kib() < before + 24 * 1024, "{} KiB after {before}", unlag.resident_kib());
+}
+
+/// One request with these fields after the pseudo-headers of a plain one, or instead of them.
+fn send_fields(bed: &Bed, fields: &[(&[u8], &[u8])]) -> RawH2 {
+    let mut caller = bed.connect();
+    caller.send(kind::HEADERS, END_HEADERS | END_STREAM, 1, block(fields));
+    let answered = || {
+        caller.is_ended()
+            || caller.goaway().is_some()
+            || caller.reset_code(1).is_some()
+            || caller.status(1).is_some()
+    };
+    assert!(holds_within(Duration::from_secs(10), answered), "no answer to {fields:?}");
+    caller
+}
+
+#[test]
+fn d22_fields_that_http_1_could_not_carry_are_refused() {
+    let plain: [(&[u8], &[u8]); 4] =
+        [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"a")];
+    let with = |name: &'static [u8], value: &'static [u8]| [plain.as_slice(), &[(name, value)]].concat();
+    let cases: Vec<Vec<(&[u8], &[u8])>> = vec![
+        with(b"x-a", b"1\r\nX-Evil: 1"),
+        with(b"x-a", b"1\nX-Evil: 1"),
+        with(b"x-a", b"1\0"),
+        with(b"X-Upper", b"1"),
+        with(b"x a", b"1"),
+        with(b"x:a", b"1"),
+        with(b"", b"1"),
+        with(b"x\r\n", b"1"),
+        with(b"transfer-encoding", b"chunked"),
+        with(b"connection", b"close"),
+        with(b"upgrade", b"h2c"),
+        with(b"te", b"gzip"),
+        with(b":path", b"/twice"),
+        with(b":unknown", b"1"),
+        with(b"host", b"other"),
+        with(b"content-length", b"+5"),
+        with(b"content-length", b"5"),
+        vec![(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/a b"), (b":authority", b"a")],
+        vec![
+            (b":method", b"GET"),
+            (b":scheme", b"http"),
+            (b":path", b"/a\r\nHost: evil"),
+            (b":authority", b"a"),
+        ],
+        vec![(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"evil"), (b":authority", b"a")],
+        vec![(b":method", b"GET"), (b":scheme", b"http"), (b":path", b""), (b":authority", b"a")],
+        vec![(b":method", b"G T"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"a")],
+        vec![
+            (b":method", b"GET / HTTP/1.1\r\nHost: evil\r\n\r\n"),
+            (b":scheme", b"http"),
+            (b":path", b"/"),
+            (b":authority", b"a"),
+        ],
+        vec![(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"a b")],
+        vec![(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"user@a")],
+        vec![(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a")],
+        vec![(b":method", b"GET"), (b":path", b"/"), (b":authority", b"a")],
+        vec![
+            (b":method", b"GET"),
+            (b"x-a", b"1"),
+            (b":scheme", b"http"),
+            (b":path", b"/"),
+            (b":authority", b"a"),
+        ],
+    ];
+    let bed = bed();
+    for fields in &cases {
+        let caller = send_fields(&bed, fields);
+        let shown: Vec<_> =
+            fields.iter().map(|(n, v)| (String::from_utf8_lossy(n), String::from_utf8_lossy(v))).collect();
+        if let Some(status) = caller.status(1) {
+            assert!(matches!(status, 400 | 431), "{shown:?}: {status}");
+        }
+        assert_eq!(bed.origin.request_count(), 0, "{shown:?} reached the origin");
+    }
+    let caller = send_fields(&bed, &plain);
+    assert_eq!(caller.status(1), Some(200), "the plain request is fine");
+}
+
+#[test]
+fn d23_a_content_length_that_differs_from_the_data_is_reset_and_never_whole_at_the_origin() {
+    for (declared, data) in [("10", &b"hello"[..]), ("3", b"hello"), ("0", b"hello")] {
+        let origin = RawOrigin::always(Script::new().request().silence());
+        let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+        let mut caller = RawH2::connect(unlag.address(), &[]);
+        let fields: [(&[u8], &[u8]); 5] = [
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", b"/"),
+            (b":authority", b"a"),
+            (b"content-length", declared.as_bytes()),
+        ];
+        caller.send(kind::HEADERS, END_HEADERS, 1, block(&fields));
+        caller.send(kind::DATA, END_STREAM, 1, data);
+        let refused = || {
+            caller.is_ended()
+                || caller.reset_code(1).is_some()
+                || caller.goaway().is_some()
+                || caller.status(1) == Some(400)
+        };
+        assert!(
+            holds_within(Duration::from_secs(5), refused),
+            "{declared} for {} bytes is accepted",
+            data.len()
+        );
+        if origin.connections() > 0 {
+            origin.wait_until_closed(0);
+            let whole = origin
+                .requests()
+                .iter()
+                .any(|request| request.body.len().to_string() == declared && request.body == data);
+            assert!(!whole, "a whole request");
+        }
+    }
+}
+
+#[test]
+fn an_http_2_caller_sees_a_cut_body_as_a_reset() {
+    let origin = RawOrigin::always(
+        Script::new().request().send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").close(),
+    );
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let answer = Call::get("/").send(unlag.address());
+    assert!(answer.reset.is_some(), "{answer:?}");
+}
+
+#[test]
+fn a_drain_sends_goaway_and_finishes_streams() {
+    let finish = Gate::new();
+    let origin = RawOrigin::always(
+        Script::new().request().wait(&finish).send(unlag_testkit::origin::ok("late")).silence(),
+    );
+    let mut unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let mut caller = RawH2::connect(unlag.address(), &[]);
+    caller.get(1, "/");
+    origin.wait_for_requests(1);
+    unlag.signal("TERM");
+    assert!(holds_within(Duration::from_secs(10), || caller.count(kind::GOAWAY) > 0), "no GOAWAY");
+    finish.open();
+    assert_eq!(caller.wait_for_status(1), 200);
+    assert_eq!(unlag.wait_for_exit(), Some(0));
+    assert!(caller.goaway().is_none(), "a drain is no error");
+}

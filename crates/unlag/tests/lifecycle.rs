@@ -1,0 +1,199 @@
+//! Starting, draining and stopping: rows L1 and L11, and the exit codes.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use unlag_testkit::origin::ok;
+use unlag_testkit::process::Directory;
+use unlag_testkit::wait::pause;
+use unlag_testkit::{Gate, RawClient, RawOrigin, ReadError, Script, Setup, Unlag, wait_until};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+
+/// Callers that ask again and again until they are told to close, or nobody listens any more.
+struct Load {
+    callers: Vec<JoinHandle<Vec<String>>>,
+    answered: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    fn on(unlag: &Unlag, callers: usize) -> Load {
+        let (answered, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let callers = (0..callers).map(|_| {
+            let (address, answered, stop) = (unlag.address().to_owned(), answered.clone(), stop.clone());
+            std::thread::spawn(move || ask_until_refused(&address, &answered, &stop))
+        });
+        Load { callers: callers.collect(), answered, stop }
+    }
+
+    fn wait_for(&self, answers: usize) {
+        wait_until(&format!("{answers} answers"), || self.answered.load(Ordering::Relaxed) >= answers);
+    }
+
+    fn failures(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.callers.into_iter().flat_map(|caller| caller.join().expect("a caller")).collect()
+    }
+}
+
+fn ask_until_refused(address: &str, answered: &AtomicUsize, stop: &AtomicBool) -> Vec<String> {
+    let mut failures = Vec::new();
+    while let Ok(mut client) = RawClient::try_connect(address) {
+        for on_this_connection in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                return failures;
+            }
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            match client.try_read_response("GET") {
+                Ok(response) if response.status() == 200 => {
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    if response.closes() {
+                        break;
+                    }
+                }
+                // A server may close an idle connection while the next request is on its way; a caller repeats it.
+                Err(ReadError::Closed) if on_this_connection > 0 => break,
+                // A connection that was never accepted had no request in it.
+                Err(ReadError::Closed) if RawClient::try_connect(address).is_err() => return failures,
+                Ok(response) => failures.push(format!("status {}: {}", response.status(), response.text())),
+                Err(error) => {
+                    failures.push(error.to_string());
+                    break;
+                }
+            }
+        }
+    }
+    failures
+}
+
+#[test]
+fn l1_sigterm_under_load_fails_no_request_and_exits_0() {
+    let origin = RawOrigin::always(Script::new().answer(|_| {
+        pause(Duration::from_millis(5));
+        ok("fine")
+    }));
+    let mut unlag = Setup::of(UNLAG).to([origin.url()]).limit("drain_timeout", "\"5s\"").start();
+    let load = Load::on(&unlag, 16);
+    load.wait_for(500);
+    unlag.signal("TERM");
+    assert_eq!(unlag.wait_for_exit(), Some(0));
+    assert_eq!(load.failures(), Vec::<String>::new());
+}
+
+#[test]
+fn l1_a_request_in_flight_is_finished_with_connection_close() {
+    let finish = Gate::new();
+    let script = Script::new().request().wait(&finish).send(ok("worth waiting for")).silence();
+    let origin = RawOrigin::always(script);
+    let mut unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let mut client = unlag.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(1);
+    unlag.signal("TERM");
+    let address = unlag.address().to_owned();
+    wait_until("nobody accepts any more", || RawClient::try_connect(&address).is_err());
+    assert!(unlag.is_running(), "it waits for the request in flight");
+    finish.open();
+    let response = client.read_response("GET");
+    assert_eq!(response.text(), "worth waiting for");
+    assert!(response.closes());
+    assert_eq!(unlag.wait_for_exit(), Some(0));
+}
+
+#[test]
+fn l1_the_drain_timeout_bounds_how_long_a_stuck_request_is_waited_for() {
+    let origin = RawOrigin::always(Script::new().request().silence());
+    let mut unlag = Setup::of(UNLAG).to([origin.url()]).limit("drain_timeout", "\"300ms\"").start();
+    let mut client = unlag.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(1);
+    let asked = Instant::now();
+    unlag.signal("TERM");
+    assert!(unlag.wait_for_exit().is_some(), "it exits by itself");
+    assert!(asked.elapsed() < Duration::from_secs(5), "took {:?}", asked.elapsed());
+}
+
+#[test]
+fn l1_idle_connections_do_not_hold_up_the_drain() {
+    let origin = RawOrigin::ok("fine");
+    let mut unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let mut idle: Vec<RawClient> = (0..50).map(|_| unlag.connect()).collect();
+    idle.iter_mut().take(25).for_each(|client| assert_eq!(client.get("/").text(), "fine"));
+    let asked = Instant::now();
+    unlag.signal("TERM");
+    assert_eq!(unlag.wait_for_exit(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(8), "took {:?}", asked.elapsed());
+}
+
+#[test]
+fn l11_a_second_sigterm_exits_now() {
+    let origin = RawOrigin::always(Script::new().request().silence());
+    let mut unlag = Setup::of(UNLAG).to([origin.url()]).limit("drain_timeout", "\"60s\"").start();
+    let mut client = unlag.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(1);
+    let address = unlag.address().to_owned();
+    unlag.signal("TERM");
+    wait_until("the drain has begun", || RawClient::try_connect(&address).is_err());
+    let again = Instant::now();
+    unlag.signal("TERM");
+    unlag.wait_for_exit();
+    assert!(again.elapsed() < Duration::from_secs(3), "took {:?}", again.elapsed());
+}
+
+#[test]
+fn l11_a_storm_of_sighup_is_survived_and_the_config_stays_in_force() {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    for _ in 0..100 {
+        unlag.signal("HUP");
+    }
+    unlag.wait_for_log("reloaded");
+    for _ in 0..20 {
+        assert_eq!(unlag.get("/").text(), "fine");
+    }
+}
+
+#[test]
+fn l11_sigterm_in_the_middle_of_reloads_still_exits_0() {
+    let origin = RawOrigin::ok("fine");
+    let mut unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    for _ in 0..20 {
+        unlag.signal("HUP");
+    }
+    unlag.signal("TERM");
+    assert_eq!(unlag.wait_for_exit(), Some(0));
+}
+
+fn exit_code(arguments: &[&str], directory: &Directory) -> Option<i32> {
+    let mut command = Command::new(UNLAG);
+    command.args(arguments).current_dir(directory.path()).env("XDG_RUNTIME_DIR", directory.path());
+    command.output().expect("run unlag").status.code()
+}
+
+#[test]
+fn exit_codes_tell_usage_config_and_failure_apart() {
+    let directory = Directory::new();
+    let write = |text: &str| std::fs::write(directory.path().join("unlag.toml"), text).expect("the config");
+    assert_eq!(exit_code(&["run", "--no-such-flag"], &directory), Some(2));
+    write("[[listen]]\naddres = \"127.0.0.1:0\"\n");
+    assert_eq!(exit_code(&["check"], &directory), Some(78));
+    assert_eq!(exit_code(&["run", "-c", "unlag.toml"], &directory), Some(78));
+    write(&Setup::of(UNLAG).to(["http://127.0.0.1:1"]).config_text(directory.path()));
+    assert_eq!(exit_code(&["check", "-c", "unlag.toml"], &directory), Some(0));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let keys = format!("address = \"{}\"", taken.local_addr().expect("bound"));
+    write(&Setup::of(UNLAG).to(["http://127.0.0.1:1"]).listen(&keys).config_text(directory.path()));
+    assert_eq!(exit_code(&["run", "-c", "unlag.toml"], &directory), Some(1), "a port in use is a failure");
+}

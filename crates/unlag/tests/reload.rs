@@ -1,0 +1,219 @@
+//! A config that does not validate changes nothing, a reload drops no request: rows L4 to L8.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use unlag_testkit::origin::ok;
+use unlag_testkit::process::Directory;
+use unlag_testkit::stream::Stream;
+use unlag_testkit::tls::Authority;
+use unlag_testkit::{Gate, RawClient, RawOrigin, ReadError, Script, Setup, Unlag, wait_until};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+
+/// A config whose version shows twice: once in what the origin sees, once in what the caller gets.
+fn version(origin: &RawOrigin, version: usize) -> Setup {
+    let set = format!("{{ set = {{ x-version = \"{version}\" }} }}");
+    Setup::of(UNLAG).to([origin.url()]).route("request_headers", &set).route("response_headers", &set)
+}
+
+fn echo_version() -> RawOrigin {
+    RawOrigin::answering(|request| ok(&request.header("x-version").unwrap_or_default()))
+}
+
+fn current(unlag: &Unlag) -> String {
+    unlag.get("/").text()
+}
+
+#[test]
+fn l4_a_hundred_reloads_under_load_fail_no_request_and_mix_no_versions() {
+    let origin = echo_version();
+    let unlag = version(&origin, 0).toml("[monitor]\naccess_log = \"off\"").start();
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (address, stop, answered) = (unlag.address().to_owned(), stop.clone(), answered.clone());
+            std::thread::spawn(move || ask_for_versions(&address, &stop, &answered))
+        })
+        .collect();
+    for number in 1..=100 {
+        unlag.write_config(&version(&origin, number).toml("[monitor]\naccess_log = \"off\""));
+        unlag.signal("HUP");
+        wait_until(&format!("version {number} is in force"), || current(&unlag) == number.to_string());
+    }
+    stop.store(true, Ordering::Relaxed);
+    let failures: Vec<String> =
+        callers.into_iter().flat_map(|caller| caller.join().expect("a caller")).collect();
+    eprintln!("{} requests over 100 reloads", answered.load(Ordering::Relaxed));
+    assert_eq!(failures, Vec::<String>::new());
+    assert!(answered.load(Ordering::Relaxed) > 1000);
+    assert!(origin.connections() < 60, "pools survive reloads: {} connections", origin.connections());
+}
+
+fn ask_for_versions(address: &str, stop: &AtomicBool, answered: &AtomicUsize) -> Vec<String> {
+    let (mut failures, mut client) = (Vec::new(), RawClient::connect(address));
+    while !stop.load(Ordering::Relaxed) {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        match client.try_read_response("GET") {
+            Ok(response) if response.status() != 200 => {
+                failures.push(format!("status {}", response.status()))
+            }
+            Ok(response) => {
+                if response.header("x-version") != Some(response.text().as_str()) {
+                    failures.push(format!("{:?} beside {:?}", response.header("x-version"), response.text()));
+                }
+                answered.fetch_add(1, Ordering::Relaxed);
+                if response.closes() {
+                    client = RawClient::connect(address);
+                }
+            }
+            Err(error) => {
+                failures.push(error.to_string());
+                client = RawClient::connect(address);
+            }
+        }
+    }
+    failures
+}
+
+#[test]
+fn a_changed_file_is_noticed_without_a_signal() {
+    let origin = echo_version();
+    let unlag = version(&origin, 1).start();
+    assert_eq!(current(&unlag), "1");
+    unlag.write_config(&version(&origin, 2));
+    wait_until("the new version is in force", || current(&unlag) == "2");
+    unlag.wait_for_log("reloaded");
+}
+
+#[test]
+fn l5_a_config_that_does_not_validate_changes_nothing() {
+    let origin = echo_version();
+    let unlag = version(&origin, 1).start();
+    let good = version(&origin, 2).config_text(unlag.directory());
+    let broken = [
+        ("a syntax error", good.clone() + "\n[[route\n"),
+        ("an unknown key", good.clone() + "\n[limitz]\nhead = \"1KiB\"\n"),
+        ("an unknown upstream", good.replace("upstream = \"origin\"", "upstream = \"orign\"")),
+        ("a bad duration", good.clone() + "\n[limits]\nidle_timeout = \"soon\"\n"),
+        (
+            "a missing certificate",
+            good.clone()
+                + "\n[[listen]]\naddress = \"127.0.0.1:0\"\ntls = { certificate = \"no.pem\", key = \"no.key\" }\n",
+        ),
+    ];
+    for (number, (what, text)) in broken.iter().enumerate() {
+        unlag.write_config_text(text);
+        unlag.signal("HUP");
+        wait_until(&format!("{what} is refused"), || {
+            unlag.log().with_message("reload refused").len() > number
+        });
+        assert_eq!(current(&unlag), "1", "{what}");
+    }
+    let refused = unlag.log().with_message("reload refused");
+    assert!(refused.iter().all(|line| line["level"] == "ERROR"), "{refused:?}");
+    unlag.write_config_text(&good);
+    unlag.signal("HUP");
+    wait_until("the repaired config is in force", || current(&unlag) == "2");
+}
+
+#[test]
+fn l5_a_listener_whose_port_is_taken_changes_nothing() {
+    let origin = echo_version();
+    let unlag = version(&origin, 1).start();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let more = format!("[[listen]]\naddress = \"{}\"\n", taken.local_addr().expect("bound"));
+    unlag.write_config(&version(&origin, 2).toml(&more));
+    unlag.signal("HUP");
+    unlag.wait_for_log("reload refused");
+    assert_eq!(current(&unlag), "1");
+}
+
+#[test]
+fn l6_a_request_in_flight_finishes_on_the_route_that_a_reload_removes() {
+    let finish = Gate::new();
+    let origin = RawOrigin::always(Script::new().request().wait(&finish).send(ok("old plan")).silence());
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let mut client = unlag.connect();
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(1);
+    let only = "[[route]]\nmatch = \"/only\"\nrespond = { status = 200, body = \"new plan\" }\n";
+    unlag.write_config(&Setup::of(UNLAG).toml(only));
+    unlag.signal("HUP");
+    wait_until("the new plan is in force", || unlag.get("/only").text() == "new plan");
+    assert_eq!(unlag.get("/slow").status(), 404);
+    finish.open();
+    assert_eq!(client.read_response("GET").text(), "old plan");
+    origin.wait_until_closed(0);
+}
+
+#[test]
+fn l7_a_half_written_file_changes_nothing_until_it_is_whole() {
+    let origin = echo_version();
+    let unlag = version(&origin, 1).start();
+    let path = unlag.directory().join("unlag.toml");
+    let whole = version(&origin, 2).config_text(unlag.directory());
+    for end in [0, whole.len() / 4, whole.len() / 2, whole.len() - whole.len() / 8] {
+        std::fs::write(&path, &whole[..end]).expect("half a config");
+        unlag.signal("HUP");
+        assert_eq!(unlag.get("/").status(), 200, "after {end} bytes");
+    }
+    std::fs::write(&path, &whole).expect("the config");
+    unlag.signal("HUP");
+    wait_until("the whole file is in force", || current(&unlag) == "2");
+}
+
+#[test]
+fn l8_new_handshakes_use_a_rotated_certificate_and_old_sessions_live() {
+    let (directory, authority, origin) = (Directory::new(), Authority::new(), RawOrigin::ok("fine"));
+    let (first, second) = (authority.certificate(&["localhost"]), authority.certificate(&["localhost"]));
+    first.write(directory.path(), "site");
+    let path = directory.path().join("site");
+    let keys = format!(
+        "address = \"127.0.0.1:0\"\ntls = {{ certificate = \"{0}.pem\", key = \"{0}.key\" }}",
+        path.display()
+    );
+    let unlag = Setup::of(UNLAG).listen(&keys).to([origin.url()]).start();
+    let shown = |client: &mut RawClient| -> Vec<u8> {
+        let Stream::TlsClient(tls) = client.stream() else { panic!("not TLS") };
+        tls.conn.peer_certificates().expect("a certificate")[0].to_vec()
+    };
+    let connect = || RawClient::tls(unlag.address(), authority.client_config(&["http/1.1"]), "localhost");
+    let mut old = connect();
+    assert_eq!(old.get("/").text(), "fine");
+    assert_eq!(shown(&mut old), first.der());
+    second.write(directory.path(), "site");
+    unlag.signal("HUP");
+    wait_until("a new handshake shows the new certificate", || {
+        let mut client = connect();
+        client.get("/").status() == 200 && shown(&mut client) == second.der()
+    });
+    match old.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").try_read_response("GET") {
+        Ok(response) => assert_eq!(response.text(), "fine"),
+        Err(ReadError::Closed) => panic!("the old session was closed"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_listener_that_a_reload_removes_stops_and_a_new_one_starts() {
+    let directory = Directory::new();
+    let keys = |name: &str| format!("address = \"unix:{}\"", directory.path().join(name).display());
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).listen(&keys("a.sock")).to([origin.url()]).start();
+    let at = |name: &str| RawClient::try_connect(&format!("unix:{}", directory.path().join(name).display()));
+    assert_eq!(at("a.sock").expect("the first listener").get("/").text(), "fine");
+    unlag.write_config(&Setup::of(UNLAG).listen(&keys("b.sock")).to([origin.url()]));
+    unlag.signal("HUP");
+    wait_until("the new listener answers", || {
+        at("b.sock").is_ok_and(|mut client| client.get("/").status() == 200)
+    });
+    wait_until("the old listener is gone", || at("a.sock").is_err());
+}

@@ -1,0 +1,170 @@
+//! Running out of things: rows R1, R5, R6, R7 and R10.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use unlag_testkit::origin::ok;
+use unlag_testkit::process::Directory;
+use unlag_testkit::wait::pause;
+use unlag_testkit::{Gate, RawClient, RawOrigin, Script, Setup, Unlag, wait_until};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+
+#[test]
+fn r1_running_out_of_file_descriptors_neither_spins_nor_kills_and_passes_by_itself() {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).wrapped_in("ulimit -n 128; exec \"$@\"").start();
+    assert_eq!(unlag.get("/").text(), "fine");
+    let mut crowd: Vec<RawClient> =
+        (0..400).filter_map(|_| RawClient::try_connect(unlag.address()).ok()).collect();
+    crowd.iter_mut().for_each(|client| {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    });
+    let (began, used) = (Instant::now(), unlag.cpu_time());
+    pause(Duration::from_secs(1));
+    let share = (unlag.cpu_time() - used).as_secs_f64() / began.elapsed().as_secs_f64();
+    assert!(share < 0.25, "{:.0} % CPU while there is nothing to do", share * 100.0);
+    drop(crowd);
+    wait_until("callers are served again", || {
+        let client = RawClient::try_connect(unlag.address())
+            .map(|client| client.with_deadline(Duration::from_secs(2)));
+        let Ok(mut client) = client else { return false };
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.try_read_response("GET").is_ok_and(|response| response.text() == "fine")
+    });
+}
+
+#[test]
+fn r6_a_log_that_nobody_reads_blocks_no_request() {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    unlag.log().set_paused(true);
+    let mut client = unlag.connect();
+    let long = "a".repeat(1_000);
+    let (mut slowest, requests) = (Duration::ZERO, 3_000);
+    for n in 0..requests {
+        let began = Instant::now();
+        assert_eq!(client.get(&format!("/{n}/{long}")).text(), "fine");
+        slowest = slowest.max(began.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(1), "a request waited {slowest:?} for the log");
+    let metrics = unlag.admin("/metrics").text();
+    let dropped = metrics
+        .lines()
+        .find(|line| line.contains("log") && line.contains("dropped") && !line.starts_with('#'));
+    eprintln!("{dropped:?}");
+    unlag.log().set_paused(false);
+    assert_eq!(client.get("/after").text(), "fine");
+}
+
+#[test]
+fn r7_a_hundred_thousand_paths_and_hosts_do_not_become_labels() {
+    let origin = RawOrigin::ok("fine");
+    let setup = Setup::of(UNLAG).to([origin.url()]).toml("[monitor]\naccess_log = \"off\"");
+    let unlag = setup.start();
+    let mut client = unlag.connect();
+    let ask = |client: &mut RawClient, from: usize, to: usize| {
+        for n in from..to {
+            client.send(format!(
+                "GET /marked-path-{n} HTTP/1.1\r\nHost: marked-host-{n}.example\r\nX-Tenant: {n}\r\n\r\n"
+            ));
+            assert_eq!(client.read_response("GET").status(), 200);
+        }
+    };
+    ask(&mut client, 0, 2_000);
+    let (lines, memory) = (unlag.admin("/metrics").text().lines().count(), unlag.resident_kib());
+    ask(&mut client, 2_000, 22_000);
+    let metrics = unlag.admin("/metrics").text();
+    assert!(!metrics.contains("marked-"), "what a caller names is no label");
+    assert!(metrics.lines().count() < lines + 100, "{} lines after {lines}", metrics.lines().count());
+    assert!(unlag.resident_kib() < memory + 4 * 1024, "{} KiB after {memory}", unlag.resident_kib());
+}
+
+/// A new user, network or time namespace for a child; some containers do not allow them.
+fn namespaces_allowed(flags: &[&str]) -> bool {
+    let allowed =
+        Command::new("unshare").args(flags).arg("true").output().is_ok_and(|done| done.status.success());
+    if !allowed {
+        assert!(std::env::var_os("CI").is_none(), "CI must allow unshare {flags:?}");
+        eprintln!("SKIPPED: this system does not allow unshare {flags:?}");
+    }
+    allowed
+}
+
+#[test]
+fn r10_timers_are_sane_when_the_monotonic_clock_starts_far_away() {
+    if !namespaces_allowed(&["-U", "-r", "-T", "--monotonic", "8640000", "--fork"]) {
+        return;
+    }
+    let origin = RawOrigin::scripted(|number| match number {
+        0 => Script::new().request().silence(),
+        _ => Script::new().answer(|_| ok("fine")),
+    });
+    let shell = "exec unshare -U -r -T --monotonic 8640000 --fork --kill-child=KILL \"$@\"";
+    let setup = Setup::of(UNLAG).to([origin.url()]).wrapped_in(shell);
+    let unlag = setup.limit("response_head_timeout", "\"300ms\"").start();
+    let began = Instant::now();
+    assert_eq!(unlag.get("/").status(), 504);
+    assert!(
+        (Duration::from_millis(250)..Duration::from_secs(3)).contains(&began.elapsed()),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(unlag.get("/").text(), "fine");
+}
+
+/// Two unlags in a network of their own, which has two ports to call from: the first calls the second.
+fn pair_with_two_ports(origin: &RawOrigin, directory: &Directory) -> Unlag {
+    let inner = directory.path().join("inner");
+    std::fs::create_dir(&inner).expect("a directory");
+    let keys = "address = \"127.0.0.1:30000\"";
+    let text = Setup::of(UNLAG).listen(keys).to([origin.url()]).config_text(&inner);
+    std::fs::write(inner.join("unlag.toml"), text).expect("the inner config");
+    let shell = format!(
+        "exec unshare -U -r -n --fork --kill-child=KILL sh -c '\
+         {{ ip link set lo up || ifconfig lo up; }} && echo 40000 40001 > /proc/sys/net/ipv4/ip_local_port_range || exit 9; \
+         \"$0\" run -c {}/unlag.toml --workers 1 2>{}/log & exec \"$@\"' \"$1\" \"$@\"",
+        inner.display(),
+        inner.display()
+    );
+    let outer = format!("address = \"unix:{}\"", directory.path().join("outer.sock").display());
+    let setup = Setup::of(UNLAG).listen(&outer).to(["http://127.0.0.1:30000"]).workers(1);
+    setup.wrapped_in(&shell).start()
+}
+
+#[test]
+fn r5_no_port_left_to_call_from_is_503_and_no_blame_on_the_endpoint() {
+    if !namespaces_allowed(&["-U", "-r", "-n", "sh", "-c", "ip link set lo up", "--"]) {
+        return;
+    }
+    let (directory, hold) = (Directory::new(), Gate::new());
+    let held = hold.clone();
+    let origin = RawOrigin::scripted_unix(directory.path().join("origin.sock"), move |_| {
+        let held = held.clone();
+        Script::new().answer(move |_| {
+            held.pass();
+            ok("fine")
+        })
+    });
+    let _unlag = pair_with_two_ports(&origin, &directory);
+    let outer = format!("unix:{}", directory.path().join("outer.sock").display());
+    let ask = |client: &mut RawClient| {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    };
+    let mut holders = [RawClient::connect(&outer), RawClient::connect(&outer)];
+    holders.iter_mut().for_each(ask);
+    origin.wait_for_requests(2);
+    assert_eq!(RawClient::connect(&outer).get("/").status(), 503, "no port is left");
+    hold.open();
+    for client in &mut holders {
+        assert_eq!(client.read_response("GET").text(), "fine");
+    }
+    assert_eq!(RawClient::connect(&outer).get("/").text(), "fine", "the endpoint was not ejected");
+}

@@ -1,0 +1,205 @@
+//! Origins that speak HTTP/2 and change their mind, and gRPC through and through: rows U36, U37 and U40.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::time::{Duration, Instant};
+
+use unlag_testkit::h2::{Call, H2Origin, Plan};
+use unlag_testkit::{Setup, Unlag};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+
+fn in_front_of(origin: &H2Origin) -> Unlag {
+    setup(origin).start()
+}
+
+fn setup(origin: &H2Origin) -> Setup {
+    Setup::of(UNLAG).to([origin.url()]).upstream("protocol", "\"http2\"").workers(1)
+}
+
+#[test]
+fn http_1_callers_and_http_2_callers_reach_an_http_2_origin_over_few_connections() {
+    let origin = H2Origin::start(|_, request| Plan::ok(request.uri().path()));
+    let unlag = in_front_of(&origin);
+    assert_eq!(unlag.get("/one").text(), "/one");
+    let calls: Vec<Call> = (0..50).map(|n| Call::get(&format!("/{n}"))).collect();
+    for (n, answer) in Call::send_all(unlag.address(), &calls).iter().enumerate() {
+        assert_eq!((answer.status, answer.text()), (200, format!("/{n}")));
+    }
+    assert!(origin.connections() <= 2, "{} connections for 51 requests", origin.connections());
+}
+
+#[test]
+fn a_post_keeps_its_body_and_an_answer_its_trailers() {
+    let origin = H2Origin::start(|_, _| Plan::Answer {
+        status: 201,
+        fields: vec![("x-kept", "1".into())],
+        body: "made".into(),
+        trailers: vec![("x-sum", "abc".into())],
+    });
+    let unlag = in_front_of(&origin);
+    let answer = Call::post("/", &[7; 100_000]).field("te", "trailers").send(unlag.address());
+    assert_eq!((answer.status, answer.text().as_str()), (201, "made"));
+    assert_eq!(answer.trailers.get("x-sum").and_then(|value| value.to_str().ok()), Some("abc"));
+    assert_eq!(origin.requests()[0].body.as_deref(), Some(&[7; 100_000][..]));
+}
+
+#[test]
+fn u36_a_refused_stream_is_sent_again() {
+    let origin = H2Origin::start(|number, _| match number {
+        0 => Plan::Reset(h2::Reason::REFUSED_STREAM),
+        _ => Plan::ok("second try"),
+    });
+    let unlag = in_front_of(&origin);
+    assert_eq!(unlag.get("/").text(), "second try");
+    assert_eq!(origin.requests().len(), 2);
+}
+
+#[test]
+fn u36_another_reset_is_502_and_sent_once() {
+    let origin = H2Origin::start(|_, _| Plan::Reset(h2::Reason::INTERNAL_ERROR));
+    let unlag = in_front_of(&origin);
+    assert_eq!(unlag.get("/").status(), 502);
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn u36_after_a_goaway_streams_finish_and_new_ones_take_another_connection() {
+    let origin = H2Origin::start(|number, _| match number {
+        0 => Plan::GoAway("finished".into()),
+        _ => Plan::ok("fresh"),
+    });
+    let unlag = in_front_of(&origin);
+    let mut client = unlag.connect();
+    assert_eq!(client.get("/").text(), "finished");
+    for _ in 0..5 {
+        assert_eq!(client.get("/").text(), "fresh");
+    }
+    assert_eq!(origin.connections(), 2);
+}
+
+#[test]
+fn u37_one_stream_at_a_time_queues_or_spreads_and_fails_nothing() {
+    let mut settings = h2::server::Builder::new();
+    settings.max_concurrent_streams(1);
+    let origin = H2Origin::with_settings(settings, |_, _| Plan::ok("fine"));
+    let unlag = in_front_of(&origin);
+    let calls = vec![Call::get("/"); 20];
+    for answer in Call::send_all(unlag.address(), &calls) {
+        assert_eq!((answer.status, answer.text().as_str()), (200, "fine"));
+    }
+}
+
+#[test]
+fn u37_no_stream_at_all_is_503_or_504_within_the_deadline() {
+    let mut settings = h2::server::Builder::new();
+    settings.max_concurrent_streams(0);
+    let origin = H2Origin::with_settings(settings, |_, _| Plan::ok("never"));
+    let unlag = setup(&origin).limit("response_head_timeout", "\"500ms\"").start();
+    let started = Instant::now();
+    let status = unlag.get("/").status();
+    assert!(matches!(status, 502..=504), "{status}");
+    assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
+}
+
+#[test]
+fn u37_a_window_of_zero_holds_the_upload_until_the_write_timeout() {
+    let mut settings = h2::server::Builder::new();
+    settings.initial_window_size(0);
+    let origin = H2Origin::with_settings(settings, |_, _| Plan::ok("never"));
+    let setup = setup(&origin).limit("write_timeout", "\"400ms\"");
+    let unlag = setup.limit("response_head_timeout", "\"1s\"").start();
+    let started = Instant::now();
+    let request = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n{}", "x".repeat(5000));
+    let status = unlag.connect().send(request).read_response("POST").status();
+    assert!(matches!(status, 502..=504), "{status}");
+    assert!(started.elapsed() < Duration::from_secs(5), "took {:?}", started.elapsed());
+}
+
+#[test]
+fn when_the_caller_leaves_the_stream_to_the_origin_is_reset_and_its_connection_lives() {
+    let origin = H2Origin::start(|number, _| if number == 0 { Plan::Hang } else { Plan::ok("fine") });
+    let unlag = in_front_of(&origin);
+    let mut client = unlag.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(1);
+    drop(client);
+    origin.wait_until_cancelled(0);
+    assert_eq!(unlag.get("/").text(), "fine");
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn u40_a_grpc_status_in_the_head_alone_is_passed_on() {
+    let fields = vec![
+        ("content-type", "application/grpc".into()),
+        ("grpc-status", "5".into()),
+        ("grpc-message", "gone".into()),
+    ];
+    let origin = H2Origin::start(move |_, _| Plan::Answer {
+        status: 200,
+        fields: fields.clone(),
+        body: String::new(),
+        trailers: vec![],
+    });
+    let unlag = in_front_of(&origin);
+    let answer = Call::grpc("/shop.Catalog/Get").send(unlag.address());
+    assert_eq!(answer.status, 200);
+    assert_eq!((answer.header("grpc-status"), answer.header("grpc-message")), (Some("5"), Some("gone")));
+}
+
+#[test]
+fn u40_grpc_trailers_arrive_as_trailers() {
+    let origin = H2Origin::start(|_, _| Plan::Answer {
+        status: 200,
+        fields: vec![("content-type", "application/grpc".into())],
+        body: "\0\0\0\0\0".into(),
+        trailers: vec![("grpc-status", "0".into())],
+    });
+    let unlag = in_front_of(&origin);
+    let answer = Call::grpc("/shop.Catalog/Get").send(unlag.address());
+    assert_eq!((answer.status, answer.body.len()), (200, 5));
+    assert_eq!(answer.trailers.get("grpc-status").and_then(|value| value.to_str().ok()), Some("0"));
+    assert_eq!(
+        origin.requests()[0].head.headers().get("te").and_then(|te| te.to_str().ok()),
+        Some("trailers")
+    );
+}
+
+#[test]
+fn u40_a_missing_grpc_status_becomes_unknown() {
+    let origin = H2Origin::start(|_, _| Plan::Answer {
+        status: 200,
+        fields: vec![("content-type", "application/grpc".into())],
+        body: "\0\0\0\0\0".into(),
+        trailers: vec![],
+    });
+    let unlag = in_front_of(&origin);
+    let answer = Call::grpc("/shop.Catalog/Get").send(unlag.address());
+    assert_eq!(answer.header("grpc-status"), Some("2"), "{answer:?}");
+}
+
+#[test]
+fn u40_a_deadline_that_passes_is_deadline_exceeded_and_cancels_the_call() {
+    let origin = H2Origin::start(|_, _| Plan::Hang);
+    let unlag = in_front_of(&origin);
+    let answer = Call::grpc("/shop.Catalog/Get").field("grpc-timeout", "300m").send(unlag.address());
+    assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("4")), "{answer:?}");
+    origin.wait_until_cancelled(0);
+    let left =
+        origin.requests()[0].head.headers().get("grpc-timeout").cloned().expect("a deadline is passed on");
+    assert_ne!(left, "301m");
+}
+
+#[test]
+fn u40_an_origin_that_is_gone_is_unavailable_to_a_grpc_caller() {
+    let refused = unlag_testkit::ports::RefusedPort::new();
+    let unlag = Setup::of(UNLAG).to([refused.url()]).upstream("protocol", "\"http2\"").start();
+    let answer = Call::grpc("/shop.Catalog/Get").send(unlag.address());
+    assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("14")), "{answer:?}");
+}

@@ -1,0 +1,129 @@
+//! Origins behind TLS that cannot be trusted, or stop in the middle: row U39.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use unlag_testkit::origin::ok;
+use unlag_testkit::process::Directory;
+use unlag_testkit::tls::Authority;
+use unlag_testkit::{RawOrigin, ReadError, Script, Setup, Unlag};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+
+struct Bed {
+    directory: Directory,
+    authority: Authority,
+}
+
+impl Bed {
+    fn new() -> Bed {
+        let (directory, authority) = (Directory::new(), Authority::new());
+        std::fs::write(directory.path().join("ca.pem"), authority.pem()).expect("the authority");
+        Bed { directory, authority }
+    }
+
+    fn trusting(&self, url: String) -> Unlag {
+        let ca = format!("{{ ca = \"{}/ca.pem\" }}", self.directory.path().display());
+        Setup::of(UNLAG).to([url]).upstream("tls", &ca).limit("tls_handshake_timeout", "\"500ms\"").start()
+    }
+
+    /// What a caller gets from an origin with this certificate.
+    fn status_with(&self, certificate: Arc<ServerConfig>) -> (u16, String, usize) {
+        let origin = RawOrigin::scripted_tls(certificate, |_| Script::new().answer(|_| ok("over TLS")));
+        let response = self.trusting(origin.url()).get("/");
+        (response.status(), response.text(), origin.request_count())
+    }
+}
+
+#[test]
+fn u39_a_trusted_certificate_with_the_right_name_is_accepted() {
+    let bed = Bed::new();
+    let (status, text, _) = bed.status_with(bed.authority.certificate(&["localhost"]).server_config());
+    assert_eq!((status, text.as_str()), (200, "over TLS"));
+}
+
+#[test]
+fn u39_an_expired_a_foreign_or_a_misnamed_certificate_gives_502_and_no_request_is_sent() {
+    let bed = Bed::new();
+    let bad = [
+        ("expired", bed.authority.expired(&["localhost"])),
+        ("another name", bed.authority.certificate(&["other.example"])),
+        ("another authority", Authority::new().certificate(&["localhost"])),
+    ];
+    for (what, certificate) in bad {
+        let (status, text, requests) = bed.status_with(certificate.server_config());
+        assert_eq!(status, 502, "{what}: {text}");
+        assert_eq!(requests, 0, "{what}: a request was sent");
+    }
+}
+
+#[test]
+fn u39_the_configured_name_is_the_one_that_is_checked() {
+    let bed = Bed::new();
+    let certificate = bed.authority.certificate(&["orders.internal"]).server_config();
+    let origin = RawOrigin::scripted_tls(certificate, |_| Script::new().answer(|_| ok("over TLS")));
+    let tls = format!("{{ ca = \"{}/ca.pem\", name = \"orders.internal\" }}", bed.directory.path().display());
+    let unlag = Setup::of(UNLAG).to([origin.url()]).upstream("tls", &tls).start();
+    assert_eq!(unlag.get("/").text(), "over TLS");
+}
+
+#[test]
+fn u39_a_handshake_that_stalls_is_given_up() {
+    let bed = Bed::new();
+    let origin = RawOrigin::always(Script::new().silence());
+    let unlag = bed.trusting(origin.url().replace("http://127.0.0.1", "https://localhost"));
+    let started = Instant::now();
+    let status = unlag.get("/").status();
+    assert!(matches!(status, 502 | 504), "{status}");
+    assert!(started.elapsed() < Duration::from_secs(4), "took {:?}", started.elapsed());
+    origin.wait_until_closed(0);
+}
+
+#[test]
+fn u39_a_plain_port_behind_https_gives_502() {
+    let bed = Bed::new();
+    let origin = RawOrigin::always(Script::new().send("HTTP/1.1 400 Bad Request\r\n\r\n").close());
+    let unlag = bed.trusting(origin.url().replace("http://127.0.0.1", "https://localhost"));
+    assert_eq!(unlag.get("/").status(), 502);
+}
+
+#[test]
+fn u39_a_close_delimited_body_without_close_notify_is_a_cut() {
+    let bed = Bed::new();
+    let certificate = bed.authority.certificate(&["localhost"]).server_config();
+    let body = "HTTP/1.1 200 OK\r\n\r\nall of it?";
+    let whole =
+        RawOrigin::scripted_tls(certificate.clone(), move |_| Script::new().request().send(body).close());
+    assert_eq!(bed.trusting(whole.url()).get("/").text(), "all of it?");
+    let cut = RawOrigin::scripted_tls(certificate, move |_| {
+        Script::new().request().send(body).close_without_notify()
+    });
+    let unlag = bed.trusting(cut.url());
+    let result = unlag.connect().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").try_read_response("GET");
+    match result {
+        Err(ReadError::Cut(_)) => {}
+        Ok(response) if response.status() == 502 => {}
+        other => panic!("a truncated body looks whole: {:?}", other.map(|response| response.text())),
+    }
+}
+
+#[test]
+fn u39_connections_over_tls_are_reused() {
+    let bed = Bed::new();
+    let certificate = bed.authority.certificate(&["localhost"]).server_config();
+    let origin = RawOrigin::scripted_tls(certificate, |_| Script::new().answer(|_| ok("over TLS")));
+    let unlag = bed.trusting(origin.url());
+    let mut client = unlag.connect();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").text(), "over TLS");
+    }
+    assert_eq!(origin.connections(), 1);
+}
