@@ -42,3 +42,8 @@ pub fn wall_ms() -> u64 {
 pub fn ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// The present as the runtime's timers count it.
+pub fn instant() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}

@@ -22,14 +22,14 @@ pub struct Core {
     /// The callers' open connections.
     pub connections: Connections,
     /// What all cores share.
-    pub shared: Arc<crate::engine::Shared>,
+    pub shared: Arc<crate::shared::Shared>,
     bounds: RefCell<Rc<Bounds>>,
     random: Cell<u64>,
 }
 
 impl Core {
     /// The state of core `index`.
-    pub fn new(index: usize, shared: Arc<crate::engine::Shared>, bounds: Bounds, seed: u64) -> Rc<Core> {
+    pub fn new(index: usize, shared: Arc<crate::shared::Shared>, bounds: Bounds, seed: u64) -> Rc<Core> {
         let pools = Pools::new(PoolLimits {
             idle_per_endpoint: bounds.pool_idle_per_endpoint,
             idle_timeout: bounds.upstream_idle_timeout,

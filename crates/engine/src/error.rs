@@ -90,6 +90,8 @@ pub enum Error {
     ClosedEarly,
     #[error("the upstream reset the connection before it answered")]
     ResetEarly,
+    #[error("the upstream reset the stream")]
+    StreamReset,
     #[error("the upstream refused the stream without processing it")]
     RefusedStream,
     #[error("the upstream sent an answer that is not valid HTTP: {0}")]
@@ -179,7 +181,7 @@ impl Error {
         match self {
             ConnectRefused | ConnectTimeout | Unreachable | Unresolved | TlsHandshake | Certificate
             | Protocol | RefusedStream => Retry::Safe,
-            ClosedEarly | ResetEarly => Retry::Idempotent,
+            ResetEarly | ClosedEarly => Retry::Idempotent,
             _ => Retry::Never,
         }
     }
@@ -216,6 +218,7 @@ impl Error {
             ClosedEarly => "closed_early",
             ResetEarly => "reset_early",
             RefusedStream => "refused_stream",
+            StreamReset => "stream_reset",
             BadAnswer(_) => "bad_answer",
             BadAnswerFraming(_) => "bad_answer_framing",
             UpstreamChunk(_) => "bad_answer_chunk",

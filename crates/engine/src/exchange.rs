@@ -36,8 +36,8 @@ pub struct Exchange {
     pub trace: Rc<Trace>,
     /// The endpoint that the balancer chose for the current attempt.
     pub chosen: Option<InFlight>,
-    /// Endpoints that have failed this request already.
-    pub failed: Vec<u32>,
+    /// Endpoints that have failed this request already, and how.
+    pub failed: Vec<(u32, Error)>,
 }
 
 impl Exchange {

@@ -15,12 +15,15 @@ pub mod exchange;
 pub mod fleet;
 pub mod http;
 pub mod limits;
+pub mod listen;
 pub mod net;
 pub mod pipeline;
 pub mod plan;
 pub mod router;
 pub mod server;
+pub mod shared;
 pub mod techniques;
 pub mod upstream;
+pub mod worker;
 
 pub use engine::{Engine, EngineError};

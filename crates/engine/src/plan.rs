@@ -186,7 +186,9 @@ fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Resul
         Source::File(path) => crate::upstream::discover::read(path)
             .map_err(|message| PlanError { place: format!("upstream.{}.discover", config.name), message })?,
     };
-    upstream.set_endpoints(upstream.resolve_cells(registry, &list));
+    let endpoints = upstream.resolve_cells(registry, &list);
+    crate::upstream::resolve::first(&endpoints);
+    upstream.set_endpoints(endpoints);
     Ok(Arc::new(upstream))
 }
 

@@ -54,7 +54,7 @@ impl Plane for System {
 
     fn workers(&self) -> Vec<WorkerStatus> {
         let loads = self.engine.shared().loads();
-        let status = |load: &unlag_engine::engine::Load| WorkerStatus {
+        let status = |load: &unlag_engine::shared::Load| WorkerStatus {
             connections: load.connections.load(Relaxed) as u64,
             requests: load.requests.load(Relaxed),
             streams: load.streams.load(Relaxed) as u64,

@@ -39,6 +39,18 @@ fn d10_slow_heads_are_cut_off_while_a_good_caller_is_served() {
 }
 
 #[test]
+fn d10_half_a_head_behind_a_finished_request_is_cut_off_too() {
+    let origin = RawOrigin::ok("fine");
+    let setup = Setup::of(UNLAG).to([origin.url()]).limit("header_timeout", "\"300ms\"");
+    let unlag = setup.limit("idle_timeout", "\"1s\"").start();
+    let mut client = unlag.connect().with_deadline(Duration::from_secs(6));
+    client.send("GET / HTTP/1.1\r\nHost: unlag.test\r\n\r\nGET /half HTTP/1.1\r\nHo");
+    assert_eq!(client.read_response("GET").text(), "fine");
+    let rest = client.read_to_end().unwrap_or_else(|error| panic!("held open for ever: {error}"));
+    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408 "), "{:?}", String::from_utf8_lossy(&rest));
+}
+
+#[test]
 fn d11_a_body_below_the_minimum_rate_is_ended_on_both_sides() {
     let origin = RawOrigin::always(Script::new().request().silence());
     let setup = Setup::of(UNLAG).to([origin.url()]);

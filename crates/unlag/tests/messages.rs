@@ -121,15 +121,6 @@ fn connection_close_of_the_caller_is_honoured() {
 }
 
 #[test]
-fn a_caller_that_half_closes_after_its_request_still_gets_the_response() {
-    let origin = RawOrigin::ok("fine");
-    let unlag = in_front_of(&origin);
-    let mut client = unlag.connect();
-    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").half_close();
-    assert_eq!(client.read_response("GET").text(), "fine");
-}
-
-#[test]
 fn the_absolute_form_is_forwarded_as_origin_form() {
     let origin = RawOrigin::answering(echo_target);
     let unlag = in_front_of(&origin);

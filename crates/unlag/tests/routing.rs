@@ -119,7 +119,8 @@ fn what_was_matched_is_what_is_forwarded() {
     assert_eq!(get(&unlag, "/x/./a/."), "/{rest...} /x/a/");
     assert_eq!(ask(&unlag, "GET", "a", "/x/../admin/secret", "").0, 403);
     assert_eq!(ask(&unlag, "GET", "a", "/./admin/secret", "").0, 403);
-    assert_eq!(ask(&unlag, "GET", "a", "/x/../../../admin/secret", "").0, 403);
+    let above = ask(&unlag, "GET", "a", "/x/../../../admin/secret", "").0;
+    assert!(matches!(above, 400 | 403), "above the root: {above}");
     let escaped = get(&unlag, "/admin%2fsecret");
     assert!(escaped.is_empty() || escaped == "/{rest...} /admin%2fsecret", "{escaped}");
 }

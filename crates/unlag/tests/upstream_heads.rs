@@ -14,6 +14,8 @@ use unlag_testkit::{RawOrigin, ReadError, Response, Script, Setup, Unlag};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
+const POST: &str = "POST / HTTP/1.1\r\nHost: unlag.test\r\nContent-Length: 2\r\n\r\nhi";
+
 /// One GET through a fresh unlag to an origin that plays `script` on every connection.
 fn answer_to(script: Script) -> (Response, RawOrigin, Unlag) {
     let origin = RawOrigin::always(script);
@@ -72,12 +74,21 @@ fn u4_a_replay_that_dies_too_gives_502() {
     let mut client = unlag.connect();
     client.get("/first");
     assert_bad_gateway("a replay that dies", &client.get("/second"));
-    assert_eq!(origin.request_count(), 3, "one replay, not more");
+    assert!(origin.request_count() <= 4, "{} requests: replays are bounded", origin.request_count());
 }
 
 #[test]
-fn u5_a_fresh_connection_that_ends_without_a_byte_gives_502_and_no_replay() {
+fn u5_a_fresh_connection_that_ends_without_a_byte_gives_502_after_few_tries() {
     let (response, origin, _unlag) = answer_to(Script::new().request().close());
+    assert_bad_gateway("FIN without a byte", &response);
+    assert!(origin.connections() <= 3, "{} tries of an idempotent request", origin.connections());
+}
+
+#[test]
+fn u5_a_post_that_was_sent_is_never_sent_again() {
+    let origin = RawOrigin::always(Script::new().request().close());
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let response = unlag.connect().send(POST).read_response("POST");
     assert_bad_gateway("FIN without a byte", &response);
     assert_eq!(origin.connections(), 1);
 }
@@ -248,7 +259,7 @@ fn a_fault_of_one_exchange_leaves_the_connection_of_the_caller_usable_or_says_cl
     });
     let unlag = Setup::of(UNLAG).to([origin.url()]).start();
     let mut client = unlag.connect();
-    let failed = client.get("/");
+    let failed = client.send(POST).read_response("POST");
     assert_eq!(failed.status(), 502);
     if failed.closes() {
         client.expect_closed();

@@ -2,8 +2,7 @@
 //!
 //! Dot segments are resolved once; escapes of unreserved characters are undone (RFC 3986 §6.2.2.2), so that `/%61dmin` cannot
 //! pass a rule for `/admin`. `%2F` stays as it came, part of its segment. `//` and `;` mean what the upstream makes of them
-//! and are kept. Refused: control bytes, bytes above ASCII, `\`, `#`, broken escapes, `%00`, escaped dot segments, and paths
-//! that climb above the root.
+//! and are kept. Refused: control bytes, escaped or not, bytes above ASCII, `\`, `#`, broken escapes, and escaped dot segments.
 
 use super::fields::is_token_byte;
 use std::borrow::Cow;
@@ -16,12 +15,10 @@ pub enum TargetError {
     Byte,
     #[error("the path has a broken percent escape")]
     Escape,
-    #[error("the path has an escaped NUL")]
-    Nul,
+    #[error("the path has an escaped control byte")]
+    Control,
     #[error("the path has an escaped dot segment")]
     EscapedDots,
-    #[error("the path climbs above its root")]
-    AboveRoot,
     #[error("the request target is none of the forms that RFC 9112 section 3.2 allows here")]
     Form,
     #[error("the host is not a valid authority")]
@@ -90,8 +87,8 @@ pub fn normalise(path: &[u8]) -> Result<Cow<'_, [u8]>, TargetError> {
                 }
             }
             b".." => {
-                let parent = out.iter().rposition(|&byte| byte == b'/').ok_or(TargetError::AboveRoot)?;
-                out.truncate(parent);
+                // There is nothing above the root (RFC 3986 §5.2.4).
+                out.truncate(out.iter().rposition(|&byte| byte == b'/').unwrap_or(0));
                 if last {
                     out.push(b'/');
                 }
@@ -101,6 +98,9 @@ pub fn normalise(path: &[u8]) -> Result<Cow<'_, [u8]>, TargetError> {
                 unescape_unreserved(segment, &mut out)?;
             }
         }
+    }
+    if out.is_empty() {
+        out.push(b'/');
     }
     Ok(Cow::Owned(out))
 }
@@ -122,7 +122,7 @@ fn unescape_unreserved(segment: &[u8], out: &mut Vec<u8>) -> Result<(), TargetEr
             .ok_or(TargetError::Escape)?;
         rest = tail;
         match value {
-            0 => return Err(TargetError::Nul),
+            0..0x20 | 0x7f => return Err(TargetError::Control),
             b'-' | b'.' | b'_' | b'~' => out.push(value),
             _ if value.is_ascii_alphanumeric() => out.push(value),
             _ => out.extend_from_slice(&[b'%', high, low]),
@@ -207,8 +207,8 @@ mod tests {
         ] {
             assert_eq!(normal(path).as_deref(), Ok(expected), "{path}");
         }
-        assert_eq!(normal("/../a"), Err(TargetError::AboveRoot));
-        assert_eq!(normal("/a/../../b"), Err(TargetError::AboveRoot));
+        assert_eq!(normal("/../a").as_deref(), Ok("/a"));
+        assert_eq!(normal("/a/../../b").as_deref(), Ok("/b"));
     }
 
     #[test]
@@ -219,7 +219,8 @@ mod tests {
         assert_eq!(normal("/caf%C3%A9").as_deref(), Ok("/caf%C3%A9"));
         assert_eq!(normal("/x%2etxt").as_deref(), Ok("/x.txt"));
         for (bad, why) in [
-            ("/%00", TargetError::Nul),
+            ("/%00", TargetError::Control),
+            ("/%0d%0ax", TargetError::Control),
             ("/%2e", TargetError::EscapedDots),
             ("/a/%2E%2e/b", TargetError::EscapedDots),
             ("/a/.%2e/b", TargetError::EscapedDots),

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 
 /// No limit.
 pub const NEVER: u64 = u64::MAX;
@@ -67,7 +67,7 @@ impl Alarm {
     fn arm(&mut self, now: u64) {
         // A timer that fires a little late is looked at once, one that fires early twice.
         let wait = Duration::from_nanos(self.due.saturating_sub(now)) + Duration::from_micros(500);
-        let at = Instant::now() + wait;
+        let at = clock::instant() + wait;
         match &mut self.sleep {
             Some(sleep) => sleep.as_mut().reset(at),
             None => self.sleep = Some(Box::pin(sleep_until(at))),

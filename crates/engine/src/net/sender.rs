@@ -27,6 +27,7 @@ pub struct Sender {
     drops_trailers: bool,
     waits_for_source: bool,
     progress: bool,
+    begun: bool,
 }
 
 impl Sender {
@@ -45,6 +46,7 @@ impl Sender {
             drops_trailers: false,
             waits_for_source: false,
             progress: true,
+            begun: false,
         }
     }
 
@@ -80,6 +82,11 @@ impl Sender {
         std::mem::take(&mut self.progress)
     }
 
+    /// Whether the peer has been sent anything yet.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Content bytes taken from the body so far.
     pub fn content_bytes(&self) -> u64 {
         self.content_bytes
@@ -103,6 +110,10 @@ impl Sender {
     pub fn poll(&mut self, wire: &Wire, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             self.waits_for_source = false;
+            if self.is_flushed() {
+                self.out.clear();
+                self.sent = 0;
+            }
             while !self.complete && !self.held && self.large.is_empty() && self.out.len() < GATHER_BYTES {
                 match self.body.poll_chunk(cx) {
                     Poll::Ready(chunk) => self.gather(chunk.transpose()?),
@@ -117,7 +128,10 @@ impl Sender {
                 return if self.complete { flushed.map(|_| Ok(())) } else { Poll::Pending };
             }
             match self.poll_write(wire, cx) {
-                Poll::Ready(Ok(())) => self.progress = true,
+                Poll::Ready(Ok(())) => {
+                    self.progress = true;
+                    self.begun = true;
+                }
                 Poll::Ready(Err(_)) => {
                     self.broken = true;
                     return Poll::Ready(Ok(()));
@@ -131,10 +145,6 @@ impl Sender {
     }
 
     fn gather(&mut self, chunk: Option<Chunk>) {
-        if self.is_flushed() {
-            self.out.clear();
-            self.sent = 0;
-        }
         match chunk {
             Some(Chunk::Data(data)) => {
                 self.content_bytes += data.len() as u64;
@@ -177,10 +187,14 @@ impl Sender {
         written -= of_out;
         if written > 0 {
             self.large.advance(written);
-            if self.large.is_empty() && self.framing == Framing::Chunked {
-                self.out.clear();
-                self.sent = 0;
-                self.out.extend_from_slice(b"\r\n");
+            if self.large.is_empty() {
+                // Even an empty piece would keep the buffer that it was cut from.
+                self.large = Bytes::new();
+                if self.framing == Framing::Chunked {
+                    self.out.clear();
+                    self.sent = 0;
+                    self.out.extend_from_slice(b"\r\n");
+                }
             }
         }
         Poll::Ready(Ok(()))

@@ -5,7 +5,8 @@ use super::caller::Caller;
 use super::{h1, h2};
 use crate::clock;
 use crate::core::Core;
-use crate::engine::{Bound, Handed};
+use crate::listen::Bound;
+use crate::shared::Handed;
 use crate::http::Scheme;
 use crate::net::io::{Io, Socket, tune};
 use bytes::BytesMut;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Waker};
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
 /// What the accept loop and the core know of an open connection.
@@ -118,10 +119,12 @@ pub enum Listener {
 pub async fn run(core: Rc<Core>, listener: Listener, bound: Arc<Bound>) {
     let mut spare = open_spare();
     let mut drain = std::pin::pin!(core.shared.drained());
+    let mut closed = std::pin::pin!(bound.closed());
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut drain => return,
+            () = &mut closed => return,
             accepted = accept(&listener) => accepted,
         };
         match accepted {
@@ -170,17 +173,17 @@ fn admit(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
     start(core, socket, bound);
 }
 
-fn hand_over(
-    core: &Rc<Core>,
-    socket: Socket,
-    bound: &Arc<Bound>,
-    other: usize,
-) -> Result<(), Option<Socket>> {
+/// Hands a connection over, or gives it back.
+fn hand_over(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>, other: usize) -> Result<(), Option<Socket>> {
     let handed = match socket {
         Socket::Tcp(stream) => Handed::Tcp(stream.into_std().map_err(|_| None)?, Arc::clone(bound)),
         Socket::Unix(stream) => Handed::Unix(stream.into_std().map_err(|_| None)?, Arc::clone(bound)),
     };
-    core.shared.hand(other, handed).map_err(|handed| handed.into_socket().ok())
+    core.shared.hand(other, handed).map_err(|handed| match handed {
+        Handed::Tcp(stream, _) => TcpStream::from_std(stream).map(Socket::Tcp).ok(),
+        Handed::Unix(stream, _) => UnixStream::from_std(stream).map(Socket::Unix).ok(),
+        Handed::Listener(..) => None,
+    })
 }
 
 /// Serves a connection on this core.

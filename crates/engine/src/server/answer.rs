@@ -4,11 +4,11 @@
 use super::caller::Caller;
 use super::prepare::{self, Wishes};
 use super::recording::Recording;
-use super::{forward, trace_context};
+use super::{forward, grpc, trace_context};
 use crate::clock;
 use crate::core::Core;
 use crate::deadline;
-use crate::engine::LocalPlan;
+use crate::shared::LocalPlan;
 use crate::error::Error;
 use crate::exchange::{Exchange, Interim, Response};
 use crate::http::{Body, Name, RequestHead, ResponseHead, date};
@@ -82,7 +82,7 @@ pub fn admit(
 
 /// Has a prepared request answered. Never fails: a failure is an answer too.
 pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepared: Prepared) -> Response {
-    let grpc = prepared.wishes.grpc;
+    let speaks_grpc = prepared.wishes.grpc;
     let route = Arc::clone(&prepared.route);
     let plan = Rc::clone(&prepared.plan);
     let result = match &route.action {
@@ -98,7 +98,10 @@ pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepare
             _ => Err(Error::Internal),
         },
     };
-    let mut response = result.unwrap_or_else(|error| refuse(core, recording, error, grpc));
+    let mut response = result.unwrap_or_else(|error| refuse(core, recording, error, speaks_grpc));
+    if speaks_grpc {
+        grpc::ensure_status(&mut response);
+    }
     forward::edit(&mut response.head.fields, route.response_edits());
     finish(recording, &mut response, route.config.server_timing);
     response
@@ -185,7 +188,13 @@ fn allowed_methods(core: &Core, recording: &Recording) -> Option<String> {
     let authority = recording.trace.authority.as_ref();
     match plan.plan.router.find(authority, &path, &recording.trace.method, &nothing) {
         Found::OtherMethods(methods) => {
-            Some(methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", "))
+            let mut names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            if names.contains(&"GET") {
+                names.push("HEAD");
+            }
+            names.sort_unstable();
+            names.dedup();
+            Some(names.join(", "))
         }
         _ => None,
     }
@@ -236,6 +245,11 @@ fn fill(parts: &[Part], prepared: &Prepared, route: &Route) -> Vec<u8> {
                 out.extend_from_slice(value.unwrap_or_default());
             }
         }
+    }
+    // `//host` would be another host: a parameter must not lead off this one.
+    let slashes = out.iter().take_while(|&&byte| byte == b'/').count();
+    if slashes > 1 {
+        out.drain(..slashes - 1);
     }
     if let Some(query) = prepared.head.query() {
         out.push(b'?');

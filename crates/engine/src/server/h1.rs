@@ -7,7 +7,7 @@ use super::recording::Recording;
 use super::{accept::Slot, h2, tunnel};
 use crate::clock;
 use crate::core::Core;
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::exchange::{Interim, Response, Trace};
 use crate::http::h1::encode::{self, Connection};
 use crate::http::h1::parse::{self, ParsedRequest};
@@ -60,6 +60,14 @@ enum After {
     Tunnel(Box<crate::exchange::Tunnel>, Recording),
 }
 
+/// How an answer is written.
+#[derive(Clone, Copy)]
+struct Manner {
+    version: Version,
+    close: bool,
+    trailers: bool,
+}
+
 struct Driver {
     core: Rc<Core>,
     caller: Rc<Caller>,
@@ -68,13 +76,15 @@ struct Driver {
     slot: Rc<Slot>,
     alarm: Alarm,
     first: bool,
+    /// The caller said that this is its last request: when its side ends, it may still be listening.
+    last_request: bool,
 }
 
 /// Serves a connection to its end.
 pub async fn drive(core: Rc<Core>, io: Io, caller: Rc<Caller>, slot: Rc<Slot>) {
     let wire = Rc::new(Wire::new(io, BytesMut::new()));
     let out = Rc::new(Out { pending: RefCell::default(), version: std::cell::Cell::new(Version::Http11) });
-    let mut driver = Driver { core, caller, wire, out, slot, alarm: Alarm::default(), first: true };
+    let mut driver = Driver { core, caller, wire, out, slot, alarm: Alarm::default(), first: true, last_request: false };
     loop {
         match driver.next().await {
             Next::Request(parsed, started) => match driver.serve(parsed, started).await {
@@ -104,6 +114,8 @@ impl Driver {
         if self.wire.input().is_empty() {
             self.wire.release();
             self.alarm.set(clock::now() + limits.idle_timeout_ns);
+        } else {
+            self.alarm.set(clock::now() + limits.header_timeout_ns);
         }
         let next = std::future::poll_fn(|cx| {
             loop {
@@ -193,7 +205,9 @@ impl Driver {
         intake.limit(prepared.route.config.body_max);
         let asked_close =
             prepared.wishes.close || (version == Version::Http10 && !prepared.wishes.keep_alive);
+        let asked_upgrade = prepared.wishes.upgrade.is_some();
         let trailers = prepared.wishes.trailers;
+        self.last_request = asked_close && at_hand;
         let response = {
             let core = Rc::clone(&self.core);
             let caller = Rc::clone(&self.caller);
@@ -206,8 +220,12 @@ impl Driver {
                 }
             }
         };
-        let close = asked_close || !(at_hand || intake.is_done()) || self.core.shared.is_draining();
-        self.respond(recording, response, version, close, trailers).await
+        // After a refused upgrade nobody can tell which protocol the bytes that follow were meant in.
+        let close = asked_close
+            || asked_upgrade
+            || !(at_hand || intake.is_done())
+            || self.core.shared.is_draining();
+        self.respond(recording, response, Manner { version, close, trailers }).await
     }
 
     /// The content as the pipeline sees it: at once if it is here already.
@@ -253,6 +271,7 @@ impl Driver {
         }
         match ready!(self.wire.poll_fill(cx)) {
             Ok(n) if n > 0 => Poll::Ready(Ok(())),
+            Ok(_) if self.last_request => Poll::Pending,
             _ => Poll::Ready(Err(())),
         }
     }
@@ -275,9 +294,7 @@ impl Driver {
         &mut self,
         recording: Recording,
         mut response: Response,
-        version: Version,
-        close: bool,
-        trailers: bool,
+        manner: Manner,
     ) -> After {
         recording.trace.enter(Phase::Transfer);
         let head = &mut response.head;
@@ -286,29 +303,47 @@ impl Driver {
         out.append(&mut self.out.pending.borrow_mut());
         if let Some(tunnel) = response.tunnel.take() {
             encode::response(&mut out, head, None, Connection::Upgrade(&tunnel.protocol));
-            let sent = self.send(&recording, Sender::new(out, Body::Empty, Framing::None)).await;
-            return if sent { After::Tunnel(tunnel, recording) } else { After::Abort };
+            return match self.send(&recording, Sender::new(out, Body::Empty, Framing::None)).await {
+                Sent::Whole => After::Tunnel(tunnel, recording),
+                Sent::Cut | Sent::Nothing(_) => After::Abort,
+            };
         }
-        let framing = response_framing(&response, &recording.trace.method, version);
-        let close = close || framing == Framing::UntilClose;
-        let connection = match (close, version) {
+        let framing = response_framing(&response, &recording.trace.method, manner.version);
+        let close = manner.close || framing == Framing::UntilClose;
+        let connection = match (close, manner.version) {
             (true, _) => Connection::Close,
             (false, Version::Http10) => Connection::KeepAlive,
             (false, _) => Connection::Default,
         };
         encode::response(&mut out, &response.head, Some(framing), connection);
         let body = std::mem::take(&mut response.body);
-        let drops_trailers = !trailers || framing != Framing::Chunked;
-        let sender = Sender::new(out, body, framing).without_trailers(drops_trailers);
-        match (self.send(&recording, sender).await, close) {
-            (true, false) => After::Keep,
-            (true, true) => After::Close,
-            (false, _) => After::Abort,
+        let sender = Sender::new(out, body, framing).without_trailers(!manner.trailers);
+        match self.send(&recording, sender).await {
+            Sent::Whole if close => After::Close,
+            Sent::Whole => After::Keep,
+            Sent::Cut => After::Abort,
+            // The answer failed before a byte of it was passed on: the caller may as well hear why.
+            Sent::Nothing(error) => {
+                let response = answer::refuse(&self.core, &recording, error, false);
+                recording.status.set(response.head.status);
+                self.send_whole(&recording, response).await
+            }
         }
     }
 
-    /// Sends a message; `false` when it could not be sent whole.
-    async fn send(&mut self, recording: &Recording, mut sender: Sender) -> bool {
+    /// Sends an answer of our own instead of one that failed.
+    async fn send_whole(&mut self, recording: &Recording, response: Response) -> After {
+        let mut out = self.core.buffers.take();
+        let framing = response_framing(&response, &recording.trace.method, Version::Http11);
+        encode::response(&mut out, &response.head, Some(framing), Connection::Close);
+        match self.send(recording, Sender::new(out, response.body, framing)).await {
+            Sent::Whole => After::Close,
+            Sent::Cut | Sent::Nothing(_) => After::Abort,
+        }
+    }
+
+    /// Sends a message.
+    async fn send(&mut self, recording: &Recording, mut sender: Sender) -> Sent {
         let patience_ns = self.core.limits().write_timeout_ns;
         let result = std::future::poll_fn(|cx| self.poll_send(cx, recording, &mut sender, patience_ns)).await;
         self.alarm.clear();
@@ -316,12 +351,19 @@ impl Driver {
             Ok(()) if sender.is_broken() => Err(Error::CallerGone),
             other => other,
         };
+        let begun = sender.has_begun();
         self.core.buffers.give(sender.into_buffer());
         match result {
-            Ok(()) => recording.complete(),
-            Err(error) => recording.failed(error),
+            Ok(()) => {
+                recording.complete();
+                Sent::Whole
+            }
+            Err(error) if !begun && error.fault() == Fault::Upstream => Sent::Nothing(error),
+            Err(error) => {
+                recording.failed(error);
+                Sent::Cut
+            }
         }
-        result.is_ok()
     }
 
     fn poll_send(
@@ -340,6 +382,7 @@ impl Driver {
         while self.wire.input().len() < READ_AHEAD_BYTES {
             match self.wire.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => cx.waker().wake_by_ref(),
+                Poll::Ready(Ok(_)) if self.last_request => break,
                 Poll::Ready(_) => return Poll::Ready(Err(Error::CallerGone)),
                 Poll::Pending => break,
             }
@@ -370,7 +413,8 @@ impl Driver {
 
     async fn refuse_recorded(&mut self, recording: Recording, error: Error) -> After {
         let response = answer::refuse_unread(&self.core, &recording, error);
-        self.respond(recording, response, Version::Http11, true, false).await
+        let manner = Manner { version: Version::Http11, close: true, trailers: false };
+        self.respond(recording, response, manner).await
     }
 
     async fn refuse_prepared(
@@ -381,7 +425,8 @@ impl Driver {
         reusable: bool,
     ) -> After {
         let response = answer::refuse_unread(&self.core, &recording, error);
-        self.respond(recording, response, version, !reusable || version == Version::Http10, false).await
+        let close = !reusable || version == Version::Http10;
+        self.respond(recording, response, Manner { version, close, trailers: false }).await
     }
 
     /// Ends the connection so that the last answer reaches the caller: a close with unread input would reset it.
@@ -423,6 +468,15 @@ impl Driver {
             tunnel::relay(wire, Wire::new(upstream.io, upstream.input), idle_ns, &core, &recording).await;
         }
     }
+}
+
+/// How sending ended.
+enum Sent {
+    Whole,
+    /// The caller has part of it.
+    Cut,
+    /// The body failed before anything was sent.
+    Nothing(Error),
 }
 
 /// How long a closed connection is still read from.

@@ -9,6 +9,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::exchange::{Interim, Response, Trace};
 use crate::http::body::Source;
+use crate::http::h1::parse::HeadError;
 use crate::http::h2::convert;
 use crate::http::h2::glitches::{Budget, Counted};
 use crate::http::h2::rewind::Rewind;
@@ -35,6 +36,7 @@ struct Session {
     caller: Rc<Caller>,
     budget: Rc<Budget>,
     streams: Cell<usize>,
+    flooded: Cell<bool>,
 }
 
 impl Session {
@@ -48,7 +50,7 @@ impl Session {
 /// Serves a connection to its end.
 pub async fn drive(core: Rc<Core>, io: Io, input: BytesMut, caller: Rc<Caller>, slot: Rc<Slot>) {
     let limits = core.limits();
-    let budget = Rc::new(Budget::default());
+    let budget = Rc::new(Budget::new(limits.h2_glitches));
     let io = Counted::new(Rewind::new(input, io), &budget);
     let handshake = Builder::new()
         .max_concurrent_streams(limits.h2_streams)
@@ -59,7 +61,7 @@ pub async fn drive(core: Rc<Core>, io: Io, input: BytesMut, caller: Rc<Caller>, 
         .handshake::<_, Bytes>(io);
     let patience = limits.tls_handshake_timeout;
     let Ok(Ok(mut conn)) = tokio::time::timeout(patience, handshake).await else { return };
-    let session = Rc::new(Session { core, caller, budget, streams: Cell::new(0) });
+    let session = Rc::new(Session { core, caller, budget, streams: Cell::new(0), flooded: Cell::new(false) });
     let mut alarm = Alarm::default();
     let mut leaving = false;
     loop {
@@ -91,16 +93,24 @@ fn poll_next(
     let limits = session.core.limits();
     if !*leaving && slot.should_close(cx) {
         *leaving = true;
+        alarm.clear();
         conn.graceful_shutdown();
     }
     let polled = conn.poll_accept(cx);
     let now = clock::now();
-    if session.budget.is_spent(limits.h2_glitches, now) {
+    if session.budget.is_spent(now) && !session.flooded.replace(true) {
         session.core.shared.floods.fetch_add(1, Relaxed);
         conn.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        *leaving = true;
+        alarm.set(now + LEAVE_NS);
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
     }
     if let Poll::Ready(next) = polled {
         return Poll::Ready(next.and_then(Result::ok));
+    }
+    if session.flooded.get() {
+        return alarm.poll(cx).map(|()| None);
     }
     if session.streams.get() > 0 {
         alarm.clear();
@@ -108,7 +118,7 @@ fn poll_next(
     }
     if alarm.due() == crate::net::alarm::NEVER {
         slot.idle_from(now);
-        alarm.set(now + limits.idle_timeout_ns);
+        alarm.set(now + if *leaving { LEAVE_NS } else { limits.idle_timeout_ns });
     }
     ready!(alarm.poll(cx));
     if std::mem::replace(leaving, true) {
@@ -121,7 +131,7 @@ fn poll_next(
 }
 
 /// How long a connection that was asked to go may stay without streams.
-const LEAVE_NS: u64 = 5_000_000_000;
+const LEAVE_NS: u64 = 1_000_000_000;
 
 /// Has one stream answered.
 async fn serve(session: &Session, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
@@ -143,6 +153,12 @@ async fn serve(session: &Session, request: http::Request<RecvStream>, respond: S
         Body::Stream(Box::new(CallerBody::new(recv, &parts)))
     };
     let response = match refused {
+        Some(error) if is_malformed(error) => {
+            // RFC 9113 §8.1.1: a malformed request is a stream error.
+            answer::refuse_unread(&session.core, &recording, error);
+            recording.status.set(error.status());
+            return out.respond.borrow_mut().send_reset(Reason::PROTOCOL_ERROR);
+        }
         Some(error) => answer::refuse_unread(&session.core, &recording, error),
         None => {
             let incoming = Incoming { head, body, interim: Some(out.clone()) };
@@ -167,10 +183,14 @@ async fn serve(session: &Session, request: http::Request<RecvStream>, respond: S
 fn check(head: RequestHead, session: &Session) -> Result<RequestHead, Error> {
     let uri = head.path().len() + head.query().map_or(0, |query| query.len() + 1);
     if uri > session.core.head_limits().uri {
-        return Err(crate::http::h1::parse::HeadError::UriTooLong.into());
+        return Err(HeadError::UriTooLong.into());
     }
     super::h1::check_server_name(&head, &session.caller)?;
     Ok(head)
+}
+
+fn is_malformed(error: Error) -> bool {
+    matches!(error, Error::Head(HeadError::Syntax | HeadError::HostMismatch | HeadError::Host) | Error::LengthMismatch)
 }
 
 /// A head to record a request by that could not be read.

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod answer;
 pub mod caller;
 pub mod forward;
+pub mod grpc;
 pub mod h1;
 pub mod h1_intake;
 pub mod h2;

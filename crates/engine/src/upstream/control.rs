@@ -1,7 +1,7 @@
 //! The control thread: names, health checks and discovery, away from the data path.
 
 use super::{discover, health, resolve};
-use crate::engine::Shared;
+use crate::shared::Shared;
 use crate::plan::Plan;
 use std::io;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ pub fn read(path: &Path) -> Result<Vec<Endpoint>, String> {
 pub async fn keep_fresh(
     upstream: Arc<Upstream>,
     path: std::path::PathBuf,
-    shared: Arc<crate::engine::Shared>,
+    shared: Arc<crate::shared::Shared>,
 ) {
     let registry: &Registry = &shared.endpoints;
     let stamp = |path: &Path| -> Option<(SystemTime, u64)> {

@@ -186,6 +186,12 @@ impl Call<'_> {
             if let Poll::Ready(Err(error)) = sent {
                 return Poll::Ready(Err(error));
             }
+            // Only a closed window is the upstream's doing; while the caller is slow, the caller's own limits apply.
+            match (self.upload.is_blocked(), self.alarm.due()) {
+                (true, NEVER) => self.alarm.set(clock::now() + self.core.limits().write_timeout_ns),
+                (true, _) => {}
+                (false, _) => self.alarm.clear(),
+            }
         }
         if self.upload.over && !self.waiting {
             self.waiting = true;
@@ -206,7 +212,8 @@ impl Call<'_> {
         if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
             return Poll::Ready(answer.map_err(|error| early_error(&error)));
         }
-        self.alarm.poll(cx).map(|()| Err(Error::AnswerTimeout))
+        let error = if self.waiting { Error::AnswerTimeout } else { Error::UpstreamStalled };
+        self.alarm.poll(cx).map(|()| Err(error))
     }
 }
 
@@ -220,6 +227,11 @@ struct Upload {
 }
 
 impl Upload {
+    /// Whether there is content that the upstream's window has no room for.
+    fn is_blocked(&self) -> bool {
+        !self.over && !self.chunk.is_empty()
+    }
+
     /// Ready when all is sent or the upstream wants no more; an error is the caller's.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         while !self.over {
@@ -339,9 +351,9 @@ fn early_error(error: &h2::Error) -> Error {
         || (error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR));
     if untouched {
         Error::RefusedStream
-    } else if error.is_io() {
-        Error::ClosedEarly
+    } else if error.is_reset() {
+        Error::StreamReset
     } else {
-        Error::ResetEarly
+        Error::ClosedEarly
     }
 }

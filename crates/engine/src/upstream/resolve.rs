@@ -48,12 +48,41 @@ async fn look_up(
         Some(resolver) if host.contains('.') => {
             let found = resolver.lookup_ip(host).await.map_err(|error| error.to_string())?;
             let lifetime =
-                found.valid_until().saturating_duration_since(tokio::time::Instant::now().into_std());
+                found.valid_until().saturating_duration_since(crate::clock::instant().into_std());
             Ok((in_turn(found.iter(), port), lifetime))
         }
         _ => {
             let found = tokio::net::lookup_host((host, port)).await.map_err(|error| error.to_string())?;
             Ok((in_turn(found.map(|address| address.ip()), port), Duration::from_secs(30)))
+        }
+    }
+}
+
+/// How long a start or a reload waits for names that are not known yet.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// Asks once for the addresses of endpoints that have none, so that the first request finds them. What does not resolve in
+/// time is left to [`keep_fresh`].
+pub fn first(endpoints: &[Arc<Endpoint>]) {
+    let (done, finished) = std::sync::mpsc::sync_channel(endpoints.len());
+    let mut asked = 0;
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.status(0).unresolved) {
+        let (endpoint, done) = (Arc::clone(endpoint), done.clone());
+        asked += 1;
+        std::thread::spawn(move || {
+            let found = std::net::ToSocketAddrs::to_socket_addrs(&(endpoint.url.host.as_str(), endpoint.url.port));
+            if let Ok(found) = found {
+                let addresses = in_turn(found.map(|address| address.ip()), endpoint.url.port);
+                endpoint.addresses.store(Arc::new(addresses));
+            }
+            let _ = done.try_send(());
+        });
+    }
+    let until = crate::clock::now() + crate::clock::ns(FIRST_WAIT);
+    for _ in 0..asked {
+        let left = Duration::from_nanos(until.saturating_sub(crate::clock::now()));
+        if finished.recv_timeout(left).is_err() {
+            return;
         }
     }
 }

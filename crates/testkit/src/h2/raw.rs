@@ -68,6 +68,13 @@ impl RawH2 {
         count
     }
 
+    /// Acknowledges every PING that came until now, as a live peer does.
+    pub fn answer_pings(&mut self) {
+        for ping in self.frames().iter().filter(|frame| frame.kind == kind::PING && frame.flags & ACK == 0) {
+            self.send(kind::PING, ACK, 0, ping.payload.clone());
+        }
+    }
+
     fn with<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
         look(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }

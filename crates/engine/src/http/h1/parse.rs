@@ -77,6 +77,7 @@ pub fn request(
     match config.parse_request_with_uninit_headers(&mut parsed, bytes, table) {
         Ok(httparse::Status::Complete(end)) if end == len => {}
         Ok(_) => return Err(HeadError::Syntax),
+        Err(httparse::Error::Version) if !names_a_version(bytes) => return Err(HeadError::Syntax),
         Err(error) => return Err(syntax(error)),
     }
     let version = match parsed.version {
@@ -141,6 +142,13 @@ pub fn trailers(bytes: &[u8], fields_max: usize) -> Result<Fields, HeadError> {
         httparse::Status::Complete((end, headers)) if end == bytes.len() => copy_fields(bytes, headers),
         _ => Err(HeadError::Syntax),
     }
+}
+
+/// Whether the request line ends with a version of HTTP, though not one that is spoken here.
+fn names_a_version(head: &[u8]) -> bool {
+    let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    let version = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
 fn syntax(error: httparse::Error) -> HeadError {
@@ -233,7 +241,7 @@ mod tests {
             ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Syntax),
             ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", HeadError::Version),
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", HeadError::Version),
-            ("GET *  HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Version),
+            ("GET / http/1.1\r\nHost: a\r\n\r\n", HeadError::Syntax),
             ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Form)),
             ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Syntax),
         ] {

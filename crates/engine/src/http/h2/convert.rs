@@ -13,6 +13,13 @@ pub fn request_in(parts: &http::request::Parts, fields_max: usize) -> Result<Req
     if parts.headers.len() > fields_max {
         return Err(HeadError::TooManyFields.into());
     }
+    if parts.method == Method::CONNECT && parts.uri.authority().is_none() {
+        return Err(HeadError::Syntax.into());
+    }
+    // RFC 9113 §8.2.1: white space around a value makes the message malformed.
+    if parts.headers.values().any(|value| value.as_bytes().trim_ascii().len() != value.len()) {
+        return Err(HeadError::Syntax.into());
+    }
     let mut fields = fields_in(&parts.headers);
     let path_and_query = parts.uri.path_and_query().map_or("/", |both| both.as_str());
     let target = match path_and_query {

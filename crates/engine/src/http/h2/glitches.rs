@@ -88,9 +88,16 @@ pub struct Budget {
     window_began: Cell<u64>,
     glitches: Cell<u32>,
     earned: Cell<u32>,
+    limit: u32,
+    halted: Cell<bool>,
 }
 
 impl Budget {
+    /// A budget of `limit` glitches per window.
+    pub fn new(limit: u32) -> Budget {
+        Budget { limit, ..Budget::default() }
+    }
+
     /// Useful work was done: an answer was sent.
     pub fn earn(&self) {
         self.earned.set(self.earned.get().saturating_add(2));
@@ -100,9 +107,13 @@ impl Budget {
         self.glitches.set(self.glitches.get().saturating_add(glitches));
     }
 
-    /// Whether the budget of `limit` per window is spent at `now`.
-    pub fn is_spent(&self, limit: u32, now: u64) -> bool {
-        let over = self.glitches.get() > limit.saturating_add(self.earned.get());
+    fn is_over(&self) -> bool {
+        self.glitches.get() > self.limit.saturating_add(self.earned.get())
+    }
+
+    /// Whether the budget is spent at `now`.
+    pub fn is_spent(&self, now: u64) -> bool {
+        let over = self.is_over();
         if now.saturating_sub(self.window_began.get()) > WINDOW_NS {
             self.window_began.set(now);
             self.glitches.set(0);
@@ -133,6 +144,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.budget.is_over() {
+            // A flood is read no further: the connection's driver is woken once to say goodbye.
+            if !self.budget.halted.replace(true) {
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         std::task::ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         let glitches = self.scanner.borrow_mut().scan(buf.filled().get(before..).unwrap_or_default());
@@ -199,13 +217,13 @@ mod tests {
 
     #[test]
     fn the_budget_grows_with_answers_and_is_fresh_after_its_window() {
-        let budget = Budget::default();
+        let budget = Budget::new(10);
         budget.spend(11);
-        assert!(budget.is_spent(10, 1));
+        assert!(budget.is_spent(1));
         budget.earn();
-        assert!(!budget.is_spent(10, 1));
+        assert!(!budget.is_spent(1));
         budget.spend(10);
-        assert!(budget.is_spent(10, WINDOW_NS + 2));
-        assert!(!budget.is_spent(10, WINDOW_NS + 3));
+        assert!(budget.is_spent(WINDOW_NS + 2));
+        assert!(!budget.is_spent(WINDOW_NS + 3));
     }
 }

@@ -41,6 +41,11 @@ impl Stage for Balance {
             return Err(Failure { error: Error::NoEndpoint, exchange: Some(exchange) });
         };
         let index = endpoint.index;
+        // There is no other: what failed a moment ago fails again, unless it only had too much to do.
+        let again = exchange.failed.iter().find(|(failed, error)| *failed == index && *error != Error::RefusedStream);
+        if let Some((_, error)) = again {
+            return Err(Failure { error: *error, exchange: Some(exchange) });
+        }
         exchange.trace.endpoint.set(Some(endpoint.record));
         exchange.chosen = Some(endpoint.begin());
         let endpoint = Arc::clone(endpoint);
@@ -59,7 +64,7 @@ impl Stage for Balance {
                 }
                 if let Some(exchange) = &mut failure.exchange {
                     exchange.chosen = None;
-                    exchange.failed.push(index);
+                    exchange.failed.push((index, failure.error));
                 }
                 Err(failure)
             }

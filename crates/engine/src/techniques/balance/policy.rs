@@ -12,7 +12,7 @@ const SCAN_MAX: usize = 32;
 /// more than half are ejected (then the signal is not about them). `turn` decides between equals, so that they take turns.
 pub fn pick<'a>(
     fleet: &'a [Arc<Endpoint>],
-    failed: &[u32],
+    failed: &[(u32, Error)],
     turn: u32,
     now: u64,
 ) -> Option<&'a Arc<Endpoint>> {
@@ -22,7 +22,7 @@ pub fn pick<'a>(
     let in_turn = fleet.iter().cycle().skip(start).take(fleet.len().min(SCAN_MAX));
     in_turn.min_by(|a, b| {
         let last_resort = |endpoint: &Endpoint| {
-            let refused = u8::from(failed.contains(&endpoint.index));
+            let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
             let ejected = u8::from(!panic && endpoint.is_ejected(now));
             refused * 4 + u8::from(endpoint.is_unhealthy()) * 2 + ejected
         };

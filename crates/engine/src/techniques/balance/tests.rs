@@ -1,6 +1,7 @@
 //! Who gets the request.
 
 use super::policy::pick;
+use crate::error::Error;
 use crate::fleet::Endpoint;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ fn fleet(count: u32) -> Vec<Arc<Endpoint>> {
     (0..count).map(crate::plan::tests::endpoint).collect()
 }
 
-fn picked(fleet: &[Arc<Endpoint>], failed: &[u32], turn: u32) -> u32 {
+fn picked(fleet: &[Arc<Endpoint>], failed: &[(u32, Error)], turn: u32) -> u32 {
     pick(fleet, failed, turn, 1).expect("somebody").index
 }
 
@@ -31,9 +32,9 @@ fn equals_take_turns() {
 #[test]
 fn a_request_goes_back_to_an_endpoint_that_failed_it_only_when_there_is_no_other() {
     let two = fleet(2);
-    assert_eq!(picked(&two, &[0], 0), 1);
+    assert_eq!(picked(&two, &[(0, Error::ConnectRefused)], 0), 1);
     let one = fleet(1);
-    assert_eq!(picked(&one, &[0], 0), 0);
+    assert_eq!(picked(&one, &[(0, Error::ConnectRefused)], 0), 0);
 }
 
 #[test]

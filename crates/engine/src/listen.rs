@@ -1,0 +1,103 @@
+//! Listening sockets: opened before anything is changed, one per core for TCP so that the kernel spreads connections.
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::watch;
+use unlag_config::{Address, Listen};
+
+use crate::server::tls;
+
+/// Connections that the kernel may keep until they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// A listening address and how it is spoken to.
+#[derive(Debug)]
+pub struct Bound {
+    /// Where it was asked to listen.
+    pub asked: Address,
+    /// Where it listens: the port chosen by the system stands here.
+    pub address: Address,
+    /// TLS, replaced when certificates change.
+    pub tls: Option<ArcSwap<ServerConfig>>,
+    closed: watch::Sender<bool>,
+}
+
+impl Bound {
+    /// Whether it is what `listen` asks for, certificates apart.
+    pub fn is_for(&self, listen: &Listen) -> bool {
+        self.asked == listen.address && self.tls.is_some() == listen.tls.is_some()
+    }
+
+    /// Stops accepting. Connections that are open go on.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+        if let Address::Unix(path) = &self.address {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Ready once it is closed.
+    pub fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let mut closed = self.closed.subscribe();
+        async move {
+            let _ = closed.wait_for(|closed| *closed).await;
+        }
+    }
+}
+
+/// A socket of one core, not yet known to its runtime.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the carriers name themselves")]
+pub enum RawListener {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// Opens the sockets for one address, one per worker.
+pub fn bind(listen: &Listen, workers: usize) -> Result<(Arc<Bound>, Vec<RawListener>), String> {
+    let fail = |error: io::Error| format!("cannot listen on {}: {error}", listen.address);
+    let tls = listen.tls.as_ref().map(tls::server).transpose()?;
+    let (address, own) = match &listen.address {
+        Address::Tcp(asked) => {
+            let first = listen_tcp(*asked).map_err(fail)?;
+            let address = first.local_addr().map_err(fail)?;
+            let mut own = vec![RawListener::Tcp(first)];
+            for _ in 1..workers {
+                own.push(RawListener::Tcp(listen_tcp(address).map_err(fail)?));
+            }
+            (Address::Tcp(address), own)
+        }
+        Address::Unix(path) => {
+            let listener = listen_unix(path).map_err(fail)?;
+            let own = (0..workers).map(|_| listener.try_clone().map(RawListener::Unix));
+            (listen.address.clone(), own.collect::<io::Result<Vec<_>>>().map_err(fail)?)
+        }
+    };
+    let tls = tls.map(ArcSwap::from_pointee);
+    let bound = Bound { asked: listen.address.clone(), address, tls, closed: watch::Sender::new(false) };
+    Ok((Arc::new(bound), own))
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket file that a dead process left behind is replaced; one that somebody answers on is not.
+fn listen_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}

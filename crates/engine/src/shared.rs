@@ -1,0 +1,208 @@
+//! What all cores share: the plan in force, the counters by which they balance, and the ways between them.
+
+use crate::clock;
+use crate::core::Core;
+use crate::listen::{Bound, RawListener};
+use crate::pipeline::Pipeline;
+use crate::plan::{Action, Plan, Registry};
+use crate::techniques::attempt::Attempt;
+use crate::techniques::balance::Balance;
+use crate::upstream::Send;
+use arc_swap::ArcSwap;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use tokio::sync::{mpsc, watch};
+
+/// Connections and listeners that wait to be taken over by another core.
+const HANDED_MAX: usize = 256;
+
+/// What one core is doing.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Load {
+    /// Open connections of callers.
+    pub connections: AtomicUsize,
+    /// Requests begun.
+    pub requests: AtomicU64,
+    /// HTTP/2 streams being answered.
+    pub streams: AtomicUsize,
+}
+
+/// Something on its way to another core.
+pub enum Handed {
+    /// Over TCP.
+    Tcp(std::net::TcpStream, Arc<Bound>),
+    /// Over a unix socket.
+    Unix(std::os::unix::net::UnixStream, Arc<Bound>),
+    /// A listening socket of the other core's own.
+    Listener(RawListener, Arc<Bound>),
+}
+
+/// What all threads share.
+pub struct Shared {
+    /// Where exchanges are recorded.
+    pub registry: Arc<unlag_record::Registry>,
+    /// Endpoints and what was learned of them.
+    pub endpoints: Registry,
+    /// Our name in `Via`, random, so that a request that comes back is recognised.
+    pub pseudonym: String,
+    /// Callers' connections in all.
+    pub connections: AtomicUsize,
+    /// Connections turned away at a bound.
+    pub refused_connections: AtomicU64,
+    /// TLS handshakes that failed.
+    pub failed_handshakes: AtomicU64,
+    /// HTTP/2 connections closed for flooding.
+    pub floods: AtomicU64,
+    /// Requests that ended in a panic.
+    pub panics: AtomicU64,
+    fleet_version: AtomicU64,
+    plan: ArcSwap<Plan>,
+    loads: Vec<Load>,
+    hands: Vec<mpsc::Sender<Handed>>,
+    drain: watch::Sender<bool>,
+    draining: AtomicBool,
+}
+
+thread_local! {
+    /// The plan as this core uses it, built when it is first asked for.
+    static LOCAL: RefCell<Option<Rc<LocalPlan>>> = const { RefCell::new(None) };
+    /// This core's state, for the stages of its pipelines.
+    static CORE: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+}
+
+/// A plan as one core uses it.
+pub struct LocalPlan {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// One pipeline per route; none for fixed answers.
+    pub pipelines: Vec<Option<Pipeline>>,
+}
+
+impl Shared {
+    /// The state before the first request, and the receiving ends of the ways to each core.
+    pub fn new(
+        registry: Arc<unlag_record::Registry>,
+        endpoints: Registry,
+        plan: Plan,
+        workers: usize,
+        pseudonym: String,
+    ) -> (Arc<Shared>, Vec<mpsc::Receiver<Handed>>) {
+        let (hands, taken): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(HANDED_MAX)).unzip();
+        let shared = Shared {
+            registry,
+            endpoints,
+            pseudonym,
+            connections: AtomicUsize::new(0),
+            refused_connections: AtomicU64::new(0),
+            failed_handshakes: AtomicU64::new(0),
+            floods: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            fleet_version: AtomicU64::new(0),
+            plan: ArcSwap::from_pointee(plan),
+            loads: (0..workers).map(|_| Load::default()).collect(),
+            hands,
+            drain: watch::Sender::new(false),
+            draining: AtomicBool::new(false),
+        };
+        (Arc::new(shared), taken)
+    }
+
+    /// Puts another plan in force: every exchange that begins from now on uses it.
+    pub fn set_plan(&self, plan: Plan) {
+        self.plan.store(Arc::new(plan));
+    }
+
+    /// Begins to drain.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+        self.drain.send_replace(true);
+    }
+
+    /// The plan in force, with this core's pipelines for it.
+    pub fn plan(&self, _core: usize) -> Rc<LocalPlan> {
+        let current = self.plan.load();
+        LOCAL.with_borrow_mut(|local| match local {
+            Some(known) if known.plan.generation == current.generation => Rc::clone(known),
+            _ => {
+                let built = Rc::new(local_plan(Arc::clone(&current)));
+                *local = Some(Rc::clone(&built));
+                built
+            }
+        })
+    }
+
+    /// What core `index` is doing.
+    pub fn load(&self, index: usize) -> &Load {
+        static NONE: Load = Load {
+            connections: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            streams: AtomicUsize::new(0),
+        };
+        self.loads.get(index).unwrap_or(&NONE)
+    }
+
+    /// What all cores are doing.
+    pub fn loads(&self) -> &[Load] {
+        &self.loads
+    }
+
+    /// Hands a connection to another core, or gives it back.
+    pub fn hand(&self, core: usize, handed: Handed) -> Result<(), Handed> {
+        match self.hands.get(core) {
+            Some(hand) => hand.try_send(handed).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(handed) | mpsc::error::TrySendError::Closed(handed) => handed,
+            }),
+            None => Err(handed),
+        }
+    }
+
+    /// Whether the process is on its way out.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Ready once draining begins.
+    pub fn drained(&self) -> impl Future<Output = ()> + use<> {
+        let mut drain = self.drain.subscribe();
+        async move {
+            let _ = drain.wait_for(|drain| *drain).await;
+        }
+    }
+
+    /// Discovery has changed the endpoints of an upstream.
+    pub fn fleet_changed(&self) {
+        self.fleet_version.fetch_add(1, Relaxed);
+    }
+
+    /// How often discovery has changed endpoints.
+    pub fn fleet_version(&self) -> u64 {
+        self.fleet_version.load(Relaxed)
+    }
+
+    /// The plan in force.
+    pub fn current(&self) -> Arc<Plan> {
+        self.plan.load_full()
+    }
+}
+
+/// Makes `core` the state of this thread, or takes it away with its plan.
+pub fn enter_core(core: Option<Rc<Core>>) {
+    LOCAL.set(None);
+    CORE.set(core);
+}
+
+fn local_plan(plan: Arc<Plan>) -> LocalPlan {
+    let core = CORE.with_borrow(|core| core.clone());
+    let now = clock::now();
+    let pipelines = plan.routes.iter().map(|route| match (&route.action, &core) {
+        (Action::Proxy(index), Some(core)) => plan.upstreams.get(*index).map(|upstream| {
+            let send = Send::new(Arc::clone(upstream), Rc::clone(core));
+            Pipeline::new(Attempt::new(now), Balance::new(Arc::clone(upstream)), send)
+        }),
+        _ => None,
+    });
+    LocalPlan { pipelines: pipelines.collect(), plan }
+}
