@@ -265,7 +265,7 @@ fn versions_and_methods_that_are_not_spoken_here_are_refused_by_name() {
     bed.assert_refused(505, "GET / HTTP/2.0\r\nHost: a\r\n\r\n");
     bed.assert_refused(505, "GET / HTTP/3.1\r\nHost: a\r\n\r\n");
     bed.assert_refused(400, "GET / HTTP/1.1.1\r\nHost: a\r\n\r\n");
-    bed.assert_refused(505, "GET / http/1.1\r\nHost: a\r\n\r\n");
+    bed.assert_refused(400, "GET / http/1.1\r\nHost: a\r\n\r\n");
     bed.assert_refused(400, "GET /\r\n\r\n");
     let connect = "CONNECT internal:22 HTTP/1.1\r\nHost: internal:22\r\n\r\nSSH-2.0";
     let mut client = bed.unlag.connect();

@@ -61,11 +61,12 @@ fn u36_a_refused_stream_is_sent_again() {
 }
 
 #[test]
-fn u36_another_reset_is_502_and_a_post_is_sent_once() {
+fn u36_another_reset_is_502_and_sent_once() {
     let origin = H2Origin::start(|_, _| Plan::Reset(h2::Reason::INTERNAL_ERROR));
     let unlag = in_front_of(&origin);
+    assert_eq!(unlag.get("/").status(), 502);
     assert_eq!(Call::post("/", b"pay").send(unlag.address()).status, 502);
-    assert_eq!(origin.requests().len(), 1);
+    assert_eq!(origin.requests().len(), 2);
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use super::accept::Slot;
 use super::answer::{self, Incoming};
 use super::caller::Caller;
+use super::h2_intake::{self, CallerBody, Recv};
 use super::recording::Recording;
 use crate::clock;
 use crate::core::Core;
 use crate::error::Error;
 use crate::exchange::{Interim, Response, Trace};
-use crate::http::body::Source;
 use crate::http::h1::parse::HeadError;
 use crate::http::h2::convert;
 use crate::http::h2::glitches::{Budget, Counted};
@@ -147,10 +147,10 @@ async fn serve(session: &Session, request: http::Request<RecvStream>, respond: S
     let recording =
         Recording::new(&session.core, Trace::new(started, &head, session.caller.peer), Version::Http2);
     recording.trace.enter(Phase::Overhead);
-    let body = if recv.is_end_stream() {
-        Body::Empty
-    } else {
-        Body::Stream(Box::new(CallerBody::new(recv, &parts)))
+    let recv: Recv = Rc::new(RefCell::new(recv));
+    let body = match recv.borrow().is_end_stream() {
+        true => Body::Empty,
+        false => Body::Stream(Box::new(CallerBody::new(&recv, &parts))),
     };
     let response = match refused {
         Some(error) if is_malformed(error) => {
@@ -176,6 +176,7 @@ async fn serve(session: &Session, request: http::Request<RecvStream>, respond: S
     };
     if respond_with(session, &recording, response, &out).await {
         session.budget.earn();
+        h2_intake::linger(&recv).await;
     }
 }
 
@@ -341,61 +342,5 @@ impl std::fmt::Debug for Out {
 impl Interim for Out {
     fn send(&self, head: ResponseHead) {
         let _ = self.respond.borrow_mut().send_informational(convert::response_out(&head, None));
-    }
-}
-
-/// The content of a stream; what is taken opens its window again.
-struct CallerBody {
-    recv: RecvStream,
-    declared: Option<u64>,
-    owed: usize,
-    data_ended: bool,
-}
-
-impl CallerBody {
-    fn new(recv: RecvStream, parts: &http::request::Parts) -> CallerBody {
-        let declared = parts.headers.get(http::header::CONTENT_LENGTH);
-        let declared = declared.and_then(|value| crate::http::h1::framing::parse_length(value.as_bytes()));
-        CallerBody { recv, declared, owed: 0, data_ended: false }
-    }
-}
-
-impl Source for CallerBody {
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
-        if self.owed > 0 {
-            let _ = self.recv.flow_control().release_capacity(std::mem::take(&mut self.owed));
-        }
-        while !self.data_ended {
-            match ready!(self.recv.poll_data(cx)) {
-                Some(Ok(data)) if data.is_empty() => {}
-                Some(Ok(data)) => {
-                    self.owed = data.len();
-                    self.declared = self.declared.map(|left| left.saturating_sub(data.len() as u64));
-                    return Poll::Ready(Some(Ok(Chunk::Data(data))));
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(stream_error(&error)))),
-                None => self.data_ended = true,
-            }
-        }
-        match ready!(self.recv.poll_trailers(cx)) {
-            Ok(Some(trailers)) => {
-                let mut fields = convert::fields_in(&trailers);
-                fields.retain(|field| !field.known.is_forbidden_in_trailers());
-                Poll::Ready(Some(Ok(Chunk::Trailers(fields))))
-            }
-            Ok(None) => Poll::Ready(None),
-            Err(error) => Poll::Ready(Some(Err(stream_error(&error)))),
-        }
-    }
-
-    fn size(&self) -> Size {
-        self.declared.map_or(Size::Unknown, Size::Exact)
-    }
-}
-
-fn stream_error(error: &h2::Error) -> Error {
-    match error.reason() {
-        Some(Reason::PROTOCOL_ERROR) => Error::LengthMismatch,
-        _ => Error::CallerGone,
     }
 }
