@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz [SECONDS]`: each target of `fuzz/` for that long, on the pinned compiler.
+//! `cargo xtask fuzz [SECONDS]`: each target of `fuzz/` for that long, from its seeds, on the pinned compiler.
 //!
 //! cargo-fuzz wants sanitizer flags that a stable compiler accepts only with `RUSTC_BOOTSTRAP=1`.
 
@@ -26,9 +26,16 @@ pub(crate) fn run_targets(seconds: u32, only: Option<&str>) -> Result<()> {
     }
     for target in targets {
         step(&format!("fuzz {target}"), || {
+            let here = root().join("fuzz");
+            // What is found goes to the first directory; the seeds are only read.
+            let (corpus, seeds) = (format!("corpus/{target}"), format!("seeds/{target}"));
+            fs::create_dir_all(here.join(&corpus))?;
+            if !here.join(&seeds).is_dir() {
+                bail!("{target} has no inputs to begin with: write a few into fuzz/{seeds}");
+            }
             let mut fuzz = cargo();
-            fuzz.current_dir(root().join("fuzz")).env("RUSTC_BOOTSTRAP", "1");
-            fuzz.args(["fuzz", "run", "--fuzz-dir", ".", &target, "--"]);
+            fuzz.current_dir(&here).env("RUSTC_BOOTSTRAP", "1");
+            fuzz.args(["fuzz", "run", "--fuzz-dir", ".", &target, &corpus, &seeds, "--"]);
             fuzz.arg(format!("-max_total_time={seconds}"));
             fuzz.arg(format!("-timeout={INPUT_SECONDS_MAX}")).arg(format!("-max_len={INPUT_BYTES_MAX}"));
             run(&mut fuzz)

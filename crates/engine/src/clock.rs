@@ -28,14 +28,8 @@ pub fn now() -> u64 {
 }
 
 /// The wall clock.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
 pub fn wall() -> SystemTime {
     SystemTime::now()
-}
-
-/// The wall clock in milliseconds since 1970.
-pub fn wall_ms() -> u64 {
-    wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 /// A duration in nanoseconds, at most 584 years.

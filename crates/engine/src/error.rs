@@ -131,6 +131,7 @@ impl Error {
             Error::Head(HeadError::UriTooLong) => 414,
             Error::Head(HeadError::TooManyFields | HeadError::Scan(ScanError::TooLarge)) => 431,
             Error::Head(HeadError::Version) => 505,
+            Error::Head(HeadError::Connect) => 405,
             Error::Head(_) | Error::Framing(_) | Error::CallerChunk(_) | Error::ProtectedField => 400,
             Error::FieldName | Error::LengthMismatch => 400,
             Error::CallerGone | Error::CallerStalled => 499,

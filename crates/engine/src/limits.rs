@@ -38,9 +38,6 @@ pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// Content of a refused request that is read and thrown away so that the answer reaches the caller.
 pub const DRAIN_BYTES: u64 = 256 * 1024;
 
-/// The longest total time of an exchange when neither route nor caller set one.
-pub const TOTAL_NS: u64 = 24 * 3600 * 1_000_000_000;
-
 /// File descriptors that are not for connections: listeners, logs, state, admin.
 pub const RESERVED_FDS: u64 = 64;
 

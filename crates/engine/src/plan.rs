@@ -44,7 +44,7 @@ pub struct Route {
     pub action: Action,
     /// How long an upstream may take to the head of its answer.
     pub head_timeout_ns: u64,
-    /// How long an exchange may take in all.
+    /// How long an exchange may take in all; without a limit, every step of it has its own.
     pub total_timeout_ns: u64,
     /// How long a body may stand still.
     pub idle_timeout_ns: u64,
@@ -206,7 +206,7 @@ fn build_route(config: &unlag_config::Route, registry: &Registry, bounds: &Bound
         record: registry.record.route(&config.name),
         action,
         head_timeout_ns: config.timeout.map_or(bounds.response_head_timeout_ns, clock::ns),
-        total_timeout_ns: config.timeout.map_or(crate::limits::TOTAL_NS, clock::ns),
+        total_timeout_ns: config.timeout.map_or(u64::MAX, clock::ns),
         idle_timeout_ns: clock::ns(config.idle_timeout),
         config: config.clone(),
     }

@@ -53,12 +53,14 @@ pub struct Field<'a> {
 pub struct Fields {
     text: Vec<u8>,
     entries: Vec<Entry>,
+    /// The known names that may be among the entries: a question about one that is not costs nothing.
+    present: u64,
 }
 
 impl Fields {
     /// An empty list with room for about a typical head.
     pub fn with_capacity(text_bytes: usize, fields: usize) -> Fields {
-        Fields { text: Vec::with_capacity(text_bytes), entries: Vec::with_capacity(fields) }
+        Fields { text: Vec::with_capacity(text_bytes), entries: Vec::with_capacity(fields), present: 0 }
     }
 
     /// Takes a copy of a head's bytes; fields and other spans may then refer to it.
@@ -66,12 +68,13 @@ impl Fields {
         // Room for what the proxy itself adds: Via, Forwarded, X-Forwarded-*, trace context.
         let mut text = Vec::with_capacity(head.len() + 512);
         text.extend_from_slice(head);
-        Fields { text, entries: Vec::with_capacity(fields + 8) }
+        Fields { text, entries: Vec::with_capacity(fields + 8), present: 0 }
     }
 
     /// Adds a field whose name and value already stand in the text.
     pub fn push_span(&mut self, name: Span, value: Span) {
         let known = Name::of(self.read(name));
+        self.present |= known.bit();
         self.entries.push(Entry { known, name, value });
     }
 
@@ -96,6 +99,7 @@ impl Fields {
 
     /// Appends a known field.
     pub fn push_known(&mut self, known: Name, value: &[u8]) {
+        self.present |= known.bit();
         let name = self.store(known.text().as_bytes());
         let value = self.store(value);
         self.entries.push(Entry { known, name, value });
@@ -115,7 +119,10 @@ impl Fields {
 
     /// Drops every field of this known name.
     pub fn remove_known(&mut self, known: Name) {
-        self.entries.retain(|entry| entry.known != known);
+        if self.has(known) {
+            self.entries.retain(|entry| entry.known != known);
+            self.present &= !known.bit();
+        }
     }
 
     /// Drops every field of this name, in any letter case.
@@ -125,12 +132,15 @@ impl Fields {
 
     /// Keeps the fields that `keep` says.
     pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
-        let Fields { text, entries } = self;
+        let Fields { text, entries, .. } = self;
         entries.retain(|entry| keep(field(text, entry)));
     }
 
     /// The first value of a known field.
     pub fn get(&self, known: Name) -> Option<&[u8]> {
+        if self.present & known.bit() == 0 {
+            return None;
+        }
         self.entries.iter().find(|entry| entry.known == known).map(|entry| self.read(entry.value))
     }
 
@@ -141,12 +151,13 @@ impl Fields {
 
     /// Every value of a known field, in order.
     pub fn all(&self, known: Name) -> impl Iterator<Item = &[u8]> {
-        self.entries.iter().filter(move |entry| entry.known == known).map(|entry| self.read(entry.value))
+        let entries = if self.present & known.bit() == 0 { &[] } else { self.entries.as_slice() };
+        entries.iter().filter(move |entry| entry.known == known).map(|entry| self.read(entry.value))
     }
 
     /// Whether the known field is there.
     pub fn has(&self, known: Name) -> bool {
-        self.entries.iter().any(|entry| entry.known == known)
+        self.present & known.bit() != 0 && self.entries.iter().any(|entry| entry.known == known)
     }
 
     /// All fields in order.
@@ -157,6 +168,11 @@ impl Fields {
     /// How many fields there are.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Whether any of these known names may be there.
+    pub fn may_have(&self, names: &[Name]) -> bool {
+        names.iter().any(|name| self.present & name.bit() != 0)
     }
 
     /// Whether there are none.

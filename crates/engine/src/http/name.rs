@@ -11,6 +11,9 @@ macro_rules! names {
         pub enum Name { Other, $($variant,)* }
 
         impl Name {
+            /// Every spelling.
+            const TEXTS: &[&str] = &[$($text),*];
+
             /// The spelling on the wire; empty for [`Name::Other`].
             pub const fn text(self) -> &'static str {
                 match self { Name::Other => "", $(Name::$variant => $text,)* }
@@ -18,11 +21,19 @@ macro_rules! names {
 
             /// Recognises a name in any letter case.
             pub fn of(name: &[u8]) -> Name {
-                $(const _: () = assert!($text.len() <= LONGEST);)*
+                $(const _: () = assert!($text.len() <= LONGEST && (Name::$variant as u8) < 64);)*
                 let mut lower = [0u8; LONGEST];
                 let Some(lower) = lower.get_mut(..name.len()) else { return Name::Other };
+                // Most fields of most requests are none of ours, and most of those are told apart by this.
+                if name.is_empty() || !is_candidate(name) { return Name::Other; }
                 for (to, from) in lower.iter_mut().zip(name) { *to = from.to_ascii_lowercase(); }
-                match std::str::from_utf8(lower).unwrap_or_default() { $($text => Name::$variant,)* _ => Name::Other }
+                $(if lower == $text.as_bytes() { return Name::$variant; })*
+                Name::Other
+            }
+
+            /// The bit that stands for it in a set of names; none for [`Name::Other`].
+            pub const fn bit(self) -> u64 {
+                match self { Name::Other => 0, known => 1 << known as u8 }
             }
         }
     };
@@ -30,6 +41,25 @@ macro_rules! names {
 
 /// Longer names are never known ones.
 const LONGEST: usize = 24;
+
+/// Whether some known name begins with this letter and has this length.
+fn is_candidate(name: &[u8]) -> bool {
+    const LENGTHS: [u32; 26] = lengths_by_letter();
+    let letter = name.first().map_or(0, |byte| byte.to_ascii_lowercase()).wrapping_sub(b'a');
+    LENGTHS.get(usize::from(letter)).is_some_and(|lengths| lengths >> name.len() & 1 == 1)
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const fn lengths_by_letter() -> [u32; 26] {
+    let mut table = [0; 26];
+    let mut at = 0;
+    while at < Name::TEXTS.len() {
+        let text = Name::TEXTS[at].as_bytes();
+        table[(text[0] - b'a') as usize] |= 1 << text.len();
+        at += 1;
+    }
+    table
+}
 
 names! {
     Connection = "connection",

@@ -5,6 +5,7 @@
 //! true limit when it fires.
 
 use crate::clock;
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,6 +14,46 @@ use tokio::time::{Sleep, sleep_until};
 
 /// No limit.
 pub const NEVER: u64 = u64::MAX;
+
+thread_local! {
+    /// Timers that have served an exchange and will serve another: arming one anew costs more than parsing a request.
+    static SPARE: RefCell<Vec<Alarm>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Timers kept for later by a core.
+const SPARE_MAX: usize = 256;
+
+/// An alarm for one exchange.
+#[derive(Debug)]
+pub struct Borrowed(Alarm);
+
+impl Borrowed {
+    /// Set to `due`.
+    pub fn set_to(due: u64) -> Borrowed {
+        let spare = if due == NEVER { None } else { SPARE.with_borrow_mut(Vec::pop) };
+        let mut alarm = spare.unwrap_or_default();
+        alarm.set(due);
+        Borrowed(alarm)
+    }
+
+    /// As [`Alarm::poll`].
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll(cx)
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if self.0.sleep.is_some() {
+            let alarm = std::mem::take(&mut self.0);
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_MAX {
+                    spare.push(alarm);
+                }
+            });
+        }
+    }
+}
 
 /// One lazy timer.
 #[derive(Debug)]

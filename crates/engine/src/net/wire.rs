@@ -2,7 +2,7 @@
 //! last for one poll only, never across an await.
 
 use super::io::Io;
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use std::cell::{Cell, RefCell, RefMut};
 use std::io;
 use std::pin::Pin;
@@ -16,8 +16,28 @@ const SCRATCH_BYTES: usize = 16 * 1024;
 pub const BODY_READ_BYTES: usize = 64 * 1024;
 
 thread_local! {
+    /// Inputs that wait for another connection.
+    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
 }
+
+/// Takes `len` bytes out of an input. Few are copied, so that the input's buffer serves again; many are cut off.
+pub fn take(input: &mut BytesMut, len: usize) -> Bytes {
+    if len > COPY_BYTES_MAX {
+        return input.split_to(len).freeze();
+    }
+    let taken = Bytes::copy_from_slice(input.get(..len).unwrap_or_default());
+    input.advance(taken.len());
+    taken
+}
+
+/// Cutting costs two allocations, copying one and the copy.
+const COPY_BYTES_MAX: usize = 8 * 1024;
+
+/// Inputs kept by a core, and the largest worth keeping.
+const SPARE_MAX: usize = 256;
+const SPARE_BYTES_MAX: usize = 8 * 1024;
 
 /// A stream and its unread input.
 #[derive(Debug)]
@@ -46,9 +66,15 @@ impl Wire {
     /// Gives the memory of an empty input back; called when the connection goes idle.
     pub fn release(&self) {
         let mut input = self.input.borrow_mut();
-        if input.is_empty() {
-            *input = BytesMut::new();
+        if !input.is_empty() || input.capacity() == 0 {
+            return;
         }
+        let empty = std::mem::take(&mut *input);
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_MAX && empty.capacity() <= SPARE_BYTES_MAX {
+                spare.push(empty);
+            }
+        });
     }
 
     /// Reads what there is, through the core's buffer. 0 is the end of the stream.
@@ -56,7 +82,13 @@ impl Wire {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(scratch);
             std::task::ready!(Pin::new(&mut *self.io.borrow_mut()).poll_read(cx, &mut buf))?;
-            self.input.borrow_mut().extend_from_slice(buf.filled());
+            let mut input = self.input.borrow_mut();
+            if input.capacity() == 0
+                && let Some(spare) = SPARE.with_borrow_mut(Vec::pop)
+            {
+                *input = spare;
+            }
+            input.extend_from_slice(buf.filled());
             self.ended.set(buf.filled().is_empty());
             Poll::Ready(Ok(buf.filled().len()))
         })

@@ -202,7 +202,7 @@ pub fn start(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
         let _entry = entry;
         match tls {
             None => {
-                let caller = Caller { peer, scheme: Scheme::Http, server_name: None };
+                let caller = Caller::new(peer, Scheme::Http, None);
                 h1::drive(core, Io::Plain(socket), Rc::new(caller), slot).await;
             }
             Some(config) => {
@@ -215,7 +215,7 @@ pub fn start(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
                 let session = stream.get_ref().1;
                 let is_h2 = session.alpn_protocol() == Some(b"h2");
                 let server_name = session.server_name().map(Into::into);
-                let caller = Rc::new(Caller { peer, scheme: Scheme::Https, server_name });
+                let caller = Rc::new(Caller::new(peer, Scheme::Https, server_name));
                 let io = Io::Tls(Box::new(stream.into()));
                 match is_h2 {
                     true => h2::drive(core, io, BytesMut::new(), caller, slot).await,

@@ -1,7 +1,7 @@
-//! What is known of the peer at the other end of an accepted connection.
+//! What is known of the peer at the other end of an accepted connection, in the form in which every request needs it.
 
 use crate::http::Scheme;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A caller's connection.
 #[derive(Clone, Debug)]
@@ -12,4 +12,23 @@ pub struct Caller {
     pub scheme: Scheme,
     /// The name that it asked for in the TLS handshake.
     pub server_name: Option<Box<str>>,
+    /// Its address as `X-Forwarded-For` has it; empty over a unix socket.
+    pub address: Box<str>,
+    /// The beginning of its `Forwarded` element (RFC 7239 §4).
+    pub forwarded: Box<str>,
+}
+
+impl Caller {
+    /// Puts into words what does not change from request to request.
+    pub fn new(peer: Option<SocketAddr>, scheme: Scheme, server_name: Option<Box<str>>) -> Caller {
+        let ip = peer.map(|peer| peer.ip().to_canonical());
+        let node = match ip {
+            Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
+            Some(IpAddr::V4(ip)) => ip.to_string(),
+            None => "unknown".into(),
+        };
+        let forwarded = format!("for={node};proto={}", scheme.text()).into();
+        let address = ip.map(|ip| ip.to_string()).unwrap_or_default().into();
+        Caller { peer, scheme, server_name, address, forwarded }
+    }
 }

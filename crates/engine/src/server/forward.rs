@@ -4,57 +4,45 @@ use super::caller::Caller;
 use crate::error::Error;
 use crate::http::{Fields, Name, RequestHead};
 use crate::plan::Route;
-use std::fmt::Write;
-use std::net::IpAddr;
 use unlag_config::HeaderEdits;
+
+/// What a peer may only say of somebody else if it is trusted.
+const CLAIMS: &[Name] = &[
+    Name::Forwarded,
+    Name::XForwardedFor,
+    Name::XForwardedHost,
+    Name::XForwardedPort,
+    Name::XForwardedProto,
+    Name::RealIp,
+    Name::OriginalUrl,
+    Name::RewriteUrl,
+    Name::XAttempt,
+    Name::XCriticality,
+];
 
 /// Says who asked. What an untrusted peer claims is replaced, what a trusted one says is extended.
 pub fn say_who_asks(head: &mut RequestHead, caller: &Caller, trusted: bool) {
     let fields = &mut head.fields;
-    if !trusted {
-        fields.retain(|field| {
-            !matches!(
-                field.known,
-                Name::Forwarded
-                    | Name::XForwardedFor
-                    | Name::XForwardedHost
-                    | Name::XForwardedPort
-                    | Name::XForwardedProto
-                    | Name::RealIp
-                    | Name::OriginalUrl
-                    | Name::RewriteUrl
-                    | Name::XAttempt
-                    | Name::XCriticality
-            )
-        });
+    if !trusted && fields.may_have(CLAIMS) {
+        fields.retain(|field| !CLAIMS.contains(&field.known));
     }
-    let mut text = String::with_capacity(96);
-    if let Some(peer) = caller.peer {
-        let _ = write!(text, "{}", peer.ip().to_canonical());
-        append(fields, Name::XForwardedFor, text.as_bytes());
-        text.clear();
+    if !caller.address.is_empty() {
+        append(fields, Name::XForwardedFor, caller.address.as_bytes());
     }
-    let _ = write!(text, "for={};proto={}", node(caller), caller.scheme.text());
-    let authority = fields.read(head.authority);
+    let authority = fields.read(head.authority).to_vec();
+    let mut forwarded = Vec::with_capacity(caller.forwarded.len() + authority.len() + 8);
+    forwarded.extend_from_slice(caller.forwarded.as_bytes());
     if !authority.is_empty() {
-        let _ = write!(text, ";host=\"{}\"", String::from_utf8_lossy(authority));
+        forwarded.extend_from_slice(b";host=\"");
+        forwarded.extend_from_slice(&authority);
+        forwarded.push(b'"');
     }
-    append(fields, Name::Forwarded, text.as_bytes());
+    append(fields, Name::Forwarded, &forwarded);
     if !fields.has(Name::XForwardedProto) {
         fields.push_known(Name::XForwardedProto, caller.scheme.text().as_bytes());
     }
-    if !fields.has(Name::XForwardedHost) && !fields.read(head.authority).is_empty() {
-        let authority = fields.read(head.authority).to_vec();
+    if !fields.has(Name::XForwardedHost) && !authority.is_empty() {
         fields.push_known(Name::XForwardedHost, &authority);
-    }
-}
-
-/// A node identifier (RFC 7239 §6).
-fn node(caller: &Caller) -> String {
-    match caller.peer.map(|peer| peer.ip().to_canonical()) {
-        Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
-        Some(IpAddr::V4(ip)) => ip.to_string(),
-        None => "unknown".into(),
     }
 }
 

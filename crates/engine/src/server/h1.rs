@@ -17,8 +17,8 @@ use crate::limits::{DRAIN_BYTES, READ_AHEAD_BYTES};
 use crate::net::alarm::Alarm;
 use crate::net::io::Io;
 use crate::net::sender::Sender;
-use crate::net::wire::Wire;
-use bytes::{Bytes, BytesMut};
+use crate::net::wire::{Wire, take};
+use bytes::{Buf, Bytes, BytesMut};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -169,7 +169,7 @@ impl Driver {
         match parse::request(&input, seen, &self.core.head_limits()) {
             Ok(None) => None,
             Ok(Some(parsed)) => {
-                let _ = input.split_to(parsed.len);
+                input.advance(parsed.len);
                 Some(Next::Request(parsed, started))
             }
             Err(error) => Some(Next::Refused(error.into())),
@@ -235,7 +235,7 @@ impl Driver {
             Framing::None | Framing::UntilClose => Body::Empty,
             Framing::Length(0) => Body::Bytes(Bytes::new()),
             Framing::Length(length) if length <= input.len() as u64 => {
-                Body::Bytes(input.split_to(length as usize).freeze())
+                Body::Bytes(take(&mut input, length as usize))
             }
             Framing::Length(_) | Framing::Chunked => {
                 let limits = self.core.limits();

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::core::Core;
 use crate::error::{Error, Fault};
 use crate::exchange::Trace;
-use crate::http::Version;
+use crate::http::{Version, date};
 use std::cell::Cell;
 use std::rc::Rc;
 use unlag_record::{Outcome, Protocol, Record, RouteId};
@@ -33,7 +33,7 @@ impl Recording {
             route: Cell::new(RouteId::OTHER),
             status: Cell::new(0),
             version,
-            started_unix_ms: clock::wall_ms(),
+            started_unix_ms: date::unix_ms(clock::now()),
             complete: Cell::new(false),
         }
     }

@@ -29,8 +29,7 @@ pub fn settle(fields: &mut Fields, mut random: impl FnMut() -> u64) -> (RequestI
         fields.remove_known(Name::Tracestate);
     }
     let span = random().max(1);
-    let mut text = [0u8; 55];
-    write_traceparent(&mut text, trace, span, flags);
+    let text = write_traceparent(trace, span, flags);
     fields.set_known(Name::Traceparent, &text);
     let id = match fields.get(Name::XRequestId).filter(|id| is_request_id(id)) {
         Some(id) => id.into(),
@@ -80,27 +79,22 @@ fn parse_trace_id(value: &[u8]) -> Option<u128> {
     is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten().filter(|&trace| trace != 0)
 }
 
-fn write_traceparent(out: &mut [u8; 55], trace: u128, span: u64, flags: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut at = 0;
-    let mut put = |byte: u8| {
-        if let Some(slot) = out.get_mut(at) {
-            *slot = byte;
-        }
-        at += 1;
-    };
-    let hex = |put: &mut dyn FnMut(u8), value: u128, digits: u32| {
-        for place in (0..digits).rev() {
-            let digit = (value >> (place * 4)) as usize & 0xf;
-            put(DIGITS.get(digit).copied().unwrap_or(b'0'));
-        }
-    };
-    b"00-".iter().for_each(|&byte| put(byte));
-    hex(&mut put, trace, 32);
-    put(b'-');
-    hex(&mut put, u128::from(span), 16);
-    put(b'-');
-    hex(&mut put, u128::from(flags), 2);
+/// `00-trace-span-flags`
+fn write_traceparent(trace: u128, span: u64, flags: u8) -> [u8; 55] {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    hex(text.get_mut(3..35), trace);
+    hex(text.get_mut(36..52), u128::from(span));
+    hex(text.get_mut(53..55), u128::from(flags));
+    text
+}
+
+/// Fills `out` with the last digits of a number.
+fn hex(out: Option<&mut [u8]>, mut value: u128) {
+    for slot in out.unwrap_or_default().iter_mut().rev() {
+        let digit = (value & 0xf) as u8;
+        *slot = if digit < 10 { b'0' + digit } else { b'a' - 10 + digit };
+        value >>= 4;
+    }
 }
 
 #[cfg(test)]

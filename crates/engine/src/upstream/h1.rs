@@ -14,9 +14,9 @@ use crate::http::{Body, Name, Size};
 use crate::net::alarm::Alarm;
 use crate::net::io::Io;
 use crate::net::sender::Sender;
-use crate::net::wire::Wire;
+use crate::net::wire::{Wire, take};
 use crate::plan::Upstream;
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -193,7 +193,7 @@ impl Call<'_> {
                         .map_err(Error::BadAnswer)?
                 };
                 if let Some((_, _, len)) = &parsed {
-                    let _ = input.split_to(*len);
+                    input.advance(*len);
                 }
                 parsed
             };
@@ -270,7 +270,7 @@ fn finish(
     let Answer { head, framing, persistent } = answer;
     let in_flight = exchange.chosen.take();
     if head.status == 101 {
-        return Ok(upgrade(conn, head, in_flight));
+        return Ok(upgrade(*conn, head, in_flight));
     }
     let mut conn = conn;
     let over = upload.is_over() && !upload.is_broken();
@@ -290,7 +290,7 @@ fn finish(
             let mut input = conn.wire.input();
             match usize::try_from(length) {
                 Ok(0) => Some(Body::Bytes(bytes::Bytes::new())),
-                Ok(length) if input.len() >= length => Some(Body::Bytes(input.split_to(length).freeze())),
+                Ok(length) if input.len() >= length => Some(Body::Bytes(take(&mut input, length))),
                 _ => None,
             }
         }
@@ -322,7 +322,7 @@ fn finish(
     Ok(Response { head, body, tunnel: None, in_flight })
 }
 
-fn upgrade(conn: Box<Conn>, mut head: ResponseHead, in_flight: Option<crate::fleet::InFlight>) -> Response {
+fn upgrade(conn: Conn, mut head: ResponseHead, in_flight: Option<crate::fleet::InFlight>) -> Response {
     let protocol = head.fields.get(Name::Upgrade).unwrap_or_default().into();
     strip(&mut head);
     let (io, input) = conn.wire.into_parts();

@@ -43,6 +43,8 @@ pub enum HeadError {
     Host,
     #[error("Host is not the host of the request target")]
     HostMismatch,
+    #[error("CONNECT is not offered")]
+    Connect,
     #[error("the status is not three digits")]
     Status,
 }
@@ -87,6 +89,9 @@ pub fn request(
     };
     let method = parsed.method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
     let (Some(method), Some(raw)) = (method, parsed.path) else { return Err(HeadError::Syntax) };
+    if method == Method::CONNECT {
+        return Err(HeadError::Connect);
+    }
     if raw.len() > limits.uri {
         return Err(HeadError::UriTooLong);
     }

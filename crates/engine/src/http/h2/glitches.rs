@@ -18,6 +18,9 @@ const WINDOW_NS: u64 = 10_000_000_000;
 /// Window updates below this many bytes are no use to anybody.
 const TINY_UPDATE_BYTES: u32 = 256;
 
+/// What a CONTINUATION costs: twenty of them use the default budget up.
+const CONTINUATION_COST: u32 = 50;
+
 /// Reads frame headers out of a byte stream.
 #[derive(Debug)]
 pub struct Scanner {
@@ -50,7 +53,7 @@ impl Scanner {
                 bytes = rest;
             }
             if self.filled >= HEADER_BYTES && self.filled == self.wanted() {
-                glitches += u32::from(self.is_glitch());
+                glitches += self.cost();
                 self.skip = u64::from(self.length()) - (self.filled - HEADER_BYTES) as u64;
                 self.filled = 0;
             }
@@ -68,16 +71,18 @@ impl Scanner {
         u32::from_be_bytes([0, self.header[0], self.header[1], self.header[2]])
     }
 
-    fn is_glitch(&self) -> bool {
+    fn cost(&self) -> u32 {
         match self.header[3] {
             // DATA without content and without an end.
-            0x0 => self.length() == 0 && self.header[4] & 0x1 == 0,
-            0x1 => false,
+            0x0 => u32::from(self.length() == 0 && self.header[4] & 0x1 == 0),
+            0x1 => 0,
             0x8 => {
                 let [.., a, b, c, d] = self.header;
-                u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff < TINY_UPDATE_BYTES
+                u32::from(u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff < TINY_UPDATE_BYTES)
             }
-            _ => true,
+            // A head needs two or three of these at its largest.
+            0x9 => CONTINUATION_COST,
+            _ => 1,
         }
     }
 }

@@ -14,7 +14,7 @@ mod tests;
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Failure, Outcome};
-use crate::net::alarm::Alarm;
+use crate::net::alarm::Borrowed;
 use crate::pipeline::{Next, Stage};
 use policy::{Budget, Verdict};
 use std::cell::Cell;
@@ -72,8 +72,7 @@ impl Attempt {
 
 impl Stage for Attempt {
     async fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
-        let mut alarm = Alarm::default();
-        alarm.set(exchange.deadline_ns);
+        let mut alarm = Borrowed::set_to(exchange.deadline_ns);
         let mut attempts = std::pin::pin!(self.attempts(exchange, next));
         std::future::poll_fn(|cx| {
             if let Poll::Ready(outcome) = attempts.as_mut().poll(cx) {
