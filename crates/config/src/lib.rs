@@ -8,7 +8,7 @@
 //! ```
 //!
 //! [`parse`] does no I/O and is total: any text gives a [`Parsed`] or the list of all its [`Problems`], each
-//! with its place, its line and what is allowed. [`look`] then looks at the files that the configuration
+//! with its place, its line and what is allowed. [`look()`] then looks at the files that the configuration
 //! names. What a technique that this version does not have would need is known by name and refused as such;
 //! nothing is ignored.
 
@@ -66,7 +66,7 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// What [`look`] finds, with the lines of the file that it is about.
+    /// What [`look()`] finds, with the lines of the file that it is about.
     #[must_use]
     pub fn look(&self, base: &Path) -> Vec<Problem> {
         let located = look(&self.config, base).into_iter().map(|found| {

@@ -238,7 +238,7 @@ impl<'a> Value<'a> {
         self.reader.error(&self.span, message, help);
     }
 
-    /// Remembers where this value stands, so that [`crate::look`] can point at it.
+    /// Remembers where this value stands, so that [`crate::look()`] can point at it.
     pub(crate) fn remember(&self) {
         self.reader.places.borrow_mut().insert(self.path.clone(), self.span.clone());
     }

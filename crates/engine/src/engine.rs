@@ -57,7 +57,8 @@ impl Engine {
         for (index, taken) in taken.into_iter().enumerate() {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name(format!("unlag-worker-{index}"));
-            threads.push(thread.spawn(move || worker::run(index, shared, taken)).map_err(EngineError::Thread)?);
+            threads
+                .push(thread.spawn(move || worker::run(index, shared, taken)).map_err(EngineError::Thread)?);
         }
         let engine = Engine {
             shared,

@@ -51,8 +51,12 @@ pub fn run(index: usize, shared: Arc<Shared>, mut taken: mpsc::Receiver<Handed>)
 fn take(core: &Rc<Core>, handed: Handed) -> io::Result<()> {
     match handed {
         Handed::Tcp(stream, bound) => accept::start(core, Socket::Tcp(TcpStream::from_std(stream)?), &bound),
-        Handed::Unix(stream, bound) => accept::start(core, Socket::Unix(UnixStream::from_std(stream)?), &bound),
-        Handed::Listener(RawListener::Tcp(raw), bound) => listen(core, Listener::Tcp(TcpListener::from_std(raw)?), bound),
+        Handed::Unix(stream, bound) => {
+            accept::start(core, Socket::Unix(UnixStream::from_std(stream)?), &bound)
+        }
+        Handed::Listener(RawListener::Tcp(raw), bound) => {
+            listen(core, Listener::Tcp(TcpListener::from_std(raw)?), bound)
+        }
         Handed::Listener(RawListener::Unix(raw), bound) => {
             listen(core, Listener::Unix(UnixListener::from_std(raw)?), bound);
         }

@@ -115,6 +115,16 @@ fn a_request_head_means_the_same_however_it_is_cut_and_when_written_again() {
 }
 
 #[test]
+fn a_request_head_past_its_bounds_is_refused_the_same_however_it_is_cut() {
+    let sized = |(target, field): (usize, usize)| {
+        let (target, field) = ("a".repeat(target), "b".repeat(field));
+        format!("GET /{target} HTTP/1.1\r\nHost: a\r\nX-B: {field}\r\n\r\n").into_bytes()
+    };
+    for_any((0usize..1100, 0usize..1100).prop_map(sized), h1_request_head::holds);
+    (980..1030).for_each(|length| h1_request_head::holds(&sized((length, 0))));
+}
+
+#[test]
 fn a_response_head_means_the_same_however_it_is_cut_and_when_written_again() {
     const START: &[&str] = &["HTTP/1.1 ", "HTTP/1.0 ", "200", " OK", "404 ", "099", "999 \u{e9}", "\r\n"];
     let start = prop_oneof![
@@ -190,6 +200,7 @@ fn an_authority_names_one_host_and_at_most_one_port() {
         "[::1]",
         "::",
         "[1.2.3.4]",
+        "1:2:3:4:",
         ":",
         ":80",
         ":65536",

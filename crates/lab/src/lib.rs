@@ -2,7 +2,7 @@
 //!
 //! - [`load`] sends requests, open loop (a request's clock starts at its intended time) or closed loop.
 //! - [`services`] answers them: a lean backend, and the shop of slow services with faults to switch on.
-//! - [`bench`] is `unlag bench`: one address, or two of them interleaved.
+//! - [`mod@bench`] is `unlag bench`: one address, or two of them interleaved.
 //! - [`demo`] is `unlag demo` without the proxy: acts, a live table, a summary in words.
 //! - [`peers`] measures unlag beside HAProxy, nginx, Envoy, Traefik and Caddy.
 //!

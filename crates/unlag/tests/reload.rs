@@ -217,7 +217,9 @@ fn a_listener_that_a_reload_removes_stops_and_a_new_one_starts() {
     assert_eq!(at("a.sock").expect("the first listener").get("/").text(), "fine");
     unlag.write_config(&Setup::of(UNLAG).listen(&keys("b.sock")).to([origin.url()]));
     unlag.signal("HUP");
-    wait_until("the new listener answers", || at("b.sock").is_ok_and(|mut client| client.get("/").status() == 200));
+    wait_until("the new listener answers", || {
+        at("b.sock").is_ok_and(|mut client| client.get("/").status() == 200)
+    });
     wait_until("the old listener is gone", || at("a.sock").is_err());
 }
 

@@ -51,7 +51,7 @@ impl Upstream {
 pub enum Source {
     /// Listed in the file; at least one, none twice.
     Endpoints(Vec<Endpoint>),
-    /// Listed in another file, one a line, watched; see [`crate::endpoints`].
+    /// Listed in another file, one a line, watched; see [`crate::endpoints()`].
     File(PathBuf),
 }
 
@@ -162,7 +162,7 @@ impl Health {
 /// How an endpoint is chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Balance {
-    /// The best that this version has; [`crate::explain`] says what that is.
+    /// The best that this version has; [`crate::explain()`] says what that is.
     #[default]
     Adaptive,
     /// The endpoint with the fewest requests in flight for its weight.

@@ -5,10 +5,10 @@ use super::caller::Caller;
 use super::{h1, h2};
 use crate::clock;
 use crate::core::Core;
-use crate::listen::Bound;
-use crate::shared::Handed;
 use crate::http::Scheme;
+use crate::listen::Bound;
 use crate::net::io::{Io, Socket, tune};
+use crate::shared::Handed;
 use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -174,7 +174,12 @@ fn admit(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
 }
 
 /// Hands a connection over, or gives it back.
-fn hand_over(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>, other: usize) -> Result<(), Option<Socket>> {
+fn hand_over(
+    core: &Rc<Core>,
+    socket: Socket,
+    bound: &Arc<Bound>,
+    other: usize,
+) -> Result<(), Option<Socket>> {
     let handed = match socket {
         Socket::Tcp(stream) => Handed::Tcp(stream.into_std().map_err(|_| None)?, Arc::clone(bound)),
         Socket::Unix(stream) => Handed::Unix(stream.into_std().map_err(|_| None)?, Arc::clone(bound)),

@@ -12,8 +12,11 @@ const UNKNOWN: &[u8] = b"2";
 
 /// Makes sure that `response` carries a `grpc-status`.
 pub fn ensure_status(response: &mut Response) {
-    let is_grpc =
-        response.head.fields.get(Name::ContentType).is_some_and(|value| value.starts_with(b"application/grpc"));
+    let is_grpc = response
+        .head
+        .fields
+        .get(Name::ContentType)
+        .is_some_and(|value| value.starts_with(b"application/grpc"));
     if !is_grpc || response.head.fields.has(Name::GrpcStatus) {
         return;
     }

@@ -84,7 +84,8 @@ struct Driver {
 pub async fn drive(core: Rc<Core>, io: Io, caller: Rc<Caller>, slot: Rc<Slot>) {
     let wire = Rc::new(Wire::new(io, BytesMut::new()));
     let out = Rc::new(Out { pending: RefCell::default(), version: std::cell::Cell::new(Version::Http11) });
-    let mut driver = Driver { core, caller, wire, out, slot, alarm: Alarm::default(), first: true, last_request: false };
+    let mut driver =
+        Driver { core, caller, wire, out, slot, alarm: Alarm::default(), first: true, last_request: false };
     loop {
         match driver.next().await {
             Next::Request(parsed, started) => match driver.serve(parsed, started).await {
@@ -221,10 +222,8 @@ impl Driver {
             }
         };
         // After a refused upgrade nobody can tell which protocol the bytes that follow were meant in.
-        let close = asked_close
-            || asked_upgrade
-            || !(at_hand || intake.is_done())
-            || self.core.shared.is_draining();
+        let close =
+            asked_close || asked_upgrade || !(at_hand || intake.is_done()) || self.core.shared.is_draining();
         self.respond(recording, response, Manner { version, close, trailers }).await
     }
 
@@ -290,12 +289,7 @@ impl Driver {
     }
 
     /// Writes an answer and says what becomes of the connection.
-    async fn respond(
-        &mut self,
-        recording: Recording,
-        mut response: Response,
-        manner: Manner,
-    ) -> After {
+    async fn respond(&mut self, recording: Recording, mut response: Response, manner: Manner) -> After {
         recording.trace.enter(Phase::Transfer);
         let head = &mut response.head;
         recording.status.set(head.status);

@@ -191,7 +191,10 @@ fn check(head: RequestHead, session: &Session) -> Result<RequestHead, Error> {
 }
 
 fn is_malformed(error: Error) -> bool {
-    matches!(error, Error::Head(HeadError::Syntax | HeadError::HostMismatch | HeadError::Host) | Error::LengthMismatch)
+    matches!(
+        error,
+        Error::Head(HeadError::Syntax | HeadError::HostMismatch | HeadError::Host) | Error::LengthMismatch
+    )
 }
 
 /// A head to record a request by that could not be read.

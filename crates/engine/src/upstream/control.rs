@@ -1,8 +1,8 @@
 //! The control thread: names, health checks and discovery, away from the data path.
 
 use super::{discover, health, resolve};
-use crate::shared::Shared;
 use crate::plan::Plan;
+use crate::shared::Shared;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -136,6 +136,16 @@ pub async fn call(
         Call { core, exchange, answer, upload, alarm: Alarm::default(), waiting: false, interims: 0 };
     let response = std::future::poll_fn(|cx| call.poll(cx)).await.map_err(|error| lost(error, intact))?;
     let upload = (!call.upload.over).then_some(call.upload);
+    Ok(finish(exchange, response, upload, in_stream))
+}
+
+/// Hands the answer over, with a body that goes on reading.
+fn finish(
+    exchange: &mut Exchange,
+    response: http::Response<RecvStream>,
+    upload: Option<Upload>,
+    in_stream: InStream,
+) -> Response {
     exchange.trace.enter(Phase::Overhead);
     let (parts, recv) = response.into_parts();
     let mut head = convert::response_in(&parts);
@@ -164,7 +174,7 @@ pub async fn call(
             }))
         }
     };
-    Ok(Response { head, body, tunnel: None, in_flight: exchange.chosen.take() })
+    Response { head, body, tunnel: None, in_flight: exchange.chosen.take() }
 }
 
 /// A call until the head of its answer.

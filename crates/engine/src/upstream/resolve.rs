@@ -47,8 +47,7 @@ async fn look_up(
         // Names without a dot are the system's business: files, search lists, containers.
         Some(resolver) if host.contains('.') => {
             let found = resolver.lookup_ip(host).await.map_err(|error| error.to_string())?;
-            let lifetime =
-                found.valid_until().saturating_duration_since(crate::clock::instant().into_std());
+            let lifetime = found.valid_until().saturating_duration_since(crate::clock::instant().into_std());
             Ok((in_turn(found.iter(), port), lifetime))
         }
         _ => {
@@ -70,7 +69,8 @@ pub fn first(endpoints: &[Arc<Endpoint>]) {
         let (endpoint, done) = (Arc::clone(endpoint), done.clone());
         asked += 1;
         std::thread::spawn(move || {
-            let found = std::net::ToSocketAddrs::to_socket_addrs(&(endpoint.url.host.as_str(), endpoint.url.port));
+            let found =
+                std::net::ToSocketAddrs::to_socket_addrs(&(endpoint.url.host.as_str(), endpoint.url.port));
             if let Ok(found) = found {
                 let addresses = in_turn(found.map(|address| address.ip()), endpoint.url.port);
                 endpoint.addresses.store(Arc::new(addresses));

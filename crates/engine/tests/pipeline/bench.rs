@@ -1,5 +1,5 @@
 //! A core as a worker has it, with what the tests put around it: exchanges to run, an end of the pipeline that takes its
-//! time, and an upstream on a real socket.
+//! time (on a paused clock), and an upstream on a real socket.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

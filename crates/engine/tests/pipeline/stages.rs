@@ -1,4 +1,4 @@
-//! The techniques that are to come, in the fewest lines that use the interfaces as they will.
+//! The techniques that are to come, in the fewest lines that use the interfaces as they will; the clock is paused.
 
 use bytes::Bytes;
 use std::cell::RefCell;

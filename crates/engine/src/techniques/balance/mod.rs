@@ -42,7 +42,8 @@ impl Stage for Balance {
         };
         let index = endpoint.index;
         // There is no other: what failed a moment ago fails again, unless it only had too much to do.
-        let again = exchange.failed.iter().find(|(failed, error)| *failed == index && *error != Error::RefusedStream);
+        let again =
+            exchange.failed.iter().find(|(failed, error)| *failed == index && *error != Error::RefusedStream);
         if let Some((_, error)) = again {
             return Err(Failure { error: *error, exchange: Some(exchange) });
         }
