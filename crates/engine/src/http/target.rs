@@ -146,8 +146,7 @@ pub fn check_authority(authority: &[u8]) -> Result<(), TargetError> {
     let (host, port) = split_port(authority);
     let host_ok = match host.strip_prefix(b"[").and_then(|inner| inner.strip_suffix(b"]")) {
         Some(inner) => {
-            !inner.is_empty()
-                && inner.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+            std::str::from_utf8(inner).is_ok_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
         }
         None => !host.is_empty() && host.len() <= 255 && host.iter().all(|&byte| is_host_byte(byte)),
     };

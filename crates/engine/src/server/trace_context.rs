@@ -31,14 +31,9 @@ pub fn settle(fields: &mut Fields, mut random: impl FnMut() -> u64) -> (RequestI
     let span = random().max(1);
     let text = write_traceparent(trace, span, flags);
     fields.set_known(Name::Traceparent, &text);
-    let id = match fields.get(Name::XRequestId).filter(|id| is_request_id(id)) {
-        Some(id) => id.into(),
-        None => {
-            let id: Box<[u8]> = text.get(3..35).unwrap_or_default().into();
-            fields.set_known(Name::XRequestId, &id);
-            id
-        }
-    };
+    let given = fields.get(Name::XRequestId).filter(|id| is_request_id(id)).map(Box::<[u8]>::from);
+    let id = given.unwrap_or_else(|| text.get(3..35).unwrap_or_default().into());
+    fields.set_known(Name::XRequestId, &id);
     (RequestId(trace), id)
 }
 

@@ -124,6 +124,7 @@ fn size_line(buf: &mut BytesMut) -> Result<Option<u64>, ChunkError> {
     };
     match (tail.get(end), tail.get(end + 1)) {
         (Some(b'\r'), Some(b'\n')) => {}
+        (Some(b'\r'), None) if window.len() >= SIZE_LINE_MAX => return Err(ChunkError::SizeLine),
         (Some(b'\r'), None) => return Ok(None),
         _ => return Err(ChunkError::Extension),
     }

@@ -68,7 +68,9 @@ pub fn request(
         Ok(Some(len)) => len,
         Ok(None) => return Ok(None),
         // A target that alone breaks the bound deserves its own answer.
-        Err(ScanError::TooLarge) if !buf.contains(&b'\n') => return Err(HeadError::UriTooLong),
+        Err(ScanError::TooLarge) if !buf.get(..limits.head).unwrap_or(buf).contains(&b'\n') => {
+            return Err(HeadError::UriTooLong);
+        }
         Err(error) => return Err(error.into()),
     };
     let bytes = buf.get(..len).unwrap_or_default();
