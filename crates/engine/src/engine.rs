@@ -30,8 +30,10 @@ pub struct Engine {
 pub enum EngineError {
     #[error(transparent)]
     Plan(#[from] PlanError),
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: String, error: io::Error },
     #[error("listen: {0}")]
-    Listen(String),
+    Tls(String),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
@@ -49,7 +51,7 @@ impl Engine {
         let endpoints = Registry::new(Arc::clone(&registry));
         let plan = Plan::build(config, &endpoints, 1)?;
         let sockets = config.listen.iter().map(|listen| listen::bind(listen, workers));
-        let sockets: Vec<Sockets> = sockets.collect::<Result<_, _>>().map_err(EngineError::Listen)?;
+        let sockets: Vec<Sockets> = sockets.collect::<Result<_, _>>()?;
         let pseudonym = format!("unlag-{:08x}", worker::seed() as u32);
         let (shared, taken) = Shared::new(registry, endpoints, plan, workers, pseudonym);
         let control = control::start(Arc::clone(&shared)).map_err(EngineError::Thread)?;
@@ -95,7 +97,7 @@ impl Engine {
         for listen in &config.listen {
             match bound.iter().find(|bound| bound.is_for(listen)) {
                 Some(known) => kept.push((Arc::clone(known), new_tls(listen)?)),
-                None => opened.push(listen::bind(listen, self.workers.len()).map_err(EngineError::Listen)?),
+                None => opened.push(listen::bind(listen, self.workers.len())?),
             }
         }
         // From here on nothing can fail.
@@ -141,7 +143,7 @@ impl Engine {
 }
 
 fn new_tls(listen: &Listen) -> Result<Option<rustls::ServerConfig>, EngineError> {
-    listen.tls.as_ref().map(tls::server).transpose().map_err(EngineError::Listen)
+    listen.tls.as_ref().map(tls::server).transpose().map_err(EngineError::Tls)
 }
 
 impl Drop for Engine {

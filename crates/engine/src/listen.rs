@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use unlag_config::{Address, Listen};
 
+use crate::EngineError;
 use crate::server::tls;
 
 /// Connections that the kernel may keep until they are accepted.
@@ -58,9 +59,9 @@ pub enum RawListener {
 }
 
 /// Opens the sockets for one address, one per worker.
-pub fn bind(listen: &Listen, workers: usize) -> Result<(Arc<Bound>, Vec<RawListener>), String> {
-    let fail = |error: io::Error| format!("cannot listen on {}: {error}", listen.address);
-    let tls = listen.tls.as_ref().map(tls::server).transpose()?;
+pub fn bind(listen: &Listen, workers: usize) -> Result<(Arc<Bound>, Vec<RawListener>), EngineError> {
+    let fail = |error| EngineError::Listen { address: listen.address.to_string(), error };
+    let tls = listen.tls.as_ref().map(tls::server).transpose().map_err(EngineError::Tls)?;
     let (address, own) = match &listen.address {
         Address::Tcp(asked) => {
             let first = listen_tcp(*asked).map_err(fail)?;

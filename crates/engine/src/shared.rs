@@ -28,6 +28,8 @@ pub struct Load {
     pub requests: AtomicU64,
     /// HTTP/2 streams being answered.
     pub streams: AtomicUsize,
+    /// When the core last came round to its heartbeat; 0 before the first.
+    pub beat_ns: AtomicU64,
 }
 
 /// Something on its way to another core.
@@ -58,6 +60,8 @@ pub struct Shared {
     pub floods: AtomicU64,
     /// Requests that ended in a panic.
     pub panics: AtomicU64,
+    /// Times that a worker did not come round for longer than [`crate::worker::STALL`].
+    pub stalls: AtomicU64,
     fleet_version: AtomicU64,
     plan: ArcSwap<Plan>,
     loads: Vec<Load>,
@@ -100,6 +104,7 @@ impl Shared {
             failed_handshakes: AtomicU64::new(0),
             floods: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
             fleet_version: AtomicU64::new(0),
             plan: ArcSwap::from_pointee(plan),
             loads: (0..workers).map(|_| Load::default()).collect(),
@@ -108,6 +113,15 @@ impl Shared {
             draining: AtomicBool::new(false),
         };
         (Arc::new(shared), taken)
+    }
+
+    /// The longest time that a worker has not come round to its heartbeat, beyond the heartbeat's own interval.
+    pub fn lag_ns(&self, now: u64) -> u64 {
+        let lag = |load: &Load| match load.beat_ns.load(Relaxed) {
+            0 => 0,
+            beat => now.saturating_sub(beat).saturating_sub(clock::ns(crate::worker::HEARTBEAT)),
+        };
+        self.loads.iter().map(lag).max().unwrap_or(0)
     }
 
     /// Puts another plan in force: every exchange that begins from now on uses it.
@@ -140,6 +154,7 @@ impl Shared {
             connections: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
+            beat_ns: AtomicU64::new(0),
         };
         self.loads.get(index).unwrap_or(&NONE)
     }

@@ -1,5 +1,6 @@
 //! The life of a worker thread: one core, one single-threaded runtime, everything that a request needs within reach.
 
+use crate::clock;
 use crate::core::Core;
 use crate::limits::Bounds;
 use crate::listen::{Bound, RawListener};
@@ -25,7 +26,9 @@ pub fn run(index: usize, shared: Arc<Shared>, mut taken: mpsc::Receiver<Handed>)
         let bounds = shared.current().bounds.clone();
         let core = Core::new(index, Arc::clone(&shared), bounds, seed());
         shared::enter_core(Some(Rc::clone(&core)));
-        tokio::task::spawn_local(sweep(Rc::clone(&core)));
+        let (sweeping, beating) = (Rc::clone(&core), Rc::clone(&core));
+        tokio::task::spawn_local(supervise("sweep", move || sweep(Rc::clone(&sweeping))));
+        tokio::task::spawn_local(supervise("heartbeat", move || heartbeat(Rc::clone(&beating))));
         let mut drain = std::pin::pin!(shared.drained());
         loop {
             tokio::select! {
@@ -65,7 +68,34 @@ fn take(core: &Rc<Core>, handed: Handed) -> io::Result<()> {
 }
 
 fn listen(core: &Rc<Core>, listener: Listener, bound: Arc<Bound>) {
-    tokio::task::spawn_local(accept::run(Rc::clone(core), listener, bound));
+    let (core, listener) = (Rc::clone(core), Rc::new(listener));
+    tokio::task::spawn_local(supervise("accept", move || {
+        accept::run(Rc::clone(&core), Rc::clone(&listener), Arc::clone(&bound))
+    }));
+}
+
+/// How often a core shows that it comes round.
+pub const HEARTBEAT: Duration = Duration::from_millis(100);
+/// A core that is late by this much is stalled: something on it computes or blocks.
+pub const STALL: Duration = Duration::from_millis(500);
+/// How long a task that panicked stays away.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
+
+/// Runs a task of the core itself, again and again if it panics: none of them may end unnoticed.
+async fn supervise<F: Future<Output = ()> + 'static>(name: &'static str, make: impl Fn() -> F) {
+    while let Err(error) = tokio::task::spawn_local(make()).await {
+        tracing::error!(task = name, %error, "a task of a worker panicked, it is started again");
+        tokio::time::sleep(RESTART_PAUSE).await;
+    }
+}
+
+/// Shows that the core comes round; the control thread looks.
+async fn heartbeat(core: Rc<Core>) {
+    let mut tick = tokio::time::interval(HEARTBEAT);
+    loop {
+        tick.tick().await;
+        core.shared.load(core.index).beat_ns.store(clock::now().max(1), Relaxed);
+    }
 }
 
 /// Looks after the pools twice a second and notices a new plan even while nothing is asked.

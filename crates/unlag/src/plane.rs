@@ -11,6 +11,9 @@ use unlag_console::{
 use unlag_engine::clock;
 use unlag_engine::fleet;
 
+/// A worker that is late by this much serves nobody.
+const NOT_READY_LAG_NS: u64 = 5_000_000_000;
+
 impl Plane for System {
     fn registry(&self) -> &Arc<unlag_record::Registry> {
         &self.engine.shared().registry
@@ -66,6 +69,10 @@ impl Plane for System {
         if self.engine.shared().is_draining() {
             return Readiness::Draining;
         }
+        let lag_ns = self.engine.shared().lag_ns(clock::now());
+        if lag_ns > NOT_READY_LAG_NS {
+            return Readiness::NotReady(format!("a worker has not come round for {} ms", lag_ns / 1_000_000));
+        }
         Readiness::Ready
     }
 
@@ -91,6 +98,11 @@ impl Plane for System {
                 shared.floods.load(Relaxed),
             ),
             count("unlag_panics", "requests that ended in a panic of ours", shared.panics.load(Relaxed)),
+            count(
+                "unlag_worker_stalls",
+                "times that a worker did not come round",
+                shared.stalls.load(Relaxed),
+            ),
             count("unlag_reloads", "configurations put in force", self.reloads.load(Relaxed)),
             count(
                 "unlag_reloads_refused",

@@ -125,7 +125,7 @@ fn start(
     let registry = registry(config)?;
     let engine = match Engine::start(config, workers, registry) {
         Ok(engine) => engine,
-        Err(error @ unlag_engine::EngineError::Plan(_)) => {
+        Err(error @ (unlag_engine::EngineError::Plan(_) | unlag_engine::EngineError::Tls(_))) => {
             eprintln!("unlag: {error}");
             return Err(Failed::Config);
         }

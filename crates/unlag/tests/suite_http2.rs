@@ -37,6 +37,14 @@ const GENERAL_CODE_INSTEAD: [(&str, &str); 14] = [
     ("6. frame definitions :: sends window update frame with invalid length", "FRAME_SIZE_ERROR"),
 ];
 
+/// Cases whose outcome is a race, or that the h2 crate hides from us, with the reason that docs/http2.md gives.
+const BEYOND_US: [&str; 2] = [
+    // The caller says GOAWAY and pings; we may have closed by then, which RFC 9113 section 6.8 allows.
+    "7. error codes :: sends goaway frame with unknown error code",
+    // h2 drops pseudo-header fields from trailers without telling; they reach nobody.
+    "8. expressing http semantics in http2 :: sends headers frame with pseudo header in trailer",
+];
+
 #[test]
 fn every_http2_case_passes_but_those_with_a_reason() {
     with_tools("HTTP/2 cases", h2cases(), |mut cases| {
@@ -56,6 +64,9 @@ fn every_http2_case_passes_but_those_with_a_reason() {
 fn is_allowed(line: &str) -> bool {
     let mut parts = line.split('\t');
     let case = parts.next().and_then(|case| case.strip_prefix("RFC 9113 :: ")).unwrap_or_default();
+    if BEYOND_US.contains(&case) {
+        return true;
+    }
     let got_general_code = parts.next().is_some_and(|reason| reason.ends_with("but got ProtocolError"));
     got_general_code && GENERAL_CODE_INSTEAD.iter().any(|(allowed, _)| *allowed == case)
 }

@@ -116,7 +116,7 @@ pub enum Listener {
 }
 
 /// Accepts until the core drains.
-pub async fn run(core: Rc<Core>, listener: Listener, bound: Arc<Bound>) {
+pub async fn run(core: Rc<Core>, listener: Rc<Listener>, bound: Arc<Bound>) {
     let mut spare = open_spare();
     let mut drain = std::pin::pin!(core.shared.drained());
     let mut closed = std::pin::pin!(bound.closed());

@@ -1,10 +1,13 @@
 //! The control thread: names, health checks and discovery, away from the data path.
 
 use super::{discover, health, resolve};
+use crate::clock;
 use crate::plan::Plan;
 use crate::shared::Shared;
+use crate::worker::STALL;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -19,6 +22,7 @@ pub fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
 async fn run(shared: Arc<Shared>) {
     let resolver = resolve::resolver().map(Arc::new);
     let mut drain = std::pin::pin!(shared.drained());
+    let mut stalled = false;
     loop {
         let version = shared.fleet_version();
         let plan = shared.current();
@@ -36,6 +40,7 @@ async fn run(shared: Arc<Shared>) {
                 () = &mut drain => return,
                 () = tokio::time::sleep(Duration::from_millis(100)) => {}
             }
+            watch_workers(&shared, &mut stalled);
             if shared.current().generation != plan.generation {
                 break;
             }
@@ -50,6 +55,20 @@ async fn run(shared: Arc<Shared>) {
         }
         shared.endpoints.forget_unused();
     }
+}
+
+/// Notices when a worker does not come round, once for each time.
+fn watch_workers(shared: &Shared, stalled: &mut bool) {
+    let lag_ns = shared.lag_ns(clock::now());
+    let is_stalled = lag_ns > clock::ns(STALL);
+    if is_stalled && !*stalled {
+        shared.stalls.fetch_add(1, Relaxed);
+        tracing::warn!(
+            lag_ms = lag_ns / 1_000_000,
+            "a worker is stalled: something computes or blocks on it"
+        );
+    }
+    *stalled = is_stalled;
 }
 
 /// Starts what keeps the endpoints of a plan known.

@@ -2,7 +2,7 @@
 //! decide whether a head is taken at all.
 
 use super::scan::{self, ScanError};
-use crate::http::fields::{Fields, Span};
+use crate::http::fields::{Fields, Span, is_token_byte};
 use crate::http::head::{RequestHead, ResponseHead, Version};
 use crate::http::name::Name;
 use crate::http::target::{self, TargetError};
@@ -64,6 +64,10 @@ pub fn request(
     seen: &mut usize,
     limits: &HeadLimits,
 ) -> Result<Option<ParsedRequest>, HeadError> {
+    // A method begins with a letter or the like; one empty line before it is forgiven (RFC 9112 §2.2).
+    if buf.first().is_some_and(|&first| first != b'\r' && first != b'\n' && !is_token_byte(first)) {
+        return Err(HeadError::Syntax);
+    }
     let len = match scan::head_end(buf, seen, limits.head) {
         Ok(Some(len)) => len,
         Ok(None) => return Ok(None),
@@ -120,6 +124,10 @@ pub fn response(
     seen: &mut usize,
     limits: &HeadLimits,
 ) -> Result<Option<(ResponseHead, Version, usize)>, HeadError> {
+    // Another protocol is told by its first bytes, instead of by a head that never ends.
+    if buf.iter().zip(b"HTTP/1.").any(|(byte, expected)| byte != expected) {
+        return Err(if buf.starts_with(b"HTTP/") { HeadError::Version } else { HeadError::Syntax });
+    }
     let Some(len) = scan::head_end(buf, seen, limits.head)? else { return Ok(None) };
     let bytes = buf.get(..len).unwrap_or_default();
     let mut table = [MaybeUninit::uninit(); FIELDS_MAX];
@@ -249,6 +257,10 @@ mod tests {
             ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", HeadError::Version),
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", HeadError::Version),
             ("GET / http/1.1\r\nHost: a\r\n\r\n", HeadError::Syntax),
+            ("GET / HTTP/1.1\r\nHost: a\r\nA: b\rc\r\n\r\n", HeadError::Syntax),
+            ("GET / HTTP/1.1\r\nHost: a\r\nA: b\0c\r\n\r\n", HeadError::Syntax),
+            ("GET / HTTP/1.1\rHost: a\r\n\r\n", HeadError::Syntax),
+            ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Syntax),
             ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Form)),
             ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Syntax),
         ] {
