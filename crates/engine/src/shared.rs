@@ -10,9 +10,11 @@ use crate::techniques::balance::Balance;
 use crate::upstream::Send;
 use arc_swap::ArcSwap;
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 /// Connections and listeners that wait to be taken over by another core.
@@ -42,6 +44,32 @@ pub enum Handed {
     Listener(RawListener, Arc<Bound>),
 }
 
+/// Open connections by address; as many entries as there are connections at most.
+#[derive(Debug, Default)]
+pub struct Peers(Mutex<HashMap<IpAddr, usize>>);
+
+impl Peers {
+    /// Counts one more, unless the address has `max` already.
+    pub fn enter(&self, peer: IpAddr, max: usize) -> bool {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = peers.entry(peer).or_default();
+        let room = *count < max;
+        *count += usize::from(room);
+        room
+    }
+
+    /// Counts one less.
+    pub fn leave(&self, peer: IpAddr) {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = peers.get_mut(&peer) {
+            *count -= 1;
+            if *count == 0 {
+                peers.remove(&peer);
+            }
+        }
+    }
+}
+
 /// What all threads share.
 pub struct Shared {
     /// Where exchanges are recorded.
@@ -52,6 +80,8 @@ pub struct Shared {
     pub pseudonym: String,
     /// Callers' connections in all.
     pub connections: AtomicUsize,
+    /// Connections by the address that they come from, while that is bounded.
+    pub peers: Peers,
     /// Connections turned away at a bound.
     pub refused_connections: AtomicU64,
     /// TLS handshakes that failed.
@@ -100,6 +130,7 @@ impl Shared {
             endpoints,
             pseudonym,
             connections: AtomicUsize::new(0),
+            peers: Peers::default(),
             refused_connections: AtomicU64::new(0),
             failed_handshakes: AtomicU64::new(0),
             floods: AtomicU64::new(0),

@@ -169,3 +169,19 @@ fn r5_no_port_left_to_call_from_is_503_and_no_blame_on_the_endpoint() {
     }
     assert_eq!(RawClient::connect(&outer).get("/").text(), "fine", "the endpoint was not ejected");
 }
+
+#[test]
+fn one_address_gets_no_more_connections_than_its_share() {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).limit("connections_per_peer", "2").start();
+    let mut first = unlag.connect();
+    let mut second = unlag.connect();
+    assert_eq!(first.get("/").text(), "fine");
+    assert_eq!(second.get("/").text(), "fine");
+    unlag.connect().expect_closed();
+    drop(first);
+    wait_until("the place is free again", || {
+        unlag.connect().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").try_read_response("GET").is_ok()
+    });
+    assert_eq!(second.get("/").text(), "fine");
+}

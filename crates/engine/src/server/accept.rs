@@ -12,6 +12,7 @@ use crate::shared::Handed;
 use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -87,21 +88,33 @@ impl Connections {
 struct Entry {
     core: Rc<Core>,
     key: usize,
+    /// Counted against the share of its address.
+    peer: Option<IpAddr>,
 }
 
 impl Entry {
-    fn new(core: &Rc<Core>) -> (Entry, Rc<Slot>) {
+    /// `None` when the peer's address has its share of connections already.
+    fn new(core: &Rc<Core>, peer: Option<IpAddr>) -> Option<(Entry, Rc<Slot>)> {
+        let per_peer = core.limits().connections_per_peer;
+        let peer = peer.filter(|_| per_peer > 0);
+        if peer.is_some_and(|peer| !core.shared.peers.enter(peer, per_peer)) {
+            core.shared.refused_connections.fetch_add(1, Relaxed);
+            return None;
+        }
         let slot = Rc::new(Slot::default());
         let key = core.connections.open.borrow_mut().insert(Rc::clone(&slot));
         core.shared.load(core.index).connections.fetch_add(1, Relaxed);
         core.shared.connections.fetch_add(1, Relaxed);
-        (Entry { core: Rc::clone(core), key }, slot)
+        Some((Entry { core: Rc::clone(core), key, peer }, slot))
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         self.core.connections.open.borrow_mut().try_remove(self.key);
+        if let Some(peer) = self.peer {
+            self.core.shared.peers.leave(peer);
+        }
         self.core.shared.load(self.core.index).connections.fetch_sub(1, Relaxed);
         self.core.shared.connections.fetch_sub(1, Relaxed);
     }
@@ -200,7 +213,7 @@ pub fn start(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
         }
         Socket::Unix(_) => None,
     };
-    let (entry, slot) = Entry::new(core);
+    let Some((entry, slot)) = Entry::new(core, peer.map(|peer| peer.ip())) else { return };
     let core = Rc::clone(core);
     let tls = bound.tls.as_ref().map(|tls| tls.load_full());
     tokio::task::spawn_local(async move {

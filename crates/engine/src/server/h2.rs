@@ -12,7 +12,6 @@ use crate::exchange::{Interim, Response, Trace};
 use crate::http::h1::parse::HeadError;
 use crate::http::h2::convert;
 use crate::http::h2::glitches::{Budget, Counted};
-use crate::http::h2::rewind::Rewind;
 use crate::http::{Body, Chunk, RequestHead, ResponseHead, Size, Version};
 use crate::net::alarm::Alarm;
 use crate::net::io::Io;
@@ -28,7 +27,7 @@ use unlag_record::Phase;
 /// A body up to this size goes out as one piece as soon as it is whole.
 const WHOLE_BYTES: usize = 16 * 1024;
 
-type Conn = Connection<Counted<Rewind<Io>>, Bytes>;
+type Conn = Connection<Counted<Io>, Bytes>;
 
 /// What the streams of a connection share.
 struct Session {
@@ -51,7 +50,7 @@ impl Session {
 pub async fn drive(core: Rc<Core>, io: Io, input: BytesMut, caller: Rc<Caller>, slot: Rc<Slot>) {
     let limits = core.limits();
     let budget = Rc::new(Budget::new(limits.h2_glitches));
-    let io = Counted::new(Rewind::new(input, io), &budget);
+    let io = Counted::new(input, io, &budget);
     let handshake = Builder::new()
         .max_concurrent_streams(limits.h2_streams)
         .initial_window_size(limits.h2_stream_window)

@@ -2,6 +2,7 @@
 //! updates (CVE-2023-44487, CVE-2019-9512 and its kin). HTTP/2 allows each of them, so no single one is an error; a flood of
 //! them is. The counter reads frame headers as they pass on their way to the `h2` crate and keeps no bytes.
 
+use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
@@ -128,18 +129,19 @@ impl Budget {
     }
 }
 
-/// A byte stream whose frames are counted.
+/// A byte stream whose frames are counted, beginning with what was read from it already.
 #[derive(Debug)]
 pub struct Counted<T> {
+    first: BytesMut,
     io: T,
     scanner: RefCell<Scanner>,
     budget: Rc<Budget>,
 }
 
 impl<T> Counted<T> {
-    /// Counts what is read from `io`.
-    pub fn new(io: T, budget: &Rc<Budget>) -> Counted<T> {
-        Counted { io, scanner: RefCell::default(), budget: Rc::clone(budget) }
+    /// Counts what is in `first` and then what is read from `io`.
+    pub fn new(first: BytesMut, io: T, budget: &Rc<Budget>) -> Counted<T> {
+        Counted { first, io, scanner: RefCell::default(), budget: Rc::clone(budget) }
     }
 }
 
@@ -157,7 +159,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        std::task::ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        if self.first.is_empty() {
+            std::task::ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        } else {
+            let take = self.first.len().min(buf.remaining());
+            buf.put_slice(&self.first.split_to(take));
+        }
         let glitches = self.scanner.borrow_mut().scan(buf.filled().get(before..).unwrap_or_default());
         self.budget.spend(glitches);
         Poll::Ready(Ok(()))
