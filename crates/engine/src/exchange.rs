@@ -7,7 +7,7 @@ use crate::fleet::InFlight;
 use crate::http::{Body, RequestHead, ResponseHead, Scheme};
 use crate::plan::Route;
 use bytes::BytesMut;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -134,8 +134,8 @@ pub struct Trace {
     pub method: http::Method,
     /// Path and query as received, cut to a bound.
     pub target: Box<[u8]>,
-    /// The authority that was asked for.
-    pub authority: Box<[u8]>,
+    /// The methods that would have been allowed, when this one was not.
+    pub allow: OnceCell<String>,
     /// Who asks.
     pub caller: Option<SocketAddr>,
     /// The endpoint that was tried last.
@@ -164,7 +164,7 @@ impl Trace {
             request_id: RefCell::default(),
             method: head.method.clone(),
             target: recorded_target(head),
-            authority: head.authority().into(),
+            allow: OnceCell::new(),
             caller,
             endpoint: Cell::new(None),
             attempts: Cell::new(0),

@@ -64,7 +64,10 @@ pub fn admit(
     let plan = core.shared.plan(core.index);
     let index = match plan.plan.router.find(head.authority(), head.path(), &head.method, &head.fields) {
         Found::Route(index) => index,
-        Found::OtherMethods(_) => return Err(Error::Method),
+        Found::OtherMethods(methods) => {
+            let _ = recording.trace.allow.set(allow(&methods));
+            return Err(Error::Method);
+        }
         Found::Nothing => return Err(Error::NoRoute),
     };
     let Some(route) = plan.plan.routes.get(index).cloned() else { return Err(Error::Internal) };
@@ -98,7 +101,7 @@ pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepare
             _ => Err(Error::Internal),
         },
     };
-    let mut response = result.unwrap_or_else(|error| refuse(core, recording, error, speaks_grpc));
+    let mut response = result.unwrap_or_else(|error| refuse(recording, error, speaks_grpc));
     if speaks_grpc {
         grpc::ensure_status(&mut response);
     }
@@ -154,7 +157,7 @@ async fn caught(
 }
 
 /// The answer to a request that cannot be served.
-pub fn refuse(core: &Core, recording: &Recording, error: Error, grpc: bool) -> Response {
+pub fn refuse(recording: &Recording, error: Error, grpc: bool) -> Response {
     recording.failed(error);
     if grpc {
         return refuse_grpc(error);
@@ -166,7 +169,7 @@ pub fn refuse(core: &Core, recording: &Recording, error: Error, grpc: bool) -> R
         head.fields.push(b"retry-after", b"1");
     }
     if error == Error::Method
-        && let Some(allow) = allowed_methods(core, recording)
+        && let Some(allow) = recording.trace.allow.get()
     {
         head.fields.push(b"allow", allow.as_bytes());
     }
@@ -177,27 +180,15 @@ pub fn refuse(core: &Core, recording: &Recording, error: Error, grpc: bool) -> R
     Response::new(head, body)
 }
 
-fn allowed_methods(core: &Core, recording: &Recording) -> Option<String> {
-    if recording.trace.method == Method::CONNECT {
-        return Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".into());
+/// The methods of a route's `Allow`; one for GET also takes HEAD.
+fn allow(methods: &[Method]) -> String {
+    let mut names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    if names.contains(&"GET") {
+        names.push("HEAD");
     }
-    let plan = core.shared.plan(core.index);
-    let path = recording.trace.target.split(|&byte| byte == b'?').next()?;
-    let path = crate::http::target::normalise(path).ok()?;
-    let nothing = crate::http::Fields::default();
-    let authority = recording.trace.authority.as_ref();
-    match plan.plan.router.find(authority, &path, &recording.trace.method, &nothing) {
-        Found::OtherMethods(methods) => {
-            let mut names: Vec<&str> = methods.iter().map(Method::as_str).collect();
-            if names.contains(&"GET") {
-                names.push("HEAD");
-            }
-            names.sort_unstable();
-            names.dedup();
-            Some(names.join(", "))
-        }
-        _ => None,
-    }
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
 }
 
 /// Callers that speak gRPC look at `grpc-status` only: trailers-only, with HTTP 200.
@@ -287,7 +278,7 @@ pub fn refuse_unread(core: &Rc<Core>, recording: &Recording, error: Error) -> Re
     let text = format!("{id:032x}");
     recording.trace.id.set(unlag_record::RequestId(id));
     *recording.trace.request_id.borrow_mut() = text.as_bytes().into();
-    let mut response = refuse(core, recording, error, false);
+    let mut response = refuse(recording, error, false);
     finish(recording, &mut response, false);
     response
 }

@@ -191,10 +191,9 @@ impl Driver {
             Ok(framing) => framing,
             Err(error) => return self.refuse_recorded(recording, error).await,
         };
-        let expects = head.fields.has(Name::Expect);
-        let intake = Intake::new(&self.wire, &self.out, framing, expects && version == Version::Http11);
-        let body = self.body(&intake, framing);
-        let at_hand = !matches!(body, Body::Stream(_));
+        let expects = head.fields.has(Name::Expect) && version == Version::Http11;
+        let (body, intake) = self.body(framing, expects);
+        let at_hand = intake.is_none();
         let incoming = Incoming { head, body, interim: Some(self.out.clone()) };
         let prepared = match answer::admit(&self.core, &self.caller, &recording, incoming) {
             Ok(prepared) => prepared,
@@ -203,7 +202,9 @@ impl Driver {
                 return self.refuse_prepared(recording, error, version, reusable).await;
             }
         };
-        intake.limit(prepared.route.config.body_max);
+        if let Some(intake) = &intake {
+            intake.limit(prepared.route.config.body_max);
+        }
         let asked_close =
             prepared.wishes.close || (version == Version::Http10 && !prepared.wishes.keep_alive);
         let asked_upgrade = prepared.wishes.upgrade.is_some();
@@ -223,23 +224,23 @@ impl Driver {
         };
         // After a refused upgrade nobody can tell which protocol the bytes that follow were meant in.
         let close =
-            asked_close || asked_upgrade || !(at_hand || intake.is_done()) || self.core.shared.is_draining();
+            asked_close || asked_upgrade || intake.is_some_and(|intake| !intake.is_done()) || self.core.shared.is_draining();
         self.respond(recording, response, Manner { version, close, trailers }).await
     }
 
-    /// The content as the pipeline sees it: at once if it is here already.
-    fn body(&self, intake: &Rc<Intake>, framing: Framing) -> Body {
-        let mut input = self.wire.input();
+    /// The content as the pipeline sees it: at once if it is here already, else with what is known of its arrival.
+    fn body(&self, framing: Framing, expects_continue: bool) -> (Body, Option<Rc<Intake>>) {
         match framing {
-            Framing::None | Framing::UntilClose => Body::Empty,
-            Framing::Length(0) => Body::Bytes(Bytes::new()),
-            Framing::Length(length) if length <= input.len() as u64 => {
-                Body::Bytes(take(&mut input, length as usize))
+            Framing::None | Framing::UntilClose => (Body::Empty, None),
+            Framing::Length(0) => (Body::Bytes(Bytes::new()), None),
+            Framing::Length(length) if length <= self.wire.input().len() as u64 => {
+                (Body::Bytes(take(&mut self.wire.input(), length as usize)), None)
             }
             Framing::Length(_) | Framing::Chunked => {
                 let limits = self.core.limits();
                 let pace = Pace { rate_min: limits.body_rate_min, grace_ns: limits.body_rate_grace_ns };
-                Body::Stream(Box::new(CallerBody::new(intake, pace)))
+                let intake = Intake::new(&self.wire, &self.out, framing, expects_continue);
+                (Body::Stream(Box::new(CallerBody::new(&intake, pace))), Some(intake))
             }
         }
     }
@@ -318,7 +319,7 @@ impl Driver {
             Sent::Cut => After::Abort,
             // The answer failed before a byte of it was passed on: the caller may as well hear why.
             Sent::Nothing(error) => {
-                let response = answer::refuse(&self.core, &recording, error, false);
+                let response = answer::refuse(&recording, error, false);
                 recording.status.set(response.head.status);
                 self.send_whole(&recording, response).await
             }
