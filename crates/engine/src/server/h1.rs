@@ -223,8 +223,10 @@ impl Driver {
             }
         };
         // After a refused upgrade nobody can tell which protocol the bytes that follow were meant in.
-        let close =
-            asked_close || asked_upgrade || intake.is_some_and(|intake| !intake.is_done()) || self.core.shared.is_draining();
+        let close = asked_close
+            || asked_upgrade
+            || intake.is_some_and(|intake| !intake.is_done())
+            || self.core.shared.is_draining();
         self.respond(recording, response, Manner { version, close, trailers }).await
     }
 

@@ -35,7 +35,7 @@ struct Session {
     caller: Rc<Caller>,
     budget: Rc<Budget>,
     streams: Cell<usize>,
-    flooded: Cell<bool>,
+    ended: Cell<bool>,
 }
 
 impl Session {
@@ -60,7 +60,7 @@ pub async fn drive(core: Rc<Core>, io: Io, input: BytesMut, caller: Rc<Caller>, 
         .handshake::<_, Bytes>(io);
     let patience = limits.tls_handshake_timeout;
     let Ok(Ok(mut conn)) = tokio::time::timeout(patience, handshake).await else { return };
-    let session = Rc::new(Session { core, caller, budget, streams: Cell::new(0), flooded: Cell::new(false) });
+    let session = Rc::new(Session { core, caller, budget, streams: Cell::new(0), ended: Cell::new(false) });
     let mut alarm = Alarm::default();
     let mut leaving = false;
     loop {
@@ -97,9 +97,14 @@ fn poll_next(
     }
     let polled = conn.poll_accept(cx);
     let now = clock::now();
-    if session.budget.is_spent(now) && !session.flooded.replace(true) {
-        session.core.shared.floods.fetch_add(1, Relaxed);
-        conn.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    let spent = session.budget.is_spent(now).then_some(Reason::ENHANCE_YOUR_CALM);
+    if let Some(reason) = session.budget.offence().or(spent)
+        && !session.ended.replace(true)
+    {
+        if spent.is_some() {
+            session.core.shared.floods.fetch_add(1, Relaxed);
+        }
+        conn.abrupt_shutdown(reason);
         *leaving = true;
         alarm.set(now + LEAVE_NS);
         cx.waker().wake_by_ref();
@@ -108,7 +113,7 @@ fn poll_next(
     if let Poll::Ready(next) = polled {
         return Poll::Ready(next.and_then(Result::ok));
     }
-    if session.flooded.get() {
+    if session.ended.get() {
         return alarm.poll(cx).map(|()| None);
     }
     if session.streams.get() > 0 {

@@ -2,7 +2,9 @@
 //! updates (CVE-2023-44487, CVE-2019-9512 and its kin). HTTP/2 allows each of them, so no single one is an error; a flood of
 //! them is. The counter reads frame headers as they pass on their way to the `h2` crate and keeps no bytes.
 
+use super::guard::{Frame, Guard};
 use bytes::BytesMut;
+use h2::Reason;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
@@ -22,69 +24,108 @@ const TINY_UPDATE_BYTES: u32 = 256;
 /// What a CONTINUATION costs: twenty of them use the default budget up.
 const CONTINUATION_COST: u32 = 50;
 
+/// What a scan found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scanned {
+    /// The cost of the frames that were seen.
+    pub glitches: u32,
+    /// The first offence, and how many of the bytes come before its frame.
+    pub offence: Option<(usize, Reason)>,
+}
+
 /// Reads frame headers out of a byte stream.
 #[derive(Debug)]
 pub struct Scanner {
     skip: u64,
-    header: [u8; HEADER_BYTES + 4],
-    filled: usize,
+    /// The header of the current frame and as much payload as is wanted of it.
+    held: Vec<u8>,
+    guard: Guard,
+    over: bool,
 }
+
+/// Payload that is held for a judgement: sixteen settings are more than there are.
+const PAYLOAD_MAX: u32 = 96;
 
 impl Default for Scanner {
     fn default() -> Self {
-        Scanner { skip: PREFACE_BYTES, header: [0; HEADER_BYTES + 4], filled: 0 }
+        let held = Vec::with_capacity(HEADER_BYTES + PAYLOAD_MAX as usize);
+        Scanner { skip: PREFACE_BYTES, held, guard: Guard::default(), over: false }
     }
 }
 
 impl Scanner {
-    /// Looks at bytes in the order in which they arrive and counts the glitches among the frames that begin in them.
-    pub fn scan(&mut self, mut bytes: &[u8]) -> u32 {
-        let mut glitches = 0;
+    /// Looks at bytes in the order in which they arrive, up to the first offence.
+    pub fn scan(&mut self, read: &[u8]) -> Scanned {
+        let mut scanned = Scanned::default();
+        let mut bytes = if self.over { &[] } else { read };
+        let mut began = 0;
         while !bytes.is_empty() {
             let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
             self.skip -= skip as u64;
             bytes = bytes.get(skip..).unwrap_or_default();
+            if self.held.is_empty() {
+                began = read.len() - bytes.len();
+            }
             while let Some((&byte, rest)) = bytes.split_first()
-                && self.filled < self.wanted()
+                && self.held.len() < self.wanted()
             {
-                if let Some(slot) = self.header.get_mut(self.filled) {
-                    *slot = byte;
-                }
-                self.filled += 1;
+                self.held.push(byte);
                 bytes = rest;
             }
-            if self.filled >= HEADER_BYTES && self.filled == self.wanted() {
-                glitches += self.cost();
-                self.skip = u64::from(self.length()) - (self.filled - HEADER_BYTES) as u64;
-                self.filled = 0;
+            if self.held.len() >= HEADER_BYTES && self.held.len() == self.wanted() {
+                let (cost, offence, left) = self.judge();
+                scanned.glitches += cost;
+                self.skip = left;
+                self.held.clear();
+                if let Some(reason) = offence {
+                    self.over = true;
+                    scanned.offence = Some((began, reason));
+                    return scanned;
+                }
             }
         }
-        glitches
+        scanned
     }
 
-    /// A window update is judged by its increment, the rest by the header alone.
+    /// Window updates and settings are judged by their payload, the rest by the header alone.
     fn wanted(&self) -> usize {
-        let is_update = self.filled >= HEADER_BYTES && self.header[3] == 0x8 && self.length() == 4;
-        HEADER_BYTES + if is_update { 4 } else { 0 }
+        let Some(frame) = frame(&self.held) else { return HEADER_BYTES };
+        let payload = match frame.kind {
+            0x8 if frame.length == 4 => 4,
+            0x4 => frame.length.min(PAYLOAD_MAX),
+            _ => 0,
+        };
+        HEADER_BYTES + payload as usize
     }
 
-    fn length(&self) -> u32 {
-        u32::from_be_bytes([0, self.header[0], self.header[1], self.header[2]])
+    /// The cost of the frame that is held, its offence, and how much of its payload is still to come.
+    fn judge(&mut self) -> (u32, Option<Reason>, u64) {
+        let Some(frame) = frame(&self.held) else { return (0, None, 0) };
+        let left = u64::from(frame.length) - frame.payload.len() as u64;
+        (cost(&frame), self.guard.judge(&frame), left)
     }
+}
 
-    fn cost(&self) -> u32 {
-        match self.header[3] {
-            // DATA without content and without an end.
-            0x0 => u32::from(self.length() == 0 && self.header[4] & 0x1 == 0),
-            0x1 => 0,
-            0x8 => {
-                let [.., a, b, c, d] = self.header;
-                u32::from(u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff < TINY_UPDATE_BYTES)
-            }
-            // A head needs two or three of these at its largest.
-            0x9 => CONTINUATION_COST,
-            _ => 1,
+/// The frame whose header is complete.
+fn frame(held: &[u8]) -> Option<Frame<'_>> {
+    let (&[a, b, c, kind, flags, r, s, t, u], payload) = held.split_first_chunk::<HEADER_BYTES>()?;
+    let length = u32::from_be_bytes([0, a, b, c]);
+    let stream = u32::from_be_bytes([r, s, t, u]) & 0x7fff_ffff;
+    Some(Frame { length, kind, flags, stream, payload })
+}
+
+fn cost(frame: &Frame<'_>) -> u32 {
+    match frame.kind {
+        // DATA without content and without an end.
+        0x0 => u32::from(frame.length == 0 && frame.flags & 0x1 == 0),
+        0x1 => 0,
+        0x8 => {
+            let increment = frame.payload.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+            u32::from(increment & 0x7fff_ffff < TINY_UPDATE_BYTES)
         }
+        // A head needs two or three of these at its largest.
+        0x9 => CONTINUATION_COST,
+        _ => 1,
     }
 }
 
@@ -96,6 +137,7 @@ pub struct Budget {
     earned: Cell<u32>,
     limit: u32,
     halted: Cell<bool>,
+    offence: Cell<Option<Reason>>,
 }
 
 impl Budget {
@@ -107,6 +149,11 @@ impl Budget {
     /// Useful work was done: an answer was sent.
     pub fn earn(&self) {
         self.earned.set(self.earned.get().saturating_add(2));
+    }
+
+    /// The offence after which nothing more is read.
+    pub fn offence(&self) -> Option<Reason> {
+        self.offence.get()
     }
 
     fn spend(&self, glitches: u32) {
@@ -151,8 +198,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.budget.is_over() {
-            // A flood is read no further: the connection's driver is woken once to say goodbye.
+        if self.budget.is_over() || self.budget.offence.get().is_some() {
+            // Read no further: the connection's driver is woken once to say goodbye.
             if !self.budget.halted.replace(true) {
                 cx.waker().wake_by_ref();
             }
@@ -165,9 +212,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
             let take = self.first.len().min(buf.remaining());
             buf.put_slice(&self.first.split_to(take));
         }
-        let glitches = self.scanner.borrow_mut().scan(buf.filled().get(before..).unwrap_or_default());
-        self.budget.spend(glitches);
-        Poll::Ready(Ok(()))
+        let scanned = self.scanner.borrow_mut().scan(buf.filled().get(before..).unwrap_or_default());
+        self.budget.spend(scanned.glitches);
+        let Some((harmless, reason)) = scanned.offence else { return Poll::Ready(Ok(())) };
+        self.budget.offence.set(Some(reason));
+        buf.set_filled(before + harmless);
+        cx.waker().wake_by_ref();
+        // Nothing read is not the end of the stream.
+        if harmless == 0 { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 }
 
@@ -201,7 +253,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
 mod tests {
     use super::*;
 
-    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    fn frame_of(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
         let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
         frame.extend([kind, flags, 0, 0, 0, 1]);
         frame.extend(payload);
@@ -211,18 +263,18 @@ mod tests {
     #[test]
     fn only_frames_that_bring_nothing_are_glitches_however_the_reads_are_cut() {
         let mut bytes = vec![b'P'; 24];
-        bytes.extend(frame(0x4, 0, &[0; 6]));
-        bytes.extend(frame(0x1, 0x5, b"headers"));
-        bytes.extend(frame(0x0, 0, b"data"));
-        bytes.extend(frame(0x0, 0, b""));
-        bytes.extend(frame(0x0, 1, b""));
-        bytes.extend(frame(0x8, 0, &[0, 0, 0, 1]));
-        bytes.extend(frame(0x8, 0, &[0, 0, 0x40, 0]));
-        bytes.extend(frame(0x3, 0, &[0, 0, 0, 8]));
-        bytes.extend(frame(0x6, 0, &[0; 8]));
+        bytes.extend(frame_of(0x4, 0, &[0; 6]));
+        bytes.extend(frame_of(0x1, 0x4, b"headers"));
+        bytes.extend(frame_of(0x0, 0, b"data"));
+        bytes.extend(frame_of(0x0, 0, b""));
+        bytes.extend(frame_of(0x0, 1, b""));
+        bytes.extend(frame_of(0x8, 0, &[0, 0, 0, 1]));
+        bytes.extend(frame_of(0x8, 0, &[0, 0, 0x40, 0]));
+        bytes.extend(frame_of(0x6, 0, &[0; 8]));
+        bytes.extend(frame_of(0x3, 0, &[0, 0, 0, 8]));
         for step in 1..bytes.len() {
             let mut scanner = Scanner::default();
-            let glitches: u32 = bytes.chunks(step).map(|chunk| scanner.scan(chunk)).sum();
+            let glitches: u32 = bytes.chunks(step).map(|chunk| scanner.scan(chunk).glitches).sum();
             assert_eq!(glitches, 5, "step {step}: settings, empty data, tiny update, reset, ping");
         }
     }
