@@ -10,9 +10,10 @@ use crate::listen::Bound;
 use crate::net::io::{Io, Socket, tune};
 use crate::shared::Handed;
 use bytes::BytesMut;
+use rustls::ServerConfig;
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -223,25 +224,35 @@ pub fn start(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
                 let caller = Caller::new(peer, Scheme::Http, None);
                 h1::drive(core, Io::Plain(socket), Rc::new(caller), slot).await;
             }
-            Some(config) => {
-                let patience = core.limits().tls_handshake_timeout;
-                let handshake = TlsAcceptor::from(config).accept(socket);
-                let Ok(Ok(stream)) = tokio::time::timeout(patience, handshake).await else {
-                    core.shared.failed_handshakes.fetch_add(1, Relaxed);
-                    return;
-                };
-                let session = stream.get_ref().1;
-                let is_h2 = session.alpn_protocol() == Some(b"h2");
-                let server_name = session.server_name().map(Into::into);
-                let caller = Rc::new(Caller::new(peer, Scheme::Https, server_name));
-                let io = Io::Tls(Box::new(stream.into()));
-                match is_h2 {
-                    true => h2::drive(core, io, BytesMut::new(), caller, slot).await,
-                    false => h1::drive(core, io, caller, slot).await,
-                }
-            }
+            // Boxed: a connection in clear carries no room for a handshake.
+            Some(config) => Box::pin(serve_tls(core, socket, peer, config, slot)).await,
         }
     });
+}
+
+/// Shakes hands, then serves what was agreed on.
+async fn serve_tls(
+    core: Rc<Core>,
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    config: Arc<ServerConfig>,
+    slot: Rc<Slot>,
+) {
+    let patience = core.limits().tls_handshake_timeout;
+    let handshake = TlsAcceptor::from(config).accept(socket);
+    let Ok(Ok(stream)) = tokio::time::timeout(patience, handshake).await else {
+        core.shared.failed_handshakes.fetch_add(1, Relaxed);
+        return;
+    };
+    let session = stream.get_ref().1;
+    let is_h2 = session.alpn_protocol() == Some(b"h2");
+    let server_name = session.server_name().map(Into::into);
+    let caller = Rc::new(Caller::new(peer, Scheme::Https, server_name));
+    let io = Io::Tls(Box::new(stream.into()));
+    match is_h2 {
+        true => h2::drive(core, io, BytesMut::new(), caller, slot).await,
+        false => h1::drive(core, io, caller, slot).await,
+    }
 }
 
 /// No descriptor or memory is left for another connection.

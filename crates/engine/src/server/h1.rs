@@ -90,14 +90,13 @@ pub async fn drive(core: Rc<Core>, io: Io, caller: Rc<Caller>, slot: Rc<Slot>) {
         match driver.next().await {
             Next::Request(parsed, started) => match driver.serve(parsed, started).await {
                 After::Keep => {}
-                After::Close => return driver.close().await,
+                After::Close => return Box::pin(driver.close()).await,
                 After::Abort => return driver.wire.reset_on_close(),
                 After::Tunnel(tunnel, recording) => return driver.become_tunnel(*tunnel, recording).await,
             },
             Next::Http2 => return driver.become_http2().await,
             Next::Refused(error) => {
-                driver.refuse(error).await;
-                return driver.close().await;
+                return Box::pin(driver.refuse(error)).await;
             }
             Next::Gone => return,
         }
@@ -189,7 +188,7 @@ impl Driver {
             .and_then(|()| framing::of_request(&head.fields, version).map_err(Error::from));
         let framing = match framed {
             Ok(framing) => framing,
-            Err(error) => return self.refuse_recorded(recording, error).await,
+            Err(error) => return Box::pin(self.refuse_recorded(recording, error)).await,
         };
         let expects = head.fields.has(Name::Expect) && version == Version::Http11;
         let (body, intake) = self.body(framing, expects);
@@ -199,7 +198,7 @@ impl Driver {
             Ok(prepared) => prepared,
             Err(error) => {
                 let reusable = at_hand && matches!(error, Error::NoRoute | Error::Method | Error::Loop);
-                return self.refuse_prepared(recording, error, version, reusable).await;
+                return Box::pin(self.refuse_prepared(recording, error, version, reusable)).await;
             }
         };
         if let Some(intake) = &intake {
@@ -323,7 +322,7 @@ impl Driver {
             Sent::Nothing(error) => {
                 let response = answer::refuse(&recording, error, false);
                 recording.status.set(response.head.status);
-                self.send_whole(&recording, response).await
+                Box::pin(self.send_whole(&recording, response)).await
             }
         }
     }
@@ -393,8 +392,8 @@ impl Driver {
         self.alarm.poll(cx).map(|()| Err(Error::CallerStalled))
     }
 
-    /// Answers a head that could not be read.
-    async fn refuse(&mut self, error: Error) {
+    /// Answers a head that could not be read, and closes.
+    async fn refuse(mut self, error: Error) {
         let head = RequestHead {
             method: http::Method::GET,
             path: Default::default(),
@@ -406,6 +405,7 @@ impl Driver {
         let recording =
             Recording::new(&self.core, Trace::new(clock::now(), &head, self.caller.peer), Version::Http11);
         self.refuse_recorded(recording, error).await;
+        self.close().await;
     }
 
     async fn refuse_recorded(&mut self, recording: Recording, error: Error) -> After {
@@ -453,7 +453,8 @@ impl Driver {
         drop(out);
         if let Ok(wire) = Rc::try_unwrap(wire) {
             let (io, input) = wire.into_parts();
-            h2::drive(core, io, input, caller, slot).await;
+            // Boxed, as all that is rare: an HTTP/1.1 connection carries no room for it.
+            Box::pin(h2::drive(core, io, input, caller, slot)).await;
         }
     }
 
@@ -462,7 +463,8 @@ impl Driver {
         drop(out);
         if let Ok(wire) = Rc::try_unwrap(wire) {
             let idle_ns = core.limits().tunnel_idle_timeout_ns;
-            tunnel::relay(wire, Wire::new(upstream.io, upstream.input), idle_ns, &core, &recording).await;
+            let upstream = Wire::new(upstream.io, upstream.input);
+            Box::pin(tunnel::relay(wire, upstream, idle_ns, &core, &recording)).await;
         }
     }
 }

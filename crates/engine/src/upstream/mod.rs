@@ -45,7 +45,9 @@ impl Send {
         if !fresh && let Some(conn) = self.core.pools.take(endpoint) {
             return Ok((Connected::Http1(conn), true));
         }
-        let connected = connect::open(&self.core, &self.upstream, endpoint, &exchange.trace).await?;
+        // Boxed: most requests find a connection, and need no room for opening one.
+        let opening = connect::open(&self.core, &self.upstream, endpoint, &exchange.trace);
+        let connected = Box::pin(opening).await?;
         Ok((connected, false))
     }
 }
@@ -63,7 +65,9 @@ impl Next for Send {
             crate::deadline::pass_on(&mut exchange.head.fields, remaining);
             let result = match connected {
                 Connected::Http1(conn) => h1::call(&self.core, &self.upstream, conn, &mut exchange).await,
-                Connected::Http2(conn) => h2::call(&self.core, &self.upstream, conn, &mut exchange).await,
+                Connected::Http2(conn) => {
+                    Box::pin(h2::call(&self.core, &self.upstream, conn, &mut exchange)).await
+                }
             };
             let (error, intact) = match result {
                 Ok(response) => return Ok(response),
