@@ -30,10 +30,7 @@ pub struct Core {
 impl Core {
     /// The state of core `index`.
     pub fn new(index: usize, shared: Arc<crate::shared::Shared>, bounds: Bounds, seed: u64) -> Rc<Core> {
-        let pools = Pools::new(PoolLimits {
-            idle_per_endpoint: bounds.pool_idle_per_endpoint,
-            idle_timeout: bounds.upstream_idle_timeout,
-        });
+        let pools = Pools::new(pool_limits(&bounds));
         let recorder = shared.registry.recorder();
         let bounds = RefCell::new(Rc::new(bounds));
         let buffers = Buffers::default();
@@ -56,6 +53,7 @@ impl Core {
 
     /// Replaces the bounds after a reload.
     pub fn set_limits(&self, bounds: Bounds) {
+        self.pools.set_limits(pool_limits(&bounds));
         *self.bounds.borrow_mut() = Rc::new(bounds);
     }
 
@@ -71,6 +69,13 @@ impl Core {
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+}
+
+fn pool_limits(bounds: &Bounds) -> PoolLimits {
+    PoolLimits {
+        idle_per_endpoint: bounds.pool_idle_per_endpoint,
+        idle_timeout: bounds.upstream_idle_timeout,
     }
 }
 

@@ -102,6 +102,8 @@ pub struct Tunnel {
     pub input: BytesMut,
     /// The protocol, as the upstream named it.
     pub protocol: Box<[u8]>,
+    /// Counts the tunnel as in flight for as long as it is open.
+    pub in_flight: Option<InFlight>,
 }
 
 /// A failed attempt. It gives the exchange back when nothing of it was lost, so that whoever holds it may try again.

@@ -21,6 +21,7 @@ pub struct Cell {
     unhealthy: AtomicBool,
     ejected_until_ns: AtomicU64,
     idle_limit_ns: AtomicU64,
+    last_idle_close_ns: AtomicU64,
     successes: AtomicU64,
     failures: AtomicU64,
     ejections: AtomicU64,
@@ -120,6 +121,11 @@ impl Endpoint {
         }
     }
 
+    /// Nobody checks it any more.
+    pub fn forget_health(&self) {
+        self.cell.unhealthy.store(false, Relaxed);
+    }
+
     /// How long a connection may have been idle and still be used: 80 % of what the upstream was seen to grant, or `unknown`.
     pub fn idle_limit_ns(&self, unknown: Duration) -> u64 {
         match self.cell.idle_limit_ns.load(Relaxed) {
@@ -128,10 +134,18 @@ impl Endpoint {
         }
     }
 
-    /// Learns from `Keep-Alive: timeout=` or from a close that was observed on an idle connection.
+    /// The upstream says how long it keeps an idle connection (`Keep-Alive: timeout=`).
+    pub fn declare_idle_limit(&self, declared_ns: u64) {
+        self.cell.idle_limit_ns.store(declared_ns.max(1), Relaxed);
+    }
+
+    /// Learns from a close that was observed on a connection idle for so long. One close may be a restart; two at about the
+    /// same age are a limit.
     pub fn learn_idle_limit(&self, seen_ns: u64) {
+        let last = self.cell.last_idle_close_ns.swap(seen_ns, Relaxed);
         let known = self.cell.idle_limit_ns.load(Relaxed);
-        if known == IDLE_LIMIT_UNKNOWN_NS || seen_ns < known {
+        let alike = last.abs_diff(seen_ns) < seen_ns / 4;
+        if alike && (known == IDLE_LIMIT_UNKNOWN_NS || seen_ns < known) {
             self.cell.idle_limit_ns.store(seen_ns.max(1), Relaxed);
         }
     }

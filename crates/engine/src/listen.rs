@@ -68,12 +68,12 @@ pub fn bind(listen: &Listen, workers: usize) -> Result<(Arc<Bound>, Vec<RawListe
             let address = first.local_addr().map_err(fail)?;
             let mut own = vec![RawListener::Tcp(first)];
             for _ in 1..workers {
-                own.push(RawListener::Tcp(listen_tcp(address).map_err(fail)?));
+                own.push(RawListener::Tcp(share_tcp(address.into()).map_err(fail)?));
             }
             (Address::Tcp(address), own)
         }
         Address::Unix(path) => {
-            let listener = listen_unix(path).map_err(fail)?;
+            let listener = unix(path).map_err(fail)?;
             let own = (0..workers).map(|_| listener.try_clone().map(RawListener::Unix));
             (listen.address.clone(), own.collect::<io::Result<Vec<_>>>().map_err(fail)?)
         }
@@ -83,22 +83,46 @@ pub fn bind(listen: &Listen, workers: usize) -> Result<(Arc<Bound>, Vec<RawListe
     Ok((Arc::new(bound), own))
 }
 
+/// One of the sockets that share an address. The first bind is for itself alone: otherwise an address that another process
+/// listens on would be shared with it unnoticed.
 fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
+    let alone = tcp_socket(address)?;
+    alone.bind(&address.into())?;
+    let address = alone.local_addr()?;
+    drop(alone);
+    share_tcp(address)
+}
+
+fn share_tcp(address: socket2::SockAddr) -> io::Result<std::net::TcpListener> {
+    let socket = tcp_socket_for(address.domain())?;
     socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
+    socket.bind(&address)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// A socket file that a dead process left behind is replaced; one that somebody answers on is not.
-fn listen_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
-    if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+fn tcp_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
+    tcp_socket_for(socket2::Domain::for_address(address))
+}
+
+fn tcp_socket_for(domain: socket2::Domain) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Listens on a unix socket. One that a dead process left behind is replaced; a live one, and any other kind of file, is not.
+pub fn unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::fs::FileTypeExt;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
+    let is_dead =
+        || UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if is_socket && is_dead() {
         std::fs::remove_file(path)?;
     }
-    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    let listener = UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -41,6 +41,12 @@ pub fn run(index: usize, shared: Arc<Shared>, mut taken: mpsc::Receiver<Handed>)
                 }
             }
         }
+        // The accept loops take what the kernel has for them; what was handed over is taken here.
+        tokio::task::yield_now().await;
+        while let Ok(handed @ (Handed::Tcp(..) | Handed::Unix(..))) = taken.try_recv() {
+            let _ = take(&core, handed);
+        }
+        tokio::task::yield_now().await;
         core.connections.close_all();
         while shared.load(index).connections.load(Relaxed) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -106,11 +112,11 @@ async fn sweep(core: Rc<Core>) {
         tick.tick().await;
         let local = core.shared.plan(core.index);
         let plan = &local.plan;
-        let mut known = Vec::new();
+        let mut known = std::collections::HashSet::new();
         for upstream in &plan.upstreams {
             for endpoint in upstream.fleet().iter() {
                 core.pools.sweep(endpoint);
-                known.push(endpoint.index);
+                known.insert(endpoint.index);
             }
         }
         core.pools.keep_only(|index| known.contains(&index));

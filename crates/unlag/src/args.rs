@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// unlag sits between services, shows where the latency of their calls comes from, and takes it out.
 #[derive(Parser)]
-#[command(name = "unlag", version, disable_help_subcommand = true, max_term_width = 110)]
+#[command(name = "unlag", version, max_term_width = 110)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

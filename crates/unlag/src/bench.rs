@@ -26,7 +26,11 @@ pub(crate) fn run(options: BenchOptions) -> Result<(), Failed> {
         eprint!("\r\x1b[K");
     }
     match options.json {
-        true => print(&format!("{}\n", serde_json::to_string_pretty(&report)?)),
-        false => print(&report.text()),
+        true => print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?,
+        false => print(&report.text())?,
     }
+    if report.subject.summary.statuses.is_empty() {
+        return Err(anyhow::anyhow!("nothing answered at {}", options.url).into());
+    }
+    Ok(())
 }

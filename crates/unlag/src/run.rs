@@ -103,10 +103,7 @@ fn listen_admin(address: &Address) -> Result<Listener> {
             Ok(Listener::Tcp(listener))
         }
         Address::Unix(path) => {
-            if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
-                std::fs::remove_file(path)?;
-            }
-            let listener = std::os::unix::net::UnixListener::bind(path)
+            let listener = unlag_engine::listen::unix(path)
                 .with_context(|| format!("admin: cannot listen on {}", path.display()))?;
             Ok(Listener::Unix(listener))
         }
@@ -134,7 +131,7 @@ fn start(
     for address in engine.addresses() {
         tracing::info!(kind = "proxy", address = %address, "listening");
     }
-    let system = Arc::new(System::new(engine, file, source, text));
+    let system = Arc::new(System::new(engine, config, file, source, text));
     let console =
         Console::start(admin, Token::new(token), Arc::clone(&system) as Arc<dyn unlag_console::Plane>)?;
     match console.address() {

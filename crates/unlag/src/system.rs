@@ -3,8 +3,11 @@
 use crate::check::directory_of;
 use anyhow::{Context, Result};
 use std::collections::hash_map::DefaultHasher;
+use std::fs::OpenOptions;
 use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use unlag_config::{Config, Problems, Severity};
@@ -14,6 +17,8 @@ use unlag_engine::limits::RESERVED_FDS;
 
 /// Everything that runs.
 pub(crate) struct System {
+    /// The parts of the configuration that are only read at the start, as they were then.
+    fixed: Fixed,
     /// The data plane.
     pub(crate) engine: Engine,
     /// Configurations that were put in force after the first.
@@ -23,6 +28,44 @@ pub(crate) struct System {
     file: Option<PathBuf>,
     source: String,
     state: Mutex<State>,
+}
+
+/// What a reload does not reach.
+#[derive(PartialEq)]
+struct Fixed {
+    admin: unlag_config::Admin,
+    state: unlag_config::State,
+    monitor: unlag_config::Monitor,
+    label_series: usize,
+    drain_timeout: std::time::Duration,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Fixed {
+        Fixed {
+            admin: config.admin.clone(),
+            state: config.state.clone(),
+            monitor: config.monitor.clone(),
+            label_series: config.limits.label_series,
+            drain_timeout: config.limits.drain_timeout,
+        }
+    }
+
+    /// Says which changes wait for the next start.
+    fn warn(&self, new: &Config, warnings: &mut Vec<String>) {
+        let new = Fixed::of(new);
+        let parts = [
+            ("[admin]", self.admin != new.admin),
+            ("[state]", self.state != new.state),
+            ("[monitor]", self.monitor != new.monitor),
+            ("limits.label_series", self.label_series != new.label_series),
+            ("limits.drain_timeout", self.drain_timeout != new.drain_timeout),
+        ];
+        let changed = parts.into_iter().filter(|(_, changed)| *changed);
+        warnings.extend(
+            changed.map(|(part, _)| format!("{part} has changed: that takes effect at the next start")),
+        );
+    }
 }
 
 struct State {
@@ -41,7 +84,7 @@ pub(crate) struct Loaded {
 }
 
 /// Reads a configuration: parses it, looks at the files that it names, puts its secrets in.
-pub(crate) fn load(text: String, file: &std::path::Path) -> Result<Loaded, Problems> {
+pub(crate) fn load(text: String, file: &Path) -> Result<Loaded, Problems> {
     let name = file.display().to_string();
     let base = directory_of(file);
     let parsed = unlag_config::parse(&text, &name)?;
@@ -81,8 +124,15 @@ pub(crate) fn raise_descriptor_limit() {
 
 impl System {
     /// Takes over a started engine and the text that it was started with.
-    pub(crate) fn new(engine: Engine, file: Option<PathBuf>, source: String, text: String) -> System {
+    pub(crate) fn new(
+        engine: Engine,
+        config: &Config,
+        file: Option<PathBuf>,
+        source: String,
+        text: String,
+    ) -> System {
         System {
+            fixed: Fixed::of(config),
             engine,
             reloads: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
@@ -118,9 +168,18 @@ impl System {
             return Err(PutError::Conflict(current));
         }
         let text = unmask(text, &state.text);
-        let loaded = load(text.clone(), file).map_err(|problems| PutError::Invalid(problems.to_string()))?;
+        let mut loaded =
+            load(text.clone(), file).map_err(|problems| PutError::Invalid(problems.to_string()))?;
+        self.fixed.warn(&loaded.config, &mut loaded.warnings);
+        let staged = Staged::write(file, &text).map_err(|error| PutError::Io(format!("{error:#}")))?;
         self.engine.apply(&loaded.config).map_err(|error| PutError::Invalid(error.to_string()))?;
-        write_atomically(file, &text).map_err(|error| PutError::Io(format!("{error:#}")))?;
+        if let Err(error) = staged.commit() {
+            // The file still has the old text: so must the engine.
+            if let Ok(old) = load(state.text.clone(), file) {
+                let _ = self.engine.apply(&old.config);
+            }
+            return Err(PutError::Io(format!("{error:#}")));
+        }
         self.reloads.fetch_add(1, Relaxed);
         state.text = text;
         state.last_error = None;
@@ -128,9 +187,10 @@ impl System {
     }
 
     fn apply(&self, state: &mut State, text: Result<String, PutError>) -> Result<Applied, PutError> {
-        let file = self.file.as_deref().unwrap_or(std::path::Path::new("unlag.toml"));
+        let file = self.file.as_deref().unwrap_or(Path::new("unlag.toml"));
         let result = text.and_then(|text| {
-            let loaded = load(text, file).map_err(|problems| PutError::Invalid(problems.to_string()))?;
+            let mut loaded = load(text, file).map_err(|problems| PutError::Invalid(problems.to_string()))?;
+            self.fixed.warn(&loaded.config, &mut loaded.warnings);
             self.engine.apply(&loaded.config).map_err(|error| PutError::Invalid(error.to_string()))?;
             Ok(loaded)
         });
@@ -175,50 +235,93 @@ fn hash(text: &str) -> String {
 /// What stands in place of a secret that is written in the file itself.
 const MASK: &str = "***";
 
-/// Hides a token that stands in the text; references to the environment or a file are no secret.
+/// The token, if it stands in the text itself; a reference to the environment or a file is no secret.
+fn literal_token(text: &str) -> Option<String> {
+    let token = unlag_config::parse(text, "").ok()?.config.admin.token?;
+    token.is_resolved().then(|| token.expose().to_owned())
+}
+
+/// Hides the token wherever it stands, however TOML spells it. A text in which it cannot be found is not shown at all.
 fn mask(text: &str) -> String {
-    text.split_inclusive('\n').map(|line| masked_line(line).unwrap_or_else(|| line.to_owned())).collect()
+    match literal_token(text) {
+        None => text.to_owned(),
+        Some(token) if text.contains(&token) => text.replace(&token, MASK),
+        Some(_) => "# not shown: it holds a secret in a spelling that cannot be masked\n".to_owned(),
+    }
 }
 
-fn masked_line(line: &str) -> Option<String> {
-    let (key, value) = line.split_once('=')?;
-    let secret = value.trim().trim_matches(['"', '\'']);
-    let is_secret = key.trim() == "token" && !secret.starts_with("env:") && !secret.starts_with("file:");
-    is_secret.then(|| format!("{key}= \"{MASK}\"\n"))
-}
-
-/// Puts the secret of the current text back where the new one has the mask.
+/// Puts the token of the current text back where the new one has the mask.
 fn unmask(new: &str, current: &str) -> String {
-    let Some(kept) = current.lines().find(|line| masked_line(line).is_some()) else { return new.to_owned() };
-    let is_mask = |line: &str| masked_line(line).is_some() && line.contains(MASK);
-    let lines = new
-        .split_inclusive('\n')
-        .map(|line| if is_mask(line) { format!("{kept}\n") } else { line.to_owned() });
-    lines.collect()
+    match literal_token(current) {
+        Some(token) if new.contains(MASK) => new.replace(MASK, &token),
+        _ => new.to_owned(),
+    }
 }
 
-/// A reader of the file sees the old text or the new one, never a part; so does a crash.
-fn write_atomically(file: &std::path::Path, text: &str) -> Result<()> {
-    use std::io::Write;
-    let temporary = file.with_extension("toml.new");
-    let mut new =
-        std::fs::File::create(&temporary).with_context(|| format!("cannot write {}", temporary.display()))?;
-    new.write_all(text.as_bytes())?;
-    new.sync_all()?;
-    std::fs::rename(&temporary, file).with_context(|| format!("cannot replace {}", file.display()))
+/// A text beside the file that it will replace: whoever reads the file sees the old text or the new one, never a part.
+struct Staged {
+    temporary: PathBuf,
+    file: PathBuf,
+}
+
+impl Staged {
+    /// Writes it down, with the permissions of the file that it replaces.
+    fn write(file: &Path, text: &str) -> Result<Staged> {
+        let file = std::fs::canonicalize(file).with_context(|| format!("cannot find {}", file.display()))?;
+        let temporary = file.with_extension("toml.new");
+        let written = (|| -> std::io::Result<()> {
+            let permissions = std::fs::metadata(&file)?.permissions();
+            let _ = std::fs::remove_file(&temporary);
+            let mut open = OpenOptions::new();
+            let mut new = open.write(true).create_new(true).mode(0o600).open(&temporary)?;
+            new.write_all(text.as_bytes())?;
+            new.set_permissions(permissions)?;
+            new.sync_all()
+        })();
+        written.with_context(|| format!("cannot write {}", temporary.display()))?;
+        Ok(Staged { temporary, file })
+    }
+
+    /// Puts it in the file's place.
+    fn commit(self) -> Result<()> {
+        std::fs::rename(&self.temporary, &self.file)
+            .with_context(|| format!("cannot replace {}", self.file.display()))?;
+        if let Some(directory) = self.file.parent() {
+            std::fs::File::open(directory)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.temporary);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LISTEN: &str = "[[listen]]\naddress = \"127.0.0.1:0\"\n";
+
     #[test]
-    fn a_token_in_the_text_is_masked_and_survives_being_sent_back() {
-        let text = "[admin]\ntoken = \"s3cret\"\nother = 1\n";
-        let shown = mask(text);
-        assert!(!shown.contains("s3cret"));
-        assert_eq!(unmask(&shown, text), text);
-        let reference = "[admin]\ntoken = \"env:NAME\"\n";
-        assert_eq!(mask(reference), reference);
+    fn a_token_is_masked_in_every_spelling_and_survives_being_sent_back() {
+        for admin in [
+            "[admin]\ntoken = \"s3cret-token-s3cret\"\n",
+            "admin.token = \"s3cret-token-s3cret\"\n",
+            "admin = { token = 's3cret-token-s3cret' }\n",
+            "[admin]\n\"token\" = \"s3cret-token-s3cret\"\n",
+        ] {
+            let text =
+                if admin.starts_with('[') { format!("{LISTEN}{admin}") } else { format!("{admin}{LISTEN}") };
+            let shown = mask(&text);
+            assert!(!shown.contains("s3cret") && shown.contains(MASK), "{shown}");
+            assert_eq!(unmask(&shown, &text), text);
+        }
+        let escaped = format!("{LISTEN}[admin]\ntoken = \"s3cret-\\u0074oken-s3cret\"\n");
+        assert!(!mask(&escaped).contains("s3cret"));
+        let reference = format!("{LISTEN}[admin]\ntoken = \"env:NAME\"\n");
+        assert_eq!(mask(&reference), reference);
     }
 }

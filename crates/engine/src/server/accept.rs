@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
@@ -137,8 +137,8 @@ pub async fn run(core: Rc<Core>, listener: Rc<Listener>, bound: Arc<Bound>) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut drain => return,
-            () = &mut closed => return,
+            () = &mut drain => return take_the_rest(&core, &listener, &bound).await,
+            () = &mut closed => return take_the_rest(&core, &listener, &bound).await,
             accepted = accept(&listener) => accepted,
         };
         match accepted {
@@ -152,6 +152,25 @@ pub async fn run(core: Rc<Core>, listener: Rc<Listener>, bound: Arc<Bound>) {
             Err(_) => tokio::task::yield_now().await,
         }
     }
+}
+
+/// Connections that the kernel has accepted already have callers who think that they are served: they are.
+async fn take_the_rest(core: &Rc<Core>, listener: &Listener, bound: &Arc<Bound>) {
+    let waiting = std::future::poll_fn(|cx| {
+        let polled = match listener {
+            Listener::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Tcp(stream)),
+            Listener::Unix(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Unix(stream)),
+        };
+        match polled {
+            Poll::Ready(Ok(socket)) => {
+                start(core, socket, bound);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(()),
+        }
+    });
+    waiting.await;
 }
 
 async fn accept(listener: &Listener) -> io::Result<Socket> {

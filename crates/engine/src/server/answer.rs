@@ -2,6 +2,7 @@
 //! whatever came out into a response that the caller may have.
 
 use super::caller::Caller;
+use super::pace::Paced;
 use super::prepare::{self, Wishes};
 use super::recording::Recording;
 use super::{forward, grpc, trace_context};
@@ -57,10 +58,11 @@ pub fn admit(
     incoming: Incoming,
 ) -> Result<Prepared, Error> {
     let Incoming { mut head, body, interim } = incoming;
-    let wishes = prepare::prepare(&mut head)?;
     let (id, request_id) = trace_context::settle(&mut head.fields, || core.random());
     recording.trace.id.set(id);
     *recording.trace.request_id.borrow_mut() = request_id;
+    recording.grpc.set(prepare::is_grpc(&head));
+    let wishes = prepare::prepare(&mut head)?;
     let plan = core.shared.plan(core.index);
     let index = match plan.plan.router.find(head.authority(), head.path(), &head.method, &head.fields) {
         Found::Route(index) => index,
@@ -80,12 +82,12 @@ pub fn admit(
     let trusted = plan.plan.trusts(caller.peer.map(|peer| peer.ip()));
     forward::pass_via(&mut head, &core.shared.pseudonym)?;
     forward::say_who_asks(&mut head, caller, trusted);
+    let body = Paced::watch(body, &core.limits(), route.config.body_max, recording.grpc.get());
     Ok(Prepared { head, body, interim, wishes, plan, route, index })
 }
 
 /// Has a prepared request answered. Never fails: a failure is an answer too.
 pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepared: Prepared) -> Response {
-    let speaks_grpc = prepared.wishes.grpc;
     let route = Arc::clone(&prepared.route);
     let plan = Rc::clone(&prepared.plan);
     let result = match &route.action {
@@ -101,8 +103,8 @@ pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepare
             _ => Err(Error::Internal),
         },
     };
-    let mut response = result.unwrap_or_else(|error| refuse(recording, error, speaks_grpc));
-    if speaks_grpc {
+    let mut response = result.unwrap_or_else(|error| refuse(recording, error));
+    if recording.grpc.get() {
         grpc::ensure_status(&mut response);
     }
     forward::edit(&mut response.head.fields, route.response_edits());
@@ -157,9 +159,9 @@ async fn caught(
 }
 
 /// The answer to a request that cannot be served.
-pub fn refuse(recording: &Recording, error: Error, grpc: bool) -> Response {
+pub fn refuse(recording: &Recording, error: Error) -> Response {
     recording.failed(error);
-    if grpc {
+    if recording.grpc.get() {
         return refuse_grpc(error);
     }
     let status = error.status();
@@ -272,13 +274,14 @@ fn timing(recording: &Recording) -> String {
     text
 }
 
-/// The answer to a head that could not even be read: there is no route and no request to go by.
+/// The answer to a request that did not come as far as the pipeline; one that could not be read gets an id here.
 pub fn refuse_unread(core: &Rc<Core>, recording: &Recording, error: Error) -> Response {
-    let id = u128::from(core.random()) << 64 | u128::from(core.random());
-    let text = format!("{id:032x}");
-    recording.trace.id.set(unlag_record::RequestId(id));
-    *recording.trace.request_id.borrow_mut() = text.as_bytes().into();
-    let mut response = refuse(recording, error, false);
+    if recording.trace.request_id.borrow().is_empty() {
+        let id = u128::from(core.random()) << 64 | u128::from(core.random());
+        recording.trace.id.set(unlag_record::RequestId(id));
+        *recording.trace.request_id.borrow_mut() = format!("{id:032x}").as_bytes().into();
+    }
+    let mut response = refuse(recording, error);
     finish(recording, &mut response, false);
     response
 }

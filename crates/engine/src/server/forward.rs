@@ -20,11 +20,18 @@ const CLAIMS: &[Name] = &[
     Name::XCriticality,
 ];
 
+/// The same under names that only some proxies use.
+fn is_claim(name: &[u8]) -> bool {
+    const OTHERS: [&str; 4] = ["true-client-ip", "x-client-ip", "x-cluster-client-ip", "cf-connecting-ip"];
+    let forwarded = name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"));
+    forwarded || OTHERS.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+}
+
 /// Says who asked. What an untrusted peer claims is replaced, what a trusted one says is extended.
 pub fn say_who_asks(head: &mut RequestHead, caller: &Caller, trusted: bool) {
     let fields = &mut head.fields;
-    if !trusted && fields.may_have(CLAIMS) {
-        fields.retain(|field| !CLAIMS.contains(&field.known));
+    if !trusted {
+        fields.retain(|field| !CLAIMS.contains(&field.known) && !is_claim(field.name));
     }
     if !caller.address.is_empty() {
         append(fields, Name::XForwardedFor, caller.address.as_bytes());

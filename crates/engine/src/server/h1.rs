@@ -2,7 +2,7 @@
 
 use super::answer::{self, Incoming};
 use super::caller::Caller;
-use super::h1_intake::{CallerBody, Intake, Pace};
+use super::h1_intake::{CallerBody, Intake};
 use super::recording::Recording;
 use super::{accept::Slot, h2, tunnel};
 use crate::clock;
@@ -122,9 +122,6 @@ impl Driver {
                 if let Some(next) = self.look(&mut seen, &mut started) {
                     return Poll::Ready(next);
                 }
-                if started.is_none() && self.slot.should_close(cx) {
-                    return Poll::Ready(Next::Gone);
-                }
                 match self.wire.poll_fill(cx) {
                     Poll::Ready(Ok(n)) if n > 0 => {
                         if started.is_none() {
@@ -135,6 +132,10 @@ impl Driver {
                         }
                     }
                     Poll::Ready(_) => return Poll::Ready(Next::Gone),
+                    // Asked to go, it goes once nothing has arrived.
+                    Poll::Pending if started.is_none() && self.slot.should_close(cx) => {
+                        return Poll::Ready(Next::Gone);
+                    }
                     Poll::Pending => {
                         ready!(self.alarm.poll(cx));
                         let slow = started.is_some();
@@ -201,9 +202,6 @@ impl Driver {
                 return Box::pin(self.refuse_prepared(recording, error, version, reusable)).await;
             }
         };
-        if let Some(intake) = &intake {
-            intake.limit(prepared.route.config.body_max);
-        }
         let asked_close =
             prepared.wishes.close || (version == Version::Http10 && !prepared.wishes.keep_alive);
         let asked_upgrade = prepared.wishes.upgrade.is_some();
@@ -216,8 +214,9 @@ impl Driver {
             match self.attend(std::pin::pin!(answering)).await {
                 Some(response) => response,
                 None => {
+                    // It may have ended its side only; an orderly end is all the same to one that has gone.
                     recording.failed(Error::CallerGone);
-                    return After::Abort;
+                    return After::Close;
                 }
             }
         };
@@ -238,10 +237,8 @@ impl Driver {
                 (Body::Bytes(take(&mut self.wire.input(), length as usize)), None)
             }
             Framing::Length(_) | Framing::Chunked => {
-                let limits = self.core.limits();
-                let pace = Pace { rate_min: limits.body_rate_min, grace_ns: limits.body_rate_grace_ns };
                 let intake = Intake::new(&self.wire, &self.out, framing, expects_continue);
-                (Body::Stream(Box::new(CallerBody::new(&intake, pace))), Some(intake))
+                (Body::Stream(Box::new(CallerBody(Rc::clone(&intake)))), Some(intake))
             }
         }
     }
@@ -320,7 +317,7 @@ impl Driver {
             Sent::Cut => After::Abort,
             // The answer failed before a byte of it was passed on: the caller may as well hear why.
             Sent::Nothing(error) => {
-                let response = answer::refuse(&recording, error, false);
+                let response = answer::refuse(&recording, error);
                 recording.status.set(response.head.status);
                 Box::pin(self.send_whole(&recording, response)).await
             }
@@ -430,9 +427,9 @@ impl Driver {
     async fn close(mut self) {
         self.alarm.set(clock::now() + LINGER_NS);
         let mut drained = 0;
-        let _ = std::future::poll_fn(|cx| {
-            let _ = ready!(self.wire.poll_shutdown(cx));
-            Poll::Ready(())
+        std::future::poll_fn(|cx| match self.wire.poll_shutdown(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => self.alarm.poll(cx),
         })
         .await;
         std::future::poll_fn(|cx| {
@@ -463,6 +460,7 @@ impl Driver {
         drop(out);
         if let Ok(wire) = Rc::try_unwrap(wire) {
             let idle_ns = core.limits().tunnel_idle_timeout_ns;
+            let _in_flight = upstream.in_flight;
             let upstream = Wire::new(upstream.io, upstream.input);
             Box::pin(tunnel::relay(wire, upstream, idle_ns, &core, &recording)).await;
         }

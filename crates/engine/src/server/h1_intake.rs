@@ -2,27 +2,16 @@
 //! the other end: it reads ahead within a bound, and knows at the end whether all of it was taken.
 
 use super::h1::Out;
-use crate::clock;
 use crate::error::Error;
 use crate::exchange::Interim;
 use crate::http::body::Source;
 use crate::http::h1::Framing;
 use crate::http::h1::chunked::{Decoded, Decoder};
 use crate::http::{Chunk, ResponseHead, Size};
-use crate::net::alarm::Alarm;
 use crate::net::wire::Wire;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-
-/// How fast content must come.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Bytes a second, averaged over the time that was spent waiting for them.
-    pub rate_min: u64,
-    /// Waiting that is forgiven.
-    pub grace_ns: u64,
-}
 
 enum Decode {
     Length(u64),
@@ -37,8 +26,6 @@ pub struct Intake {
     done: Cell<bool>,
     /// A `100 Continue` is still owed.
     owes_continue: Cell<bool>,
-    /// The most content that the route takes.
-    body_max: Cell<u64>,
 }
 
 impl Intake {
@@ -57,18 +44,12 @@ impl Intake {
             decode,
             done,
             owes_continue: Cell::new(owes_continue),
-            body_max: Cell::new(u64::MAX),
         })
     }
 
     /// Whether all of the content has been taken.
     pub fn is_done(&self) -> bool {
         self.done.get()
-    }
-
-    /// Bounds the content, once the route is known.
-    pub fn limit(&self, body_max: Option<u64>) {
-        self.body_max.set(body_max.unwrap_or(u64::MAX));
     }
 
     fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
@@ -131,62 +112,14 @@ impl Intake {
 }
 
 /// The pipeline's end.
-pub struct CallerBody {
-    intake: Rc<Intake>,
-    alarm: Alarm,
-    pace: Pace,
-    taken: u64,
-    waited_ns: u64,
-    waiting_since: Option<u64>,
-}
-
-impl CallerBody {
-    /// The body of `intake`.
-    pub fn new(intake: &Rc<Intake>, pace: Pace) -> CallerBody {
-        CallerBody {
-            intake: Rc::clone(intake),
-            alarm: Alarm::default(),
-            pace,
-            taken: 0,
-            waited_ns: 0,
-            waiting_since: None,
-        }
-    }
-
-    /// The longest wait at this point that still keeps the pace.
-    fn patience_ns(&self) -> u64 {
-        let earned = (u128::from(self.taken) * 1_000_000_000 / u128::from(self.pace.rate_min.max(1))) as u64;
-        self.pace.grace_ns.saturating_add(earned).saturating_sub(self.waited_ns)
-    }
-}
+pub struct CallerBody(pub Rc<Intake>);
 
 impl Source for CallerBody {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
-        let polled = self.intake.poll_chunk(cx);
-        if polled.is_pending() {
-            if self.pace.rate_min == 0 {
-                return Poll::Pending;
-            }
-            if self.waiting_since.is_none() {
-                let now = clock::now();
-                self.waiting_since = Some(now);
-                self.alarm.set(now.saturating_add(self.patience_ns()));
-            }
-            return self.alarm.poll(cx).map(|()| Some(Err(Error::CallerSlow)));
-        }
-        if let Some(since) = self.waiting_since.take() {
-            self.waited_ns += clock::now().saturating_sub(since);
-        }
-        if let Poll::Ready(Some(Ok(Chunk::Data(data)))) = &polled {
-            self.taken += data.len() as u64;
-            if self.taken > self.intake.body_max.get() {
-                return Poll::Ready(Some(Err(Error::BodyTooLarge)));
-            }
-        }
-        polled
+        self.0.poll_chunk(cx)
     }
 
     fn size(&self) -> Size {
-        self.intake.size()
+        self.0.size()
     }
 }

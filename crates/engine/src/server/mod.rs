@@ -9,6 +9,7 @@ pub mod h1;
 pub mod h1_intake;
 pub mod h2;
 pub mod h2_intake;
+pub mod pace;
 pub mod prepare;
 pub mod recording;
 pub mod tls;

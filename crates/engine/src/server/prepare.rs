@@ -19,8 +19,11 @@ pub struct Wishes {
     pub expects_continue: bool,
     /// It understands trailers.
     pub trailers: bool,
-    /// It speaks gRPC.
-    pub grpc: bool,
+}
+
+/// Whether a request is a gRPC call.
+pub fn is_grpc(head: &RequestHead) -> bool {
+    head.fields.get(Name::ContentType).is_some_and(|value| value.starts_with(b"application/grpc"))
 }
 
 /// Takes the fields of this hop out of `head` and returns what they said.
@@ -36,8 +39,6 @@ pub fn prepare(head: &mut RequestHead) -> Result<Wishes, Error> {
     wishes.expects_continue = expectation(head)?;
     wishes.trailers =
         head.fields.all(Name::Te).flat_map(members).any(|member| member.eq_ignore_ascii_case(b"trailers"));
-    wishes.grpc =
-        head.fields.get(Name::ContentType).is_some_and(|value| value.starts_with(b"application/grpc"));
     let mut impostor = false;
     head.fields.retain(|field| {
         impostor |= is_impostor(field.name);

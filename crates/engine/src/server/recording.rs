@@ -18,6 +18,8 @@ pub struct Recording {
     pub route: Cell<RouteId>,
     /// The status that was sent; 0 while none was.
     pub status: Cell<u16>,
+    /// Whether the caller looks for a `grpc-status`.
+    pub grpc: Cell<bool>,
     version: Version,
     started_unix_ms: u64,
     complete: Cell<bool>,
@@ -32,6 +34,7 @@ impl Recording {
             trace: Rc::new(trace),
             route: Cell::new(RouteId::OTHER),
             status: Cell::new(0),
+            grpc: Cell::new(false),
             version,
             started_unix_ms: date::unix_ms(clock::now()),
             complete: Cell::new(false),

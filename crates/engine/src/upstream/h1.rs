@@ -1,7 +1,7 @@
 //! One call over HTTP/1.1: sends the request, passes interim answers on, reads the head of the final one.
 
 use super::Lost;
-use super::h1_body::{Decode, UpstreamBody};
+use super::h1_body::{BodyLimits, Decode, UpstreamBody};
 use crate::clock;
 use crate::core::Core;
 use crate::error::Error;
@@ -223,9 +223,12 @@ impl Call<'_> {
     /// Takes a head; `None` if it was an interim one.
     fn judge(&mut self, mut head: ResponseHead, version: Version) -> Result<Option<Answer>, Error> {
         if head.status == 101 {
-            return match self.exchange.upgrade {
-                Some(_) => Ok(Some(Answer { head, framing: Framing::None, persistent: false })),
-                None => Err(Error::UnaskedUpgrade),
+            let named = head.fields.get(Name::Upgrade);
+            return match &self.exchange.upgrade {
+                Some(asked) if named.is_some_and(|named| named.eq_ignore_ascii_case(asked)) => {
+                    Ok(Some(Answer { head, framing: Framing::None, persistent: false }))
+                }
+                _ => Err(Error::UnaskedUpgrade),
             };
         }
         if head.is_interim() {
@@ -246,7 +249,7 @@ impl Call<'_> {
             framing::of_response(&head.fields, version, bodiless).map_err(Error::BadAnswerFraming)?;
         let persistent = is_persistent(&head, version) && framing != Framing::UntilClose;
         if let Some(seconds) = keep_alive_timeout_s(&head) {
-            self.conn.open.endpoint.learn_idle_limit(seconds.saturating_mul(1_000_000_000));
+            self.conn.open.endpoint.declare_idle_limit(seconds.saturating_mul(1_000_000_000));
         }
         // A HEAD or 304 keeps the length that it speaks of; otherwise framing is ours to say.
         if framing != Framing::None || version == Version::Http10 {
@@ -306,17 +309,12 @@ fn finish(
         _ => {
             conn.alarm.clear();
             let decode = Decode::new(framing);
-            let idle_timeout_ns = exchange.route.idle_timeout_ns;
+            let limits = BodyLimits {
+                idle_timeout_ns: exchange.route.idle_timeout_ns,
+                deadline_ns: exchange.deadline_ns,
+            };
             let trace = Rc::clone(&exchange.trace);
-            Body::Stream(Box::new(UpstreamBody::new(
-                core,
-                conn,
-                decode,
-                upload,
-                persistent,
-                idle_timeout_ns,
-                trace,
-            )))
+            Body::Stream(Box::new(UpstreamBody::new(core, conn, decode, upload, persistent, limits, trace)))
         }
     };
     Ok(Response { head, body, tunnel: None, in_flight })
@@ -326,8 +324,8 @@ fn upgrade(conn: Conn, mut head: ResponseHead, in_flight: Option<crate::fleet::I
     let protocol = head.fields.get(Name::Upgrade).unwrap_or_default().into();
     strip(&mut head);
     let (io, input) = conn.wire.into_parts();
-    let tunnel = Some(Box::new(Tunnel { io, input, protocol }));
-    Response { head, body: Body::Empty, tunnel, in_flight }
+    let tunnel = Some(Box::new(Tunnel { io, input, protocol, in_flight }));
+    Response { head, body: Body::Empty, tunnel, in_flight: None }
 }
 
 /// Whether the upstream keeps the connection (RFC 9112 §9.3).

@@ -82,8 +82,29 @@ pub struct UpstreamBody {
     /// The rest of the request, while an eager upstream answers already.
     upload: Option<Sender>,
     persistent: bool,
-    idle_timeout_ns: u64,
+    limits: BodyLimits,
     trace: Rc<Trace>,
+}
+
+/// How long an answer's content may take.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// Without a byte.
+    pub idle_timeout_ns: u64,
+    /// The moment after which nobody waits for the rest.
+    pub deadline_ns: u64,
+}
+
+impl BodyLimits {
+    /// The next moment at which it has taken too long.
+    pub fn due(&self, now: u64) -> u64 {
+        now.saturating_add(self.idle_timeout_ns).min(self.deadline_ns)
+    }
+
+    /// What it is to be too late at `now`.
+    pub fn error(&self, now: u64) -> Error {
+        if now >= self.deadline_ns { Error::Deadline } else { Error::BodyTimeout }
+    }
 }
 
 impl UpstreamBody {
@@ -94,18 +115,10 @@ impl UpstreamBody {
         decode: Decode,
         upload: Option<Sender>,
         persistent: bool,
-        idle_timeout_ns: u64,
+        limits: BodyLimits,
         trace: Rc<Trace>,
     ) -> UpstreamBody {
-        UpstreamBody {
-            core: Rc::clone(core),
-            conn: Some(conn),
-            decode,
-            upload,
-            persistent,
-            idle_timeout_ns,
-            trace,
-        }
+        UpstreamBody { core: Rc::clone(core), conn: Some(conn), decode, upload, persistent, limits, trace }
     }
 
     /// The body is whole; the connection may serve again if nothing else is on it.
@@ -163,11 +176,11 @@ impl Source for UpstreamBody {
                 Poll::Ready(read) => read,
                 Poll::Pending => {
                     if conn.alarm.due() == crate::net::alarm::NEVER {
-                        conn.alarm.set(clock::now() + self.idle_timeout_ns);
+                        conn.alarm.set(self.limits.due(clock::now()));
                     }
                     std::task::ready!(conn.alarm.poll(cx));
                     self.conn = None;
-                    return Poll::Ready(Some(Err(Error::BodyTimeout)));
+                    return Poll::Ready(Some(Err(self.limits.error(clock::now()))));
                 }
             };
             let cut = match read {

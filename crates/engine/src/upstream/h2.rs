@@ -1,6 +1,7 @@
 //! Calls over HTTP/2: many streams share a connection, which is one task of this core.
 
 use super::Lost;
+use super::h1_body::BodyLimits;
 use crate::clock;
 use crate::core::Core;
 use crate::error::Error;
@@ -21,6 +22,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use unlag_record::Phase;
 
 /// What we grant an upstream: enough for its answers to keep moving on a long path.
@@ -35,9 +37,18 @@ pub struct Shared {
     send: SendRequest<Bytes>,
     streams: Rc<Cell<usize>>,
     closed: Rc<Cell<bool>>,
+    used_ns: Cell<u64>,
 }
 
+/// A connection without streams is kept for so long: an upstream that speaks HTTP/2 rarely closes by itself.
+const IDLE_NS: u64 = 60_000_000_000;
+
 impl Shared {
+    /// Whether it has had no stream for long at `now`.
+    pub fn is_idle(&self, now: u64) -> bool {
+        self.streams.get() == 0 && now.saturating_sub(self.used_ns.get()) > IDLE_NS
+    }
+
     /// Whether it takes no more streams.
     pub fn is_closed(&self) -> bool {
         self.closed.get()
@@ -63,8 +74,14 @@ pub async fn start(core: &Rc<Core>, io: Io, endpoint: &Arc<Endpoint>) -> Result<
         .max_header_list_size(core.limits().head.head as u32)
         .enable_push(false)
         .handshake::<_, Bytes>(io);
-    let (send, connection) = handshake.await.map_err(|_| Error::Protocol)?;
-    let shared = Rc::new(Shared { send, streams: Rc::default(), closed: Rc::default() });
+    let (send, mut connection) = handshake.await.map_err(|_| Error::Protocol)?;
+    let ping = connection.ping_pong();
+    let shared = Rc::new(Shared {
+        send,
+        streams: Rc::default(),
+        closed: Rc::default(),
+        used_ns: Cell::new(clock::now()),
+    });
     endpoint.count_connection(true);
     let (endpoint, closed) = (Arc::clone(endpoint), Rc::clone(&shared.closed));
     tokio::task::spawn_local(async move {
@@ -72,8 +89,15 @@ pub async fn start(core: &Rc<Core>, io: Io, endpoint: &Arc<Endpoint>) -> Result<
         closed.set(true);
         endpoint.count_connection(false);
     });
+    // Its answer comes after the peer's settings: until they are known, a burst would be refused for want of streams.
+    if let Some(mut ping) = ping {
+        let _ = tokio::time::timeout(SETTINGS_WAIT, ping.ping(h2::Ping::opaque())).await;
+    }
     Ok(shared)
 }
+
+/// How long a new connection waits for the peer's settings.
+const SETTINGS_WAIT: Duration = Duration::from_secs(1);
 
 /// Counts a stream for as long as it lives.
 struct InStream(Rc<Cell<usize>>);
@@ -104,7 +128,7 @@ pub async fn call(
     if exchange.upgrade.is_some() {
         return Err(Lost { error: Error::Upgrade, intact: true });
     }
-    exchange.trace.enter(Phase::PoolWait);
+    shared.used_ns.set(exchange.trace.enter(Phase::PoolWait));
     let in_stream = InStream::new(&shared.streams);
     let mut send = match shared.send.clone().ready().await {
         Ok(send) => send,
@@ -136,11 +160,12 @@ pub async fn call(
         Call { core, exchange, answer, upload, alarm: Alarm::default(), waiting: false, interims: 0 };
     let response = std::future::poll_fn(|cx| call.poll(cx)).await.map_err(|error| lost(error, intact))?;
     let upload = (!call.upload.over).then_some(call.upload);
-    Ok(finish(exchange, response, upload, in_stream))
+    Ok(finish(core, exchange, response, upload, in_stream))
 }
 
 /// Hands the answer over, with a body that goes on reading.
 fn finish(
+    core: &Core,
     exchange: &mut Exchange,
     response: http::Response<RecvStream>,
     upload: Option<Upload>,
@@ -156,7 +181,11 @@ fn finish(
     let body = match recv.is_end_stream() {
         true => Body::Empty,
         false => {
-            let idle_timeout_ns = exchange.route.idle_timeout_ns;
+            let limits = BodyLimits {
+                idle_timeout_ns: exchange.route.idle_timeout_ns,
+                deadline_ns: exchange.deadline_ns,
+            };
+            let write_timeout_ns = core.limits().write_timeout_ns;
             let trace = Rc::clone(&exchange.trace);
             let declared = parts.headers.get(http::header::CONTENT_LENGTH);
             let declared =
@@ -168,7 +197,8 @@ fn finish(
                 owed: 0,
                 data_ended: false,
                 alarm: Alarm::default(),
-                idle_timeout_ns,
+                limits,
+                write_timeout_ns,
                 trace,
                 _in_stream: in_stream,
             }))
@@ -289,7 +319,8 @@ struct StreamBody {
     owed: usize,
     data_ended: bool,
     alarm: Alarm,
-    idle_timeout_ns: u64,
+    limits: BodyLimits,
+    write_timeout_ns: u64,
     trace: Rc<crate::exchange::Trace>,
     _in_stream: InStream,
 }
@@ -339,15 +370,18 @@ impl Source for StreamBody {
             self.alarm.clear();
             return polled;
         }
-        // While the caller is still sending, it is not the upstream's turn.
-        if self.upload.is_none() {
-            if self.alarm.due() == NEVER {
-                self.alarm.set(clock::now() + self.idle_timeout_ns);
-            }
-            ready!(self.alarm.poll(cx));
-            return Poll::Ready(Some(Err(Error::BodyTimeout)));
+        if self.alarm.due() == NEVER {
+            let now = clock::now();
+            let due = self.limits.due(now);
+            self.alarm.set(match &self.upload {
+                None => due,
+                Some(upload) if upload.is_blocked() => due.min(now + self.write_timeout_ns),
+                // While the caller is still sending, it is not the upstream's turn; the deadline holds all the same.
+                Some(_) => self.limits.deadline_ns,
+            });
         }
-        Poll::Pending
+        ready!(self.alarm.poll(cx));
+        Poll::Ready(Some(Err(self.limits.error(clock::now()))))
     }
 
     fn size(&self) -> Size {

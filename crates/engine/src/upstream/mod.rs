@@ -20,6 +20,7 @@ use crate::plan::Upstream;
 use connect::Connected;
 use std::rc::Rc;
 use std::sync::Arc;
+use unlag_config::Protocol;
 use unlag_record::Phase;
 
 /// The end of every pipeline.
@@ -44,6 +45,14 @@ impl Send {
         }
         if !fresh && let Some(conn) = self.core.pools.take(endpoint) {
             return Ok((Connected::Http1(conn), true));
+        }
+        let turn = (self.upstream.protocol == Protocol::Http2).then(|| self.core.pools.turn(endpoint));
+        let _turn = match &turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        if let Some(shared) = self.core.pools.shared_h2(endpoint) {
+            return Ok((Connected::Http2(shared), true));
         }
         // Boxed: most requests find a connection, and need no room for opening one.
         let opening = connect::open(&self.core, &self.upstream, endpoint, &exchange.trace);

@@ -4,7 +4,7 @@ use super::h1::Conn;
 use super::h2::Shared;
 use crate::clock;
 use crate::fleet::Endpoint;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,18 +29,24 @@ struct Pool {
     idle: Vec<Idle>,
     /// The HTTP/2 connections to the endpoint; requests share them.
     shared: Vec<Rc<Shared>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The pools of one core, by endpoint.
 pub struct Pools {
-    limits: PoolLimits,
+    limits: Cell<PoolLimits>,
     by_endpoint: RefCell<HashMap<u32, Pool>>,
 }
 
 impl Pools {
     /// Empty pools.
     pub fn new(limits: PoolLimits) -> Pools {
-        Pools { limits, by_endpoint: RefCell::default() }
+        Pools { limits: Cell::new(limits), by_endpoint: RefCell::default() }
+    }
+
+    /// Replaces the bounds after a reload.
+    pub fn set_limits(&self, limits: PoolLimits) {
+        self.limits.set(limits);
     }
 
     /// Takes the connection that was used last and is still good.
@@ -51,7 +57,7 @@ impl Pools {
             return None;
         }
         let now = clock::now();
-        let limit = endpoint.idle_limit_ns(self.limits.idle_timeout);
+        let limit = endpoint.idle_limit_ns(self.limits.get().idle_timeout);
         while let Some(idle) = pool.idle.pop() {
             endpoint.count_idle(false);
             let age = now.saturating_sub(idle.since_ns);
@@ -71,7 +77,7 @@ impl Pools {
     /// Keeps a connection for the next request, within the bound.
     pub fn put(&self, conn: Box<Conn>) {
         let endpoint = Arc::clone(conn.endpoint());
-        if endpoint.count_idle(true) as usize > self.limits.idle_per_endpoint {
+        if endpoint.count_idle(true) as usize > self.limits.get().idle_per_endpoint {
             endpoint.count_idle(false);
             return;
         }
@@ -101,7 +107,7 @@ impl Pools {
         let mut pools = self.by_endpoint.borrow_mut();
         let Some(pool) = pools.get_mut(&endpoint.index) else { return };
         let now = clock::now();
-        let limit = endpoint.idle_limit_ns(self.limits.idle_timeout);
+        let limit = endpoint.idle_limit_ns(self.limits.get().idle_timeout);
         pool.idle.retain(|idle| {
             let age = now.saturating_sub(idle.since_ns);
             let disturbed = idle.conn.is_disturbed();
@@ -114,7 +120,12 @@ impl Pools {
             }
             keep
         });
-        pool.shared.retain(|shared| !shared.is_closed());
+        pool.shared.retain(|shared| !shared.is_closed() && !shared.is_idle(now));
+    }
+
+    /// Whose turn it is to open an HTTP/2 connection: who waits finds the one that was opened meanwhile.
+    pub fn turn(&self, endpoint: &Endpoint) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.by_endpoint.borrow_mut().entry(endpoint.index).or_default().turn)
     }
 
     /// Drops the pools of endpoints that are no longer part of the plan.
