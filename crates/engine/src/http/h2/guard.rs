@@ -69,7 +69,7 @@ fn misshapen(frame: &Frame<'_>) -> Option<Reason> {
         0x2 => frame.length != 5,
         0x3 | 0x8 => frame.length != 4,
         0x4 if is_ack => frame.length != 0,
-        0x4 => frame.length % 6 != 0,
+        0x4 => !frame.length.is_multiple_of(6),
         0x6 => frame.length != 8,
         _ => false,
     };
