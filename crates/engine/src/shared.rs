@@ -148,11 +148,7 @@ impl Shared {
 
     /// The longest time that a worker has not come round to its heartbeat, beyond the heartbeat's own interval.
     pub fn lag_ns(&self, now: u64) -> u64 {
-        let lag = |load: &Load| match load.beat_ns.load(Relaxed) {
-            0 => 0,
-            beat => now.saturating_sub(beat).saturating_sub(clock::ns(crate::worker::HEARTBEAT)),
-        };
-        self.loads.iter().map(lag).max().unwrap_or(0)
+        self.loads.iter().map(|load| lag(load.beat_ns.load(Relaxed), now)).max().unwrap_or(0)
     }
 
     /// Puts another plan in force: every exchange that begins from now on uses it.
@@ -234,6 +230,11 @@ impl Shared {
     }
 }
 
+/// How much later than its interval a heartbeat is that was last felt at `beat`; 0 before the first.
+fn lag(beat: u64, now: u64) -> u64 {
+    if beat == 0 { 0 } else { now.saturating_sub(beat).saturating_sub(clock::ns(crate::worker::HEARTBEAT)) }
+}
+
 /// Makes `core` the state of this thread, or takes it away with its plan.
 pub fn enter_core(core: Option<Rc<Core>>) {
     LOCAL.set(None);
@@ -251,4 +252,29 @@ fn local_plan(plan: Arc<Plan>) -> LocalPlan {
         _ => None,
     });
     LocalPlan { pipelines: pipelines.collect(), plan }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn r4_a_worker_that_blocks_is_late_by_what_exceeds_its_heartbeat() {
+        assert_eq!(lag(0, 5_000 * MS), 0, "not started yet");
+        assert_eq!(lag(1_000 * MS, 1_090 * MS), 0, "between two beats");
+        assert_eq!(lag(1_000 * MS, 2_100 * MS), 1_000 * MS, "blocked for a second");
+    }
+
+    #[test]
+    fn an_address_gets_its_share_of_connections_and_is_forgotten_with_the_last() {
+        let (peers, peer) = (Peers::default(), IpAddr::from([192, 0, 2, 1]));
+        assert!(peers.enter(peer, 2) && peers.enter(peer, 2) && !peers.enter(peer, 2));
+        peers.leave(peer);
+        assert!(peers.enter(peer, 2));
+        peers.leave(peer);
+        peers.leave(peer);
+        assert!(peers.0.lock().unwrap().is_empty());
+    }
 }
