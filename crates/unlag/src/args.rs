@@ -32,8 +32,11 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, of unlag or of one of its commands
+    Man {
+        /// The command
+        command: Option<String>,
+    },
     /// Print the version
     Version,
 }

@@ -11,7 +11,7 @@ use unlag_config::{Problem, Severity};
 /// Runs the command.
 pub(crate) fn run(options: CheckOptions) -> Result<(), Failed> {
     let name = options.config.display().to_string();
-    let text = std::fs::read_to_string(&options.config).with_context(|| format!("cannot read {name}"))?;
+    let text = read(&options.config)?;
     let base = directory_of(&options.config);
     let (problems, explained) = match unlag_config::parse(&text, &name) {
         Ok(parsed) => {
@@ -45,6 +45,23 @@ fn as_json(problem: &Problem, file: &str) -> serde_json::Value {
         "column": problem.column,
         "message": problem.message,
         "help": problem.help,
+    })
+}
+
+/// Reads a config file. One that is not text at all is a bad config, not a file that cannot be read.
+pub(crate) fn read(file: &Path) -> Result<String, Failed> {
+    let bytes = std::fs::read(file).with_context(|| {
+        let help = "write one with `unlag init`, or run without one: unlag run --to http://127.0.0.1:8000";
+        format!("cannot read {} ({help})", file.display())
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = String::from_utf8_lossy(
+            error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default(),
+        )
+        .into_owned();
+        let line = good.matches('\n').count() + 1;
+        eprintln!("{}:{line}: error: the file is not UTF-8 from here on", file.display());
+        Failed::Config
     })
 }
 

@@ -27,7 +27,7 @@ const BAD_CONFIG: u8 = 78;
 enum Failed {
     /// It did not work; the reason goes to stderr.
     Error(anyhow::Error),
-    /// The configuration is not valid; already said.
+    /// The configuration is not valid; said on stderr.
     Config,
 }
 
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Command::Explain(options) => explain::run(options),
         Command::Bench(options) => bench::run(options),
         Command::Completions { shell } => papers::completions(shell),
-        Command::Man => papers::man(),
+        Command::Man { command } => papers::man(command.as_deref()),
         Command::Version => papers::version(),
     };
     match result {

@@ -37,9 +37,21 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), Failed> {
 }
 
 /// `unlag man`
-pub(crate) fn man() -> Result<(), Failed> {
+pub(crate) fn man(command: Option<&str>) -> Result<(), Failed> {
+    let mut all = Cli::command();
+    all.build();
+    let page = match command {
+        None => all,
+        Some(name) => match all.find_subcommand(name) {
+            Some(found) => found.clone(),
+            None => {
+                return Err(anyhow::anyhow!("there is no command {name:?}; `unlag help` lists them").into());
+            }
+        },
+    };
     let mut out = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut out)?;
+    let title = page.get_display_name().unwrap_or("unlag").to_owned();
+    clap_mangen::Man::new(page).title(title).render(&mut out)?;
     print(&String::from_utf8_lossy(&out))
 }
 

@@ -49,14 +49,7 @@ pub(crate) fn run(options: RunOptions) -> Result<(), Failed> {
 type Started = (Arc<System>, Console, Duration);
 
 fn start_from_file(file: &Path, workers: usize) -> Result<Started, Failed> {
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) => {
-            let help =
-                "write one with `unlag init`, or run without one: unlag run --to http://127.0.0.1:8000";
-            return Err(anyhow!("cannot read {}: {error}\n{help}", file.display()).into());
-        }
-    };
+    let text = crate::check::read(file)?;
     let Loaded { config, text, warnings } = system::load(text, file).map_err(|problems| {
         eprintln!("{problems}");
         Failed::Config
