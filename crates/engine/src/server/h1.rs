@@ -110,6 +110,7 @@ impl Driver {
         let limits = self.core.limits();
         let mut seen = 0;
         let mut started = None;
+        let mut leaving = false;
         self.slot.idle_from(clock::now());
         if self.wire.input().is_empty() {
             self.wire.release();
@@ -133,7 +134,14 @@ impl Driver {
                     }
                     Poll::Ready(_) => return Poll::Ready(Next::Gone),
                     // Asked to go, it goes once nothing has arrived.
-                    Poll::Pending if started.is_none() && self.slot.should_close(cx) => {
+                    Poll::Pending if started.is_none() && !leaving && self.slot.should_close(cx) => {
+                        if !self.first {
+                            return Poll::Ready(Next::Gone);
+                        }
+                        // Whoever has just connected is about to ask.
+                        leaving = true;
+                        self.alarm.set(clock::now() + FIRST_REQUEST_NS);
+                        ready!(self.alarm.poll(cx));
                         return Poll::Ready(Next::Gone);
                     }
                     Poll::Pending => {
@@ -475,6 +483,9 @@ enum Sent {
     /// The body failed before anything was sent.
     Nothing(Error),
 }
+
+/// How long a connection that is asked to go waits for its first request.
+const FIRST_REQUEST_NS: u64 = 250_000_000;
 
 /// How long a closed connection is still read from.
 const LINGER_NS: u64 = 2_000_000_000;
