@@ -121,7 +121,7 @@ fn r10_timers_are_sane_when_the_monotonic_clock_starts_far_away() {
 }
 
 /// Two unlags in a network of their own, which has four ports: two for their admin listeners, so two to call from.
-/// The first calls the second.
+/// The first calls the second. They share a process namespace too: when the first ends, so does the second.
 fn pair_with_two_ports(origin: &RawOrigin, directory: &Directory) -> Unlag {
     let inner = directory.path().join("inner");
     std::fs::create_dir(&inner).expect("a directory");
@@ -129,7 +129,7 @@ fn pair_with_two_ports(origin: &RawOrigin, directory: &Directory) -> Unlag {
     let text = Setup::of(UNLAG).listen(keys).to([origin.url()]).config_text(&inner);
     std::fs::write(inner.join("unlag.toml"), text).expect("the inner config");
     let shell = format!(
-        "exec unshare -U -r -n --fork --kill-child=KILL sh -c '\
+        "exec unshare -U -r -n -p --fork --kill-child=KILL sh -c '\
          {{ ip link set lo up || ifconfig lo up; }} && echo 40000 40003 > /proc/sys/net/ipv4/ip_local_port_range || exit 9; \
          \"$0\" run -c {}/unlag.toml --workers 1 2>{}/log & exec \"$@\"' \"$1\" \"$@\"",
         inner.display(),
