@@ -93,6 +93,8 @@ pub struct Upstream {
     pub health: Option<Health>,
     /// Where its endpoints come from.
     pub source: Source,
+    /// The path of its URL (`--to http://host/path`), put in front of every path.
+    pub base_path: String,
     host: HostHeader,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     /// How TLS is spoken to it; `None` when no endpoint wants it.
@@ -170,21 +172,22 @@ fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Resul
         .then(|| tls::client(&config.tls, config.protocol))
         .transpose()
         .map_err(|message| PlanError { place: format!("upstream.{}.tls", config.name), message })?;
+    let list = match &config.source {
+        Source::Endpoints(list) => list.clone(),
+        Source::File(path) => crate::upstream::discover::read(path)
+            .map_err(|message| PlanError { place: format!("upstream.{}.discover", config.name), message })?,
+    };
     let upstream = Upstream {
         name: config.name.as_str().into(),
         protocol: config.protocol,
         connect_timeout: config.connect_timeout,
         health: config.health.clone(),
         source: config.source.clone(),
+        base_path: list.first().map(|endpoint| endpoint.url.path.clone()).unwrap_or_default(),
         host: config.host.clone(),
         endpoints: ArcSwap::default(),
         tls,
         settings: format!("{:?} {:?}", config.protocol, config.tls),
-    };
-    let list = match &config.source {
-        Source::Endpoints(list) => list.clone(),
-        Source::File(path) => crate::upstream::discover::read(path)
-            .map_err(|message| PlanError { place: format!("upstream.{}.discover", config.name), message })?,
     };
     let endpoints = upstream.resolve_cells(registry, &list);
     crate::upstream::resolve::first(&endpoints);

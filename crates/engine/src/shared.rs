@@ -162,8 +162,8 @@ impl Shared {
         self.drain.send_replace(true);
     }
 
-    /// The plan in force, with this core's pipelines for it.
-    pub fn plan(&self, _core: usize) -> Rc<LocalPlan> {
+    /// The plan in force, with the pipelines of the core that asks.
+    pub fn plan(&self) -> Rc<LocalPlan> {
         let current = self.plan.load();
         LOCAL.with_borrow_mut(|local| match local {
             Some(known) if known.plan.generation == current.generation => Rc::clone(known),

@@ -110,7 +110,7 @@ async fn sweep(core: Rc<Core>) {
     let mut seen = 0;
     loop {
         tick.tick().await;
-        let local = core.shared.plan(core.index);
+        let local = core.shared.plan();
         let plan = &local.plan;
         let mut known = std::collections::HashSet::new();
         for upstream in &plan.upstreams {

@@ -232,8 +232,8 @@ fn hash(text: &str) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// What stands in place of a secret that is written in the file itself.
-const MASK: &str = "***";
+/// What stands in place of a secret that is written in the file itself; nobody writes it by chance.
+const MASK: &str = "***masked-token***";
 
 /// The token, if it stands in the text itself; a reference to the environment or a file is no secret.
 fn literal_token(text: &str) -> Option<String> {
@@ -321,6 +321,8 @@ mod tests {
         }
         let escaped = format!("{LISTEN}[admin]\ntoken = \"s3cret-\\u0074oken-s3cret\"\n");
         assert!(!mask(&escaped).contains("s3cret"));
+        let starred = format!("# *** ours ***\n{LISTEN}[admin]\ntoken = \"s3cret-token-s3cret\"\n");
+        assert_eq!(unmask(&mask(&starred), &starred), starred, "a comment with stars stays a comment");
         let reference = format!("{LISTEN}[admin]\ntoken = \"env:NAME\"\n");
         assert_eq!(mask(&reference), reference);
     }

@@ -248,3 +248,11 @@ fn server_timing_of_the_origin_is_kept_beside_ours() {
     let (_, silent) = plain("");
     assert_eq!(silent.header("server-timing"), None, "only where the route says so");
 }
+
+#[test]
+fn a_caller_cannot_have_the_trace_context_stripped_by_naming_it_in_connection() {
+    let (request, response) = plain("Connection: close, traceparent, x-own\r\nX-Own: 1\r\n");
+    assert!(request.header("traceparent").is_some(), "a trace that goes on");
+    assert_eq!(request.header("x-own"), None);
+    assert!(response.header("x-request-id").is_some());
+}

@@ -170,11 +170,6 @@ impl Fields {
         self.entries.len()
     }
 
-    /// Whether any of these known names may be there.
-    pub fn may_have(&self, names: &[Name]) -> bool {
-        names.iter().any(|name| self.present & name.bit() != 0)
-    }
-
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -3,7 +3,6 @@
 
 use super::caller::Caller;
 use super::{h1, h2};
-use crate::clock;
 use crate::core::Core;
 use crate::http::Scheme;
 use crate::listen::Bound;
@@ -298,12 +297,4 @@ async fn turn_away(listener: &Listener, spare: Option<OwnedFd>) -> Option<OwnedF
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     spare
-}
-
-/// The clock reading at which a connection began to idle, for tests.
-impl Slot {
-    /// Whether it waits for a request.
-    pub fn is_idle(&self) -> bool {
-        self.idle_since.get().is_some_and(|since| since <= clock::now())
-    }
 }

@@ -58,12 +58,14 @@ pub fn admit(
     incoming: Incoming,
 ) -> Result<Prepared, Error> {
     let Incoming { mut head, body, interim } = incoming;
+    recording.grpc.set(prepare::is_grpc(&head));
+    let prepared = prepare::prepare(&mut head);
+    // After what `Connection` names is gone, so that it cannot name what is written here; and for refusals as well.
     let (id, request_id) = trace_context::settle(&mut head.fields, || core.random());
     recording.trace.id.set(id);
     *recording.trace.request_id.borrow_mut() = request_id;
-    recording.grpc.set(prepare::is_grpc(&head));
-    let wishes = prepare::prepare(&mut head)?;
-    let plan = core.shared.plan(core.index);
+    let wishes = prepared?;
+    let plan = core.shared.plan();
     let index = match plan.plan.router.find(head.authority(), head.path(), &head.method, &head.fields) {
         Found::Route(index) => index,
         Found::OtherMethods(methods) => {
@@ -118,12 +120,10 @@ fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<E
     let now = clock::now();
     forward::edit(&mut head.fields, route.request_edits());
     let base = match &route.action {
-        Action::Proxy(index) => plan.plan.upstreams.get(*index).and_then(|upstream| {
-            upstream.fleet().first().map(|endpoint| endpoint.url.path.clone()).filter(|path| !path.is_empty())
-        }),
+        Action::Proxy(index) => plan.plan.upstreams.get(*index).map(|upstream| upstream.base_path.as_str()),
         Action::Respond { .. } => None,
     };
-    forward::rewrite_path(&mut head, &route, base.as_deref().unwrap_or_default());
+    forward::rewrite_path(&mut head, &route, base.unwrap_or_default());
     let allowed_ns = deadline::asked_ns(&head.fields).unwrap_or(u64::MAX).min(route.total_timeout_ns);
     Box::new(Exchange {
         head,
