@@ -1,8 +1,8 @@
 //! What belongs to one core and is never shared: its pools, its recorder, its buffers, its view of the plan.
 
+use crate::connections::Connections;
 use crate::http::h1::parse::HeadLimits;
 use crate::limits::Bounds;
-use crate::server::accept::Connections;
 use crate::upstream::pool::{PoolLimits, Pools};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -7,6 +7,7 @@
 //! `server::recording` closes the timeline and records it once.
 
 pub mod clock;
+pub mod connections;
 pub mod core;
 pub mod deadline;
 pub mod engine;

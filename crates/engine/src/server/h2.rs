@@ -1,11 +1,11 @@
 //! An HTTP/2 caller's connection: each stream is a task on this core, all share the connection's budget for glitches.
 
-use super::accept::Slot;
 use super::answer::{self, Incoming};
 use super::caller::Caller;
 use super::h2_intake::{self, CallerBody, Recv};
 use super::recording::Recording;
 use crate::clock;
+use crate::connections::Slot;
 use crate::core::Core;
 use crate::error::Error;
 use crate::exchange::{Interim, Response, Trace};
