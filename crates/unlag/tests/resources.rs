@@ -137,7 +137,13 @@ fn pair_with_two_ports(origin: &RawOrigin, directory: &Directory) -> Unlag {
     );
     let outer = format!("address = \"unix:{}\"", directory.path().join("outer.sock").display());
     let setup = Setup::of(UNLAG).listen(&outer).to(["http://127.0.0.1:30000"]).workers(1);
-    setup.wrapped_in(&shell).start()
+    let first = setup.wrapped_in(&shell).start();
+    // Asked before the second listens, the first would answer 502 and never call again.
+    let log = inner.join("log");
+    wait_until("the second is ready", || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.contains("\"message\":\"ready\""))
+    });
+    first
 }
 
 #[test]
@@ -184,4 +190,41 @@ fn one_address_gets_no_more_connections_than_its_share() {
         unlag.connect().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").try_read_response("GET").is_ok()
     });
     assert_eq!(second.get("/").text(), "fine");
+}
+
+#[test]
+fn an_endpoint_keeps_no_more_idle_connections_than_the_bound() {
+    let hold = Gate::new();
+    let held = hold.clone();
+    let origin = RawOrigin::scripted(move |_| {
+        let held = held.clone();
+        Script::new().answer(move |_| {
+            held.pass();
+            ok("fine")
+        })
+    });
+    let unlag = Setup::of(UNLAG).to([origin.url()]).limit("pool_idle_per_endpoint", "1").start();
+    let mut callers: Vec<RawClient> = (0..3).map(|_| unlag.connect()).collect();
+    for caller in &mut callers {
+        caller.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    origin.wait_for_requests(3);
+    hold.open();
+    for caller in &mut callers {
+        assert_eq!(caller.read_response("GET").text(), "fine");
+    }
+    wait_until("all but one are closed", || {
+        let status = unlag.admin("/api/v1/upstreams").text();
+        status.contains("\"connections_open\":1,") && status.contains("\"connections_idle\":1,")
+    });
+}
+
+#[test]
+fn an_idle_connection_is_closed_at_its_timeout() {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).limit("upstream_idle_timeout", "\"200ms\"").start();
+    assert_eq!(unlag.get("/").text(), "fine");
+    origin.wait_until_closed(0);
+    assert_eq!(unlag.get("/").text(), "fine", "the next request opens another");
+    assert_eq!(origin.connections(), 2);
 }
