@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 
 /// How much of a target is kept. Enough for the path of nearly every call between services.
 pub(crate) const TARGET_BYTES: usize = 256;
-/// How much of `x-request-id` is kept: a UUID with its dashes has 36.
-pub(crate) const REQUEST_ID_BYTES: usize = 64;
+/// How much of `x-request-id` is kept: all that the engine honours, so that a request is found by the id that it had.
+pub(crate) const REQUEST_ID_BYTES: usize = 128;
 /// How much of a method is kept; the longest registered one has 17 characters.
 pub(crate) const METHOD_BYTES: usize = 20;
 

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 pub struct Recent {
     /// The trace id.
     pub id: RequestId,
-    /// `x-request-id`, at most 64 bytes of it; what is not UTF-8 is replaced.
+    /// `x-request-id`, at most 128 bytes of it; what is not UTF-8 is replaced.
     pub request_id: String,
     /// The route's name.
     pub route: String,
@@ -80,15 +80,36 @@ impl Default for RecentQuery {
     }
 }
 
-/// The last requests of one core.
+/// The last requests of one core: all of them while they are few. A core that is so busy that the ring would turn over within
+/// a second keeps only some, which makes the ring reach back further and leaves the processor's caches to the requests.
 pub(crate) struct Ring {
     slots: Box<[Mutex<Option<Entry>>]>,
     next: AtomicUsize,
+    second: AtomicU64,
+    in_second: AtomicUsize,
 }
+
+/// Of the requests of a second that would turn the ring over, one in so many is kept.
+const THINNED: usize = 16;
 
 impl Ring {
     pub(crate) fn new(len: usize) -> Ring {
-        Ring { slots: (0..len).map(|_| Mutex::new(None)).collect(), next: AtomicUsize::new(0) }
+        Ring {
+            slots: (0..len).map(|_| Mutex::new(None)).collect(),
+            next: AtomicUsize::new(0),
+            second: AtomicU64::new(0),
+            in_second: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether a request that began at `unix_ms` is to be kept.
+    #[inline]
+    pub(crate) fn wants(&self, unix_ms: u64) -> bool {
+        let second = unix_ms / 1_000;
+        let before = if self.second.load(Relaxed) == second { self.in_second.load(Relaxed) } else { 0 };
+        self.second.store(second, Relaxed);
+        self.in_second.store(before + 1, Relaxed);
+        before < self.slots.len() || before % THINNED == 0
     }
 
     /// What a ring of `len` takes in memory.
@@ -149,15 +170,17 @@ impl Slowest {
         2 * bound * size_of::<Entry>() + size_of::<Slowest>()
     }
 
-    /// Keeps the entry if it is among the slowest. False if a reader was in the way.
+    /// Whether a request that took so long and ended then is among the slowest.
     #[inline]
+    pub(crate) fn wants(&self, total_ns: u64, ended_unix_ms: u64) -> bool {
+        ended_unix_ms / GENERATION_MS > self.generation.load(Relaxed)
+            || total_ns > self.floor_ns.load(Relaxed)
+    }
+
+    /// Keeps an entry that is wanted. False if a reader was in the way.
     pub(crate) fn offer(&self, entry: &Entry) -> bool {
         let generation = entry.ended_unix_ms() / GENERATION_MS;
-        let total_ns = entry.timeline.total_ns();
         let known = self.generation.load(Relaxed);
-        if generation <= known && total_ns <= self.floor_ns.load(Relaxed) {
-            return true;
-        }
         let Some(mut kept) = try_lock(&self.kept) else { return false };
         if generation > known {
             kept.turn(generation - known);

@@ -23,7 +23,7 @@ pub struct Bounds {
     pub routes: usize,
     /// Endpoints, over all addresses that were ever seen. Default 1,000.
     pub endpoints: usize,
-    /// Last requests kept by each core. Default 512.
+    /// Last requests kept by each core; of a second with more, one in sixteen of the rest, and what failed. Default 512.
     pub recent: usize,
     /// Slow requests kept by each core for each route. Default 8.
     pub slow_per_route: usize,

@@ -144,15 +144,21 @@ impl Recorder {
         let core = &*self.core;
         let serial = core.serial.load(Relaxed);
         core.serial.store(serial + 1, Relaxed);
+        let ended_unix_ms = record.started_unix_ms + record.timeline.total_ns() / 1_000_000;
+        let failed = matches!(record.outcome, Outcome::ServerError);
+        let for_ring = core.ring.wants(record.started_unix_ms) || failed;
+        let slowest = cell.slowest.as_ref().filter(|s| s.wants(record.timeline.total_ns(), ended_unix_ms));
+        let log = self.registry.log.as_ref().filter(|log| log.wants(record));
+        if !for_ring && slowest.is_none() && log.is_none() {
+            return;
+        }
         let entry = Entry::of(record, serial);
-        let in_ring = core.ring.push(&entry);
-        let in_slowest = cell.slowest.as_ref().is_none_or(|slowest| slowest.offer(&entry));
+        let in_ring = !for_ring || core.ring.push(&entry);
+        let in_slowest = slowest.is_none_or(|slowest| slowest.offer(&entry));
         if !(in_ring && in_slowest) {
             core.missed.store(core.missed.load(Relaxed) + 1, Relaxed);
         }
-        if let Some(log) = &self.registry.log
-            && log.wants(record)
-        {
+        if let Some(log) = log {
             log.offer(entry);
         }
     }

@@ -117,17 +117,31 @@ fn the_ring_keeps_the_last_requests_and_slow_ones_outlive_it() {
     let numbered = |id, timeline| Record { id: RequestId(id), ..record(route, timeline) };
     recorder.record(&numbered(1, &slow));
     recorder.record(&numbered(2, &slower));
-    for id in 100..1_100 {
-        recorder.record(&Record { started_unix_ms: NOW_MS + id as u64, ..numbered(id, &fast) });
+    for id in 100..400 {
+        recorder.record(&Record { started_unix_ms: NOW_MS + 63 * id as u64, ..numbered(id, &fast) });
     }
     let newest = registry.recent(&RecentQuery { limit: 3, ..RecentQuery::default() });
-    assert_eq!(newest.iter().map(|recent| recent.id.0).collect::<Vec<_>>(), [1_099, 1_098, 1_097]);
+    assert_eq!(newest.iter().map(|recent| recent.id.0).collect::<Vec<_>>(), [399, 398, 397]);
     let all = registry.recent(&RecentQuery { order: Order::Slowest, ..RecentQuery::default() });
     assert_eq!(all.len(), 18, "16 of the ring and 2 slow ones, each once");
     assert_eq!(all.iter().take(2).map(|recent| recent.id.0).collect::<Vec<_>>(), [2, 1]);
     let kept = registry.find(&RequestId(2).to_string()).unwrap();
     assert_eq!(kept.timeline.spent_ns(Phase::Wait), 950 * MS);
     assert!(registry.find(&RequestId(100).to_string()).is_none());
+}
+
+#[test]
+fn a_busy_second_is_kept_in_part_and_what_failed_in_it_all() {
+    let registry = Registry::new(Bounds { recent: 64, slow_per_route: 0, ..Bounds::default() }, None);
+    let (route, recorder) = (registry.route("shop"), registry.recorder());
+    let fast = timeline(&[(Phase::Wait, MS)]);
+    for id in 0..576 {
+        let outcome = if id == 333 { Outcome::ServerError } else { Outcome::Ok };
+        recorder.record(&Record { id: RequestId(id), outcome, ..record(route, &fast) });
+    }
+    let ids: Vec<u128> = registry.recent(&RecentQuery::default()).iter().map(|recent| recent.id.0).collect();
+    assert!(ids.contains(&333) && ids.contains(&560) && !ids.contains(&575), "{ids:?}");
+    assert_eq!(ids.iter().filter(|&&id| id < 64).count(), 64 - 1 - 512 / 16, "the rest has overwritten them");
 }
 
 #[test]
