@@ -4,7 +4,6 @@
 use crate::http::h1::chunked::ChunkError;
 use crate::http::h1::framing::FramingError;
 use crate::http::h1::parse::HeadError;
-use crate::http::h1::scan::ScanError;
 use crate::http::target::TargetError;
 
 /// Who is to blame: decides what the metrics say and whether an endpoint is punished.
@@ -129,7 +128,7 @@ impl Error {
     pub fn status(self) -> u16 {
         match self {
             Error::Head(HeadError::UriTooLong) => 414,
-            Error::Head(HeadError::TooManyFields | HeadError::Scan(ScanError::TooLarge)) => 431,
+            Error::Head(HeadError::TooManyFields | HeadError::TooLarge) => 431,
             Error::Head(HeadError::Version) => 505,
             Error::Head(HeadError::Connect) => 405,
             Error::Head(_) | Error::Framing(_) | Error::CallerChunk(_) | Error::ProtectedField => 400,

@@ -197,9 +197,12 @@ impl Trace {
 
 /// Path and query, cut to what is worth recording.
 fn recorded_target(head: &RequestHead) -> Box<[u8]> {
-    let mut target = Vec::with_capacity(64);
-    target.extend_from_slice(head.path());
-    if let Some(query) = head.query() {
+    let (path, query) = (head.path(), head.query());
+    // Exactly as large as needed: shrinking it afterwards would move it.
+    let len = path.len() + query.map_or(0, |query| query.len() + 1);
+    let mut target = Vec::with_capacity(len);
+    target.extend_from_slice(path);
+    if let Some(query) = query {
         target.push(b'?');
         target.extend_from_slice(query);
     }

@@ -2,7 +2,7 @@
 //! constant with its reason.
 
 use crate::clock;
-use crate::http::h1::parse::{FIELDS_MAX, HeadLimits};
+use crate::http::h1::parse::HeadLimits;
 use std::time::Duration;
 use unlag_config::Limits;
 
@@ -44,7 +44,7 @@ pub const RESERVED_FDS: u64 = 64;
 impl Bounds {
     /// From the configuration.
     pub fn new(limits: &Limits) -> Bounds {
-        let fields = limits.fields.min(FIELDS_MAX);
+        let fields = limits.fields;
         Bounds {
             head: HeadLimits { head: limits.head, fields, uri: limits.uri },
             header_timeout_ns: clock::ns(limits.header_timeout),

@@ -23,11 +23,29 @@ impl Span {
         self.len == 0
     }
 
+    /// The same, `by` bytes further on.
+    pub fn shifted(self, by: usize) -> Span {
+        Span { at: self.at + by as u32, len: self.len }
+    }
+
+    fn range(self) -> std::ops::Range<usize> {
+        self.at as usize..(self.at + self.len) as usize
+    }
+
     /// The part from `offset` on.
     pub fn from(self, offset: usize) -> Span {
         let offset = (offset as u32).min(self.len);
         Span { at: self.at + offset, len: self.len - offset }
     }
+}
+
+/// A part of a value.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// From elsewhere.
+    Bytes(&'a [u8]),
+    /// From the text that the value becomes part of.
+    Span(Span),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,17 +81,15 @@ impl Fields {
         Fields { text: Vec::with_capacity(text_bytes), entries: Vec::with_capacity(fields), present: 0 }
     }
 
-    /// Takes a copy of a head's bytes; fields and other spans may then refer to it.
-    pub fn over(head: &[u8], fields: usize) -> Fields {
+    /// Takes a copy of the bytes that spans refer to.
+    pub fn set_text(&mut self, text: &[u8]) {
         // Room for what the proxy itself adds: Via, Forwarded, X-Forwarded-*, trace context.
-        let mut text = Vec::with_capacity(head.len() + 512);
-        text.extend_from_slice(head);
-        Fields { text, entries: Vec::with_capacity(fields + 8), present: 0 }
+        self.text.reserve_exact(text.len() + 512);
+        self.text.extend_from_slice(text);
     }
 
-    /// Adds a field whose name and value already stand in the text.
-    pub fn push_span(&mut self, name: Span, value: Span) {
-        let known = Name::of(self.read(name));
+    /// Adds a field whose name and value stand in the text, or will.
+    pub fn push_span(&mut self, known: Name, name: Span, value: Span) {
         self.present |= known.bit();
         self.entries.push(Entry { known, name, value });
     }
@@ -85,24 +101,87 @@ impl Fields {
         span
     }
 
+    /// Copies bytes into the text, in lower case.
+    pub fn store_lower(&mut self, bytes: &[u8]) -> Span {
+        let span = self.store(bytes);
+        self.text.get_mut(span.range()).unwrap_or_default().make_ascii_lowercase();
+        span
+    }
+
+    /// Takes the value of a known field out of the list and keeps it in the text, in lower case.
+    pub fn lift_lower(&mut self, known: Name) -> Option<Span> {
+        let span = self.entries.iter().find(|entry| entry.known == known)?.value;
+        self.remove_known(known);
+        self.text.get_mut(span.range()).unwrap_or_default().make_ascii_lowercase();
+        Some(span)
+    }
+
     /// The bytes of a span; empty if it is not of this text.
     pub fn read(&self, span: Span) -> &[u8] {
-        self.text.get(span.at as usize..(span.at + span.len) as usize).unwrap_or_default()
+        self.text.get(span.range()).unwrap_or_default()
     }
 
     /// Appends a field. The caller vouches that name and value are well formed.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let name = self.store(name);
-        let value = self.store(value);
-        self.push_span(name, value);
+        self.push_line(Name::of(name), name, |text| text.extend_from_slice(value));
     }
 
     /// Appends a known field.
     pub fn push_known(&mut self, known: Name, value: &[u8]) {
+        self.push_line(known, known.text().as_bytes(), |text| text.extend_from_slice(value));
+    }
+
+    /// Appends a known field whose value is put together from pieces.
+    pub fn push_pieces(&mut self, known: Name, pieces: &[Piece<'_>]) {
+        self.push_line(known, known.text().as_bytes(), |text| {
+            for piece in pieces {
+                match *piece {
+                    Piece::Bytes(bytes) => text.extend_from_slice(bytes),
+                    Piece::Span(span) if span.range().end <= text.len() => {
+                        text.extend_from_within(span.range())
+                    }
+                    Piece::Span(_) => {}
+                }
+            }
+        });
+    }
+
+    /// Appends a field in the form of a line, so that a run of them leaves in one piece.
+    fn push_line(&mut self, known: Name, name: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
         self.present |= known.bit();
-        let name = self.store(known.text().as_bytes());
-        let value = self.store(value);
+        let name = self.store(name);
+        self.text.extend_from_slice(b": ");
+        let at = self.text.len();
+        value(&mut self.text);
+        let value = Span::new(at, self.text.len() - at);
+        self.text.extend_from_slice(b"\r\n");
         self.entries.push(Entry { known, name, value });
+    }
+
+    /// Writes all fields as lines of HTTP/1.1. What stands in the text as lines already, one after the other, as most of a
+    /// head that is passed on does, is copied as a whole.
+    pub fn write_lines(&self, out: &mut Vec<u8>) {
+        let mut run = 0..0;
+        for entry in &self.entries {
+            let line = self.line(entry);
+            if line.start != run.end {
+                out.extend_from_slice(self.text.get(run).unwrap_or_default());
+                run = line.start..line.start;
+            }
+            run.end = line.end;
+            if line.is_empty() {
+                write_line(out, self.read(entry.name), self.read(entry.value));
+            }
+        }
+        out.extend_from_slice(self.text.get(run).unwrap_or_default());
+    }
+
+    /// Where a field stands in the text exactly as it is to be written; empty if it does not.
+    fn line(&self, entry: &Entry) -> std::ops::Range<usize> {
+        let (name, value) = (entry.name.range(), entry.value.range());
+        let (end, between) = (value.end + 2, self.text.get(name.end..value.start));
+        let is_line = between == Some(b": ") && self.text.get(value.end..end) == Some(b"\r\n");
+        if is_line { name.start..end } else { 0..0 }
     }
 
     /// Replaces every field of this name by one.
@@ -177,8 +256,16 @@ impl Fields {
 }
 
 fn field<'a>(text: &'a [u8], entry: &Entry) -> Field<'a> {
-    let at = |span: Span| text.get(span.at as usize..(span.at + span.len) as usize).unwrap_or_default();
+    let at = |span: Span| text.get(span.range()).unwrap_or_default();
     Field { known: entry.known, name: at(entry.name), value: at(entry.value) }
+}
+
+/// One field as a line of HTTP/1.1.
+pub fn write_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The members of a comma-separated list, without white space and without empty members (RFC 9110 §5.6.1).
@@ -187,25 +274,27 @@ pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Whether a byte may stand in a token (RFC 9110 §5.6.2).
-pub const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
+pub fn is_token_byte(byte: u8) -> bool {
+    TOKEN.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+static TOKEN: [bool; 256] = token_bytes();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses what is out of bounds")]
+const fn token_bytes() -> [bool; 256] {
+    const MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut mark = 0;
+    while mark < MARKS.len() {
+        table[MARKS[mark] as usize] = true;
+        mark += 1;
+    }
+    table
 }
 
 /// Whether the bytes may be a field value: no control bytes but the tab, no white space around it (RFC 9110 §5.5).
@@ -230,6 +319,23 @@ mod tests {
         assert_eq!(fields.iter().map(|f| f.name.to_vec()).collect::<Vec<_>>(), [b"Host".to_vec()]);
         fields.set_known(Name::Host, b"b");
         assert_eq!(fields.all(Name::Host).collect::<Vec<_>>(), [b"b"]);
+    }
+
+    #[test]
+    fn fields_leave_as_well_formed_lines_however_they_stood_in_the_head() {
+        let head = b"A: 1\r\nB:2\r\nC:  3 \r\nD:\r\nE: 5\r\nF: 6\r\n";
+        let mut fields = Fields::default();
+        fields.set_text(head);
+        for (at, len) in [(3, 1), (8, 1), (15, 1), (21, 0), (26, 1), (32, 1)] {
+            let name = [0, 6, 11, 19, 23, 29][fields.len()];
+            fields.push_span(Name::Other, Span::new(name, 1), Span::new(at, len));
+        }
+        fields.push_known(Name::Via, b"7");
+        fields.push_pieces(Name::Date, &[Piece::Bytes(b"8"), Piece::Span(Span::new(0, 1))]);
+        fields.remove("e");
+        let mut out = Vec::new();
+        fields.write_lines(&mut out);
+        assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\nD: \r\nF: 6\r\nvia: 7\r\ndate: 8A\r\n".as_slice());
     }
 
     #[test]

@@ -19,17 +19,7 @@ macro_rules! names {
                 match self { Name::Other => "", $(Name::$variant => $text,)* }
             }
 
-            /// Recognises a name in any letter case.
-            pub fn of(name: &[u8]) -> Name {
-                $(const _: () = assert!($text.len() <= LONGEST && (Name::$variant as u8) < 64);)*
-                let mut lower = [0u8; LONGEST];
-                let Some(lower) = lower.get_mut(..name.len()) else { return Name::Other };
-                // Most fields of most requests are none of ours, and most of those are told apart by this.
-                if name.is_empty() || !is_candidate(name) { return Name::Other; }
-                for (to, from) in lower.iter_mut().zip(name) { *to = from.to_ascii_lowercase(); }
-                $(if lower == $text.as_bytes() { return Name::$variant; })*
-                Name::Other
-            }
+            const ALL: &[Name] = &[$(Name::$variant),*];
 
             /// The bit that stands for it in a set of names; none for [`Name::Other`].
             pub const fn bit(self) -> u64 {
@@ -42,23 +32,78 @@ macro_rules! names {
 /// Longer names are never known ones.
 const LONGEST: usize = 24;
 
-/// Whether some known name begins with this letter and has this length.
-fn is_candidate(name: &[u8]) -> bool {
-    const LENGTHS: [u32; 26] = lengths_by_letter();
-    let letter = name.first().map_or(0, |byte| byte.to_ascii_lowercase()).wrapping_sub(b'a');
-    LENGTHS.get(usize::from(letter)).is_some_and(|lengths| lengths >> name.len() & 1 == 1)
+/// A name of a known length in three words, without regard to letter case: two of them are compared in three steps.
+type Folded = [u64; 3];
+
+/// Takes the first, the last and the second eight bytes, which overlap in a short name, and sets the bit that tells lower case
+/// from upper. It makes no two names alike: letters, digits and `-` are all there is in known names, and what else would
+/// become one of them is a control byte.
+#[inline]
+const fn fold(name: &[u8]) -> Folded {
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        let second = match name.split_at_checked(8) {
+            Some((_, rest)) => match rest.first_chunk::<8>() {
+                Some(second) => u64::from_ne_bytes(*second),
+                None => 0,
+            },
+            None => 0,
+        };
+        return [u64::from_ne_bytes(*first) | LOWER, u64::from_ne_bytes(*last) | LOWER, second | LOWER];
+    }
+    let mut short = 0;
+    let mut rest = name;
+    while let Some((byte, tail)) = rest.split_first() {
+        short = short << 8 | (*byte | 0x20) as u64;
+        rest = tail;
+    }
+    [short, 0, 0]
 }
 
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const fn lengths_by_letter() -> [u32; 26] {
-    let mut table = [0; 26];
+/// Where the names with one first letter and one length begin in [`Name::ALL`] (counted from 1; 0 is none), and which
+/// comes after each: a name is compared with the one or two that it may be, not with all.
+struct Index {
+    first: [[u8; LONGEST + 1]; 26],
+    next: [u8; 64],
+    folded: [Folded; 64],
+}
+
+static INDEX: Index = index();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses what is out of bounds")]
+const fn index() -> Index {
+    let mut index = Index { first: [[0; LONGEST + 1]; 26], next: [0; 64], folded: [[0; 3]; 64] };
     let mut at = 0;
     while at < Name::TEXTS.len() {
         let text = Name::TEXTS[at].as_bytes();
-        table[(text[0] - b'a') as usize] |= 1 << text.len();
+        let (letter, len) = ((text[0] - b'a') as usize, text.len());
+        index.folded[at] = fold(text);
+        index.next[at] = index.first[letter][len];
         at += 1;
+        index.first[letter][len] = at as u8;
     }
-    table
+    index
+}
+
+impl Name {
+    /// Recognises a name in any letter case.
+    pub fn of(name: &[u8]) -> Name {
+        let Some(first) = name.first() else { return Name::Other };
+        let letter = usize::from(first.to_ascii_lowercase().wrapping_sub(b'a'));
+        let mut candidate =
+            INDEX.first.get(letter).and_then(|lengths| lengths.get(name.len())).copied().unwrap_or_default();
+        if candidate == 0 {
+            return Name::Other;
+        }
+        let folded = fold(name);
+        while let Some(at) = usize::from(candidate).checked_sub(1) {
+            if INDEX.folded.get(at) == Some(&folded) {
+                return Name::ALL.get(at).copied().unwrap_or(Name::Other);
+            }
+            candidate = INDEX.next.get(at).copied().unwrap_or_default();
+        }
+        Name::Other
+    }
 }
 
 names! {
@@ -103,6 +148,10 @@ names! {
     XRequestTimeoutMs = "x-request-timeout-ms",
     XAttempt = "x-attempt",
     XCriticality = "x-criticality",
+    TrueClientIp = "true-client-ip",
+    XClientIp = "x-client-ip",
+    XClusterClientIp = "x-cluster-client-ip",
+    CfConnectingIp = "cf-connecting-ip",
 }
 
 impl Name {
@@ -161,5 +210,12 @@ mod tests {
         assert_eq!(Name::of(b"content-lengt\xff"), Name::Other);
         assert_eq!(Name::of(b"a-name-that-is-longer-than-every-known-one"), Name::Other);
         assert_eq!(Name::of(b""), Name::Other);
+    }
+
+    #[test]
+    fn every_known_name_is_found_among_those_of_its_letter_and_length() {
+        for (text, known) in Name::TEXTS.iter().zip(Name::ALL) {
+            assert_eq!((Name::of(text.as_bytes()), known.text()), (*known, *text));
+        }
     }
 }

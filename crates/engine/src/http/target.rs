@@ -5,6 +5,7 @@
 //! and are kept. Refused: control bytes, escaped or not, bytes above ASCII, `\`, `#`, broken escapes, and escaped dot segments.
 
 use super::fields::is_token_byte;
+use super::h1::framing::parse_length;
 use std::borrow::Cow;
 
 /// Why a target was not taken.
@@ -151,18 +152,15 @@ pub fn check_authority(authority: &[u8]) -> Result<(), TargetError> {
         None => !host.is_empty() && host.len() <= 255 && host.iter().all(|&byte| is_host_byte(byte)),
     };
     let port_ok = port.is_none_or(|port| {
-        !port.is_empty()
-            && port.len() <= 5
-            && port.iter().all(u8::is_ascii_digit)
-            && parse_port(port).is_some()
+        port.len() <= 5 && parse_length(port).is_some_and(|port| port <= u64::from(u16::MAX))
     });
     if host_ok && port_ok { Ok(()) } else { Err(TargetError::Authority) }
 }
 
 /// Splits `host:port`; brackets of an IPv6 address stay on.
 pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let after_bracket = authority.iter().rposition(|&byte| byte == b']').map_or(0, |at| at + 1);
-    match authority.get(after_bracket..).and_then(|tail| tail.iter().position(|&byte| byte == b':')) {
+    let after_bracket = memchr::memrchr(b']', authority).map_or(0, |at| at + 1);
+    match authority.get(after_bracket..).and_then(|tail| memchr::memchr(b':', tail)) {
         Some(colon) => {
             let (host, port) = authority.split_at(after_bracket + colon);
             (host, port.get(1..))
@@ -171,14 +169,10 @@ pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-fn parse_port(port: &[u8]) -> Option<u16> {
-    std::str::from_utf8(port).ok()?.parse().ok()
-}
-
 /// Registered names in practice: letters, digits, `-`, `.`, `_`, and the rest of the unreserved and sub-delims that tokens
 /// share; `%` is left out, no resolver takes it.
 fn is_host_byte(byte: u8) -> bool {
-    byte != b'%' && byte != b'#' && byte != b'^' && byte != b'`' && byte != b'|' && is_token_byte(byte)
+    byte.is_ascii_alphanumeric() || is_token_byte(byte) && !matches!(byte, b'%' | b'#' | b'^' | b'`' | b'|')
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::clock;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep_until};
 
@@ -45,7 +45,8 @@ impl Borrowed {
 impl Drop for Borrowed {
     fn drop(&mut self) {
         if self.0.sleep.is_some() {
-            let alarm = std::mem::take(&mut self.0);
+            let mut alarm = std::mem::take(&mut self.0);
+            alarm.wakes = None;
             SPARE.with_borrow_mut(|spare| {
                 if spare.len() < SPARE_MAX {
                     spare.push(alarm);
@@ -59,13 +60,15 @@ impl Drop for Borrowed {
 #[derive(Debug)]
 pub struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes: as long as it is who asks, it need not be told again.
+    wakes: Option<Waker>,
     armed_for: u64,
     due: u64,
 }
 
 impl Default for Alarm {
     fn default() -> Self {
-        Alarm { sleep: None, armed_for: NEVER, due: NEVER }
+        Alarm { sleep: None, wakes: None, armed_for: NEVER, due: NEVER }
     }
 }
 
@@ -92,7 +95,10 @@ impl Alarm {
         }
         if self.sleep.is_none() || self.armed_for > self.due {
             self.arm(clock::now());
+        } else if self.is_armed(cx.waker()) {
+            return Poll::Pending;
         }
+        self.wakes = Some(cx.waker().clone());
         loop {
             let Some(sleep) = self.sleep.as_mut() else { return Poll::Pending };
             std::task::ready!(sleep.as_mut().poll(cx));
@@ -103,6 +109,12 @@ impl Alarm {
             }
             self.arm(now);
         }
+    }
+
+    /// Whether the timer still runs and wakes `waker`.
+    fn is_armed(&self, waker: &Waker) -> bool {
+        let runs = self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed());
+        runs && self.wakes.as_ref().is_some_and(|known| known.will_wake(waker))
     }
 
     fn arm(&mut self, now: u64) {

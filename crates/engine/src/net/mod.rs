@@ -3,4 +3,5 @@
 pub mod alarm;
 pub mod io;
 pub mod sender;
+pub mod turn;
 pub mod wire;

@@ -9,23 +9,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Heads and small messages are read through one buffer per core, so that an idle connection owns none.
-const SCRATCH_BYTES: usize = 16 * 1024;
+/// Heads and small messages are read into a buffer of the core, which a connection has only while something is in it.
+const READ_BYTES: usize = 16 * 1024;
 
-/// A body that fills the scratch buffer is read straight into its own, this large.
+/// A body that is larger is read into a buffer of this size.
 pub const BODY_READ_BYTES: usize = 64 * 1024;
 
 thread_local! {
     /// Inputs that wait for another connection.
     static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
-
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
 }
 
 /// Takes `len` bytes out of an input. Few are copied, so that the input's buffer serves again; many are cut off.
 pub fn take(input: &mut BytesMut, len: usize) -> Bytes {
     if len > COPY_BYTES_MAX {
-        return input.split_to(len).freeze();
+        let whole = input.len() == len;
+        return if whole { std::mem::take(input) } else { input.split_to(len) }.freeze();
     }
     let taken = Bytes::copy_from_slice(input.get(..len).unwrap_or_default());
     input.advance(taken.len());
@@ -33,11 +32,27 @@ pub fn take(input: &mut BytesMut, len: usize) -> Bytes {
 }
 
 /// Cutting costs two allocations, copying one and the copy.
-const COPY_BYTES_MAX: usize = 8 * 1024;
+const COPY_BYTES_MAX: usize = 2 * 1024;
 
-/// Inputs kept by a core, and the largest worth keeping.
-const SPARE_MAX: usize = 256;
-const SPARE_BYTES_MAX: usize = 8 * 1024;
+/// Inputs kept by a core.
+const SPARE_MAX: usize = 64;
+
+/// A buffer for a connection that has something to read.
+fn buffer() -> BytesMut {
+    SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(READ_BYTES))
+}
+
+/// Takes a buffer back, if it is one worth keeping.
+fn give_back(mut buffer: BytesMut) {
+    SPARE.with_borrow_mut(|spare| {
+        if spare.len() < SPARE_MAX && (READ_BYTES / 2..=READ_BYTES).contains(&buffer.capacity()) {
+            buffer.clear();
+            // What was taken from its front is room again.
+            buffer.reserve(READ_BYTES);
+            spare.push(buffer);
+        }
+    });
+}
 
 /// A stream and its unread input.
 #[derive(Debug)]
@@ -63,52 +78,45 @@ impl Wire {
         self.ended.get()
     }
 
-    /// Gives the memory of an empty input back; called when the connection goes idle.
+    /// Gives the memory of an empty input back; called when nothing more is expected for now.
     pub fn release(&self) {
         let mut input = self.input.borrow_mut();
-        if !input.is_empty() || input.capacity() == 0 {
-            return;
+        if input.is_empty() && input.capacity() > 0 {
+            give_back(std::mem::take(&mut input));
         }
-        let empty = std::mem::take(&mut *input);
-        SPARE.with_borrow_mut(|spare| {
-            if spare.len() < SPARE_MAX && empty.capacity() <= SPARE_BYTES_MAX {
-                spare.push(empty);
-            }
-        });
     }
 
-    /// Reads what there is, through the core's buffer. 0 is the end of the stream.
+    /// Reads what there is. 0 is the end of the stream.
     pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buf = ReadBuf::new(scratch);
-            std::task::ready!(Pin::new(&mut *self.io.borrow_mut()).poll_read(cx, &mut buf))?;
-            let mut input = self.input.borrow_mut();
-            if input.capacity() == 0
-                && let Some(spare) = SPARE.with_borrow_mut(Vec::pop)
-            {
-                *input = spare;
-            }
-            input.extend_from_slice(buf.filled());
-            self.ended.set(buf.filled().is_empty());
-            Poll::Ready(Ok(buf.filled().len()))
-        })
+        let mut input = self.input.borrow_mut();
+        if input.capacity() == 0 {
+            *input = buffer();
+        } else if input.capacity() - input.len() < READ_BYTES / 4 {
+            input.reserve(READ_BYTES / 2);
+        }
+        let read = self.poll_read(cx, &mut input);
+        if read.is_pending() {
+            shrink(&mut input);
+        }
+        read
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, input: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let mut io = self.io.borrow_mut();
+        let read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(&mut *io, input));
+        let read = std::task::ready!(std::future::Future::poll(read, cx))?;
+        self.ended.set(read == 0);
+        Poll::Ready(Ok(read))
     }
 
     /// Reads a part of a body of which at least `left` bytes are still to come.
     pub fn poll_fill_body(&self, cx: &mut Context<'_>, left: u64) -> Poll<io::Result<usize>> {
-        if left < SCRATCH_BYTES as u64 {
+        if left < READ_BYTES as u64 {
             return self.poll_fill(cx);
         }
         let mut input = self.input.borrow_mut();
         input.reserve(BODY_READ_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX)));
-        let before = input.len();
-        let mut io = self.io.borrow_mut();
-        let read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(&mut *io, &mut *input));
-        let result = std::task::ready!(std::future::Future::poll(read, cx));
-        let read = result?;
-        debug_assert_eq!(input.len(), before + read);
-        self.ended.set(read == 0);
-        Poll::Ready(Ok(read))
+        self.poll_read(cx, &mut input)
     }
 
     /// Whether the connection has gone, or holds bytes that nobody asked for. Costs no system call while nothing happened.
@@ -166,3 +174,15 @@ impl Wire {
         (self.io.into_inner(), self.input.into_inner())
     }
 }
+
+/// Leaves a connection that waits for more no larger a buffer than what is in it: a peer that sends half a head and falls
+/// silent must not hold more than it sent.
+fn shrink(input: &mut BytesMut) {
+    if input.is_empty() || input.capacity() > 2 * input.len() + SMALL_BYTES {
+        let exact = BytesMut::from(input.as_ref());
+        give_back(std::mem::replace(input, exact));
+    }
+}
+
+/// Not worth another allocation.
+const SMALL_BYTES: usize = 512;

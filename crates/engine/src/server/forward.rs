@@ -2,66 +2,70 @@
 
 use super::caller::Caller;
 use crate::error::Error;
+use crate::http::fields::Piece;
 use crate::http::{Fields, Name, RequestHead};
 use crate::plan::Route;
 use unlag_config::HeaderEdits;
 
 /// What a peer may only say of somebody else if it is trusted.
-const CLAIMS: &[Name] = &[
-    Name::Forwarded,
-    Name::XForwardedFor,
-    Name::XForwardedHost,
-    Name::XForwardedPort,
-    Name::XForwardedProto,
-    Name::RealIp,
-    Name::OriginalUrl,
-    Name::RewriteUrl,
-    Name::XAttempt,
-    Name::XCriticality,
-];
+const CLAIMS: u64 = Name::Forwarded.bit()
+    | Name::XForwardedFor.bit()
+    | Name::XForwardedHost.bit()
+    | Name::XForwardedPort.bit()
+    | Name::XForwardedProto.bit()
+    | Name::RealIp.bit()
+    | Name::OriginalUrl.bit()
+    | Name::RewriteUrl.bit()
+    | Name::XAttempt.bit()
+    | Name::XCriticality.bit()
+    | Name::TrueClientIp.bit()
+    | Name::XClientIp.bit()
+    | Name::XClusterClientIp.bit()
+    | Name::CfConnectingIp.bit();
 
-/// The same under names that only some proxies use.
-fn is_claim(name: &[u8]) -> bool {
-    const OTHERS: [&str; 4] = ["true-client-ip", "x-client-ip", "x-cluster-client-ip", "cf-connecting-ip"];
-    let forwarded = name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"));
-    forwarded || OTHERS.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+/// Whether a field says who asks.
+pub fn is_claim(known: Name, name: &[u8]) -> bool {
+    CLAIMS & known.bit() != 0
+        || known == Name::Other
+            && name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
 }
 
 /// Says who asked. What an untrusted peer claims is replaced, what a trusted one says is extended.
 pub fn say_who_asks(head: &mut RequestHead, caller: &Caller, trusted: bool) {
     let fields = &mut head.fields;
     if !trusted {
-        fields.retain(|field| !CLAIMS.contains(&field.known) && !is_claim(field.name));
+        fields.retain(|field| !is_claim(field.known, field.name));
     }
     if !caller.address.is_empty() {
-        append(fields, Name::XForwardedFor, caller.address.as_bytes());
+        append(fields, Name::XForwardedFor, &[Piece::Bytes(caller.address.as_bytes())]);
     }
-    let authority = fields.read(head.authority).to_vec();
-    let mut forwarded = Vec::with_capacity(caller.forwarded.len() + authority.len() + 8);
-    forwarded.extend_from_slice(caller.forwarded.as_bytes());
-    if !authority.is_empty() {
-        forwarded.extend_from_slice(b";host=\"");
-        forwarded.extend_from_slice(&authority);
-        forwarded.push(b'"');
-    }
-    append(fields, Name::Forwarded, &forwarded);
+    let host = head.authority;
+    let pieces: [Piece<'_>; 4] = [
+        Piece::Bytes(caller.forwarded.as_bytes()),
+        Piece::Bytes(b";host=\""),
+        Piece::Span(host),
+        Piece::Bytes(b"\""),
+    ];
+    append(fields, Name::Forwarded, if host.is_empty() { &pieces[..1] } else { &pieces });
     if !fields.has(Name::XForwardedProto) {
         fields.push_known(Name::XForwardedProto, caller.scheme.text().as_bytes());
     }
-    if !fields.has(Name::XForwardedHost) && !authority.is_empty() {
-        fields.push_known(Name::XForwardedHost, &authority);
+    if !fields.has(Name::XForwardedHost) && !host.is_empty() {
+        fields.push_pieces(Name::XForwardedHost, &[Piece::Span(host)]);
     }
 }
 
 /// Adds to a list, in one field.
-fn append(fields: &mut Fields, name: Name, value: &[u8]) {
+fn append(fields: &mut Fields, name: Name, value: &[Piece<'_>]) {
     if !fields.has(name) {
-        return fields.push_known(name, value);
+        return fields.push_pieces(name, value);
     }
     let mut all: Vec<u8> = fields.all(name).collect::<Vec<_>>().join(&b", "[..]);
     all.extend_from_slice(b", ");
-    all.extend_from_slice(value);
-    fields.set_known(name, &all);
+    fields.remove_known(name);
+    let mut pieces = vec![Piece::Bytes(&all)];
+    pieces.extend_from_slice(value);
+    fields.push_pieces(name, &pieces);
 }
 
 /// Adds our entry to `Via`, or refuses a request that has been here before.
@@ -71,14 +75,9 @@ pub fn pass_via(head: &mut RequestHead, pseudonym: &str) -> Result<(), Error> {
     if been_here {
         return Err(Error::Loop);
     }
-    let mut via = [0u8; 64];
-    let text = [head.version.number().as_bytes(), b" ", pseudonym.as_bytes()];
-    let mut len = 0;
-    for (slot, byte) in via.iter_mut().zip(text.into_iter().flatten()) {
-        *slot = *byte;
-        len += 1;
-    }
-    head.fields.push_known(Name::Via, via.get(..len).unwrap_or_default());
+    let version = head.version.number().as_bytes();
+    let pieces = [Piece::Bytes(version), Piece::Bytes(b" "), Piece::Bytes(pseudonym.as_bytes())];
+    head.fields.push_pieces(Name::Via, &pieces);
     Ok(())
 }
 

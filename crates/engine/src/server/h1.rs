@@ -18,6 +18,7 @@ use crate::limits::{DRAIN_BYTES, READ_AHEAD_BYTES};
 use crate::net::alarm::Alarm;
 use crate::net::io::Io;
 use crate::net::sender::Sender;
+use crate::net::turn;
 use crate::net::wire::{Wire, take};
 use bytes::{Buf, Bytes, BytesMut};
 use std::cell::RefCell;
@@ -202,6 +203,7 @@ impl Driver {
         };
         let expects = head.fields.has(Name::Expect) && version == Version::Http11;
         let (body, intake) = self.body(framing, expects);
+        self.wire.release();
         let at_hand = intake.is_none();
         let incoming = Incoming { head, body, interim: Some(self.out.clone()) };
         let prepared = match answer::admit(&self.core, &self.caller, &recording, incoming) {
@@ -298,6 +300,7 @@ impl Driver {
 
     /// Writes an answer and says what becomes of the connection.
     async fn respond(&mut self, recording: Recording, mut response: Response, manner: Manner) -> After {
+        turn::after_the_others().await;
         recording.trace.enter(Phase::Transfer);
         let head = &mut response.head;
         recording.status.set(head.status);

@@ -1,6 +1,7 @@
 //! Makes a request of one hop into a request of the next (RFC 9110 §7.6): takes out what belongs to the hop, refuses what
 //! would be understood differently behind us, and finds out what the caller wants of us.
 
+use super::forward::is_claim;
 use crate::error::Error;
 use crate::http::fields::members;
 use crate::http::{Fields, Name, RequestHead, Version};
@@ -41,7 +42,7 @@ pub fn prepare(head: &mut RequestHead) -> Result<Wishes, Error> {
         head.fields.all(Name::Te).flat_map(members).any(|member| member.eq_ignore_ascii_case(b"trailers"));
     let mut impostor = false;
     head.fields.retain(|field| {
-        impostor |= is_impostor(field.name);
+        impostor |= field.known == Name::Other && is_impostor(field.name);
         let of_hop =
             field.known.is_hop_by_hop() || field.known == Name::ContentLength || field.known == Name::Expect;
         !of_hop && (named.is_empty() || !named.iter().any(|name| field.name.eq_ignore_ascii_case(name)))
@@ -113,7 +114,7 @@ fn is_impostor(name: &[u8]) -> bool {
     }
     let dashed: Vec<u8> = name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
     let known = Name::of(&dashed);
-    known.is_protected() || known.is_hop_by_hop() || matches!(known, Name::OriginalUrl | Name::RewriteUrl)
+    known.is_protected() || known.is_hop_by_hop() || is_claim(known, &dashed)
 }
 
 #[cfg(test)]
@@ -177,7 +178,9 @@ mod tests {
     #[test]
     fn a_name_that_only_looks_like_a_protected_one_is_refused() {
         assert_eq!(prepared("X_Forwarded_For: 1\r\n").unwrap_err(), Error::FieldName);
-        assert_eq!(prepared("Content_Length: 1\r\n").unwrap_err(), Error::FieldName);
+        for name in ["Content_Length", "X_Forwarded_Client_Cert", "X-Forwarded_Prefix", "True_Client_IP"] {
+            assert_eq!(prepared(&format!("{name}: 1\r\n")).unwrap_err(), Error::FieldName, "{name}");
+        }
         assert!(prepared("my_field: 1\r\n").is_ok());
     }
 }

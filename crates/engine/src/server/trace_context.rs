@@ -77,18 +77,19 @@ fn parse_trace_id(value: &[u8]) -> Option<u128> {
 /// `00-trace-span-flags`
 fn write_traceparent(trace: u128, span: u64, flags: u8) -> [u8; 55] {
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    hex(text.get_mut(3..35), trace);
-    hex(text.get_mut(36..52), u128::from(span));
-    hex(text.get_mut(53..55), u128::from(flags));
+    hex(text.get_mut(3..35), &trace.to_be_bytes());
+    hex(text.get_mut(36..52), &span.to_be_bytes());
+    hex(text.get_mut(53..55), &[flags]);
     text
 }
 
-/// Fills `out` with the last digits of a number.
-fn hex(out: Option<&mut [u8]>, mut value: u128) {
-    for slot in out.unwrap_or_default().iter_mut().rev() {
-        let digit = (value & 0xf) as u8;
-        *slot = if digit < 10 { b'0' + digit } else { b'a' - 10 + digit };
-        value >>= 4;
+/// Fills `out` with two digits for each byte.
+fn hex(out: Option<&mut [u8]>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let (pairs, _) = out.unwrap_or_default().as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or_default();
+        *pair = [digit(byte >> 4), digit(byte & 0xf)];
     }
 }
 

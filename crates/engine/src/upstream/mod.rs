@@ -15,6 +15,7 @@ pub mod tls;
 use crate::core::Core;
 use crate::error::{Error, Retry};
 use crate::exchange::{Exchange, Failure, Outcome};
+use crate::net::turn;
 use crate::pipeline::Next;
 use crate::plan::Upstream;
 use connect::Connected;
@@ -43,8 +44,12 @@ impl Send {
         if let Some(shared) = self.core.pools.shared_h2(endpoint) {
             return Ok((Connected::Http2(shared), true));
         }
-        if !fresh && let Some(conn) = self.core.pools.take(endpoint) {
-            return Ok((Connected::Http1(conn), true));
+        if !fresh {
+            // Before anything is taken for it: the connection and the buffer are those that were used last.
+            turn::after_the_others().await;
+            if let Some(conn) = self.core.pools.take(endpoint) {
+                return Ok((Connected::Http1(conn), true));
+            }
         }
         let turn = (self.upstream.protocol == Protocol::Http2).then(|| self.core.pools.turn(endpoint));
         let _turn = match &turn {

@@ -6,6 +6,7 @@ use crate::clock;
 use crate::fleet::Endpoint;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +33,29 @@ struct Pool {
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// Spreads small dense numbers of our own making: what an attacker cannot choose needs no keyed hash.
+#[derive(Default)]
+struct DenseHasher(u64);
+
+impl Hasher for DenseHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u32(u32::from(byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // Fibonacci hashing: the table looks at the upper bits as well as at the lower.
+        self.0 = (self.0.rotate_left(5) ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// The pools of one core, by endpoint.
 pub struct Pools {
     limits: Cell<PoolLimits>,
-    by_endpoint: RefCell<HashMap<u32, Pool>>,
+    by_endpoint: RefCell<HashMap<u32, Pool, BuildHasherDefault<DenseHasher>>>,
 }
 
 impl Pools {

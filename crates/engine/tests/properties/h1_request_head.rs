@@ -40,6 +40,7 @@ pub(crate) fn holds(bytes: &[u8]) {
         assert_eq!(verdict(&whole), verdict(&read(bytes, way)), "cut in way {way}: {}", bytes.escape_ascii());
     }
     if let Ok(Some(parsed)) = whole {
+        others_read_the_same(bytes.get(..parsed.len).unwrap_or_default(), &parsed.head);
         means_the_same_when_written_again(parsed.head);
     }
 }
@@ -60,6 +61,20 @@ fn verdict(
 ) -> Result<Option<(usize, Version, Meaning)>, HeadError> {
     let parsed = result.as_ref().map_err(|error| *error)?.as_ref();
     Ok(parsed.map(|parsed| (parsed.len, parsed.head.version, Meaning::of(&parsed.head))))
+}
+
+/// What we take, a reader that is more lenient takes as well, and finds the same in it.
+fn others_read_the_same(bytes: &[u8], head: &RequestHead) {
+    let mut table = [httparse::EMPTY_HEADER; 64];
+    let mut other = httparse::Request::new(&mut table);
+    let status = other.parse(bytes);
+    assert_eq!(status, Ok(httparse::Status::Complete(bytes.len())), "{}", bytes.escape_ascii());
+    assert_eq!(other.method, Some(head.method.as_str()));
+    let is_host = |name: &str| name.eq_ignore_ascii_case("host");
+    let theirs = other.headers.iter().filter(|header| !is_host(header.name));
+    let theirs: Vec<_> = theirs.map(|header| (header.name.as_bytes(), header.value)).collect();
+    let ours: Vec<_> = head.fields.iter().map(|field| (field.name, field.value)).collect();
+    assert_eq!(ours, theirs, "{}", bytes.escape_ascii());
 }
 
 fn means_the_same_when_written_again(mut head: RequestHead) {

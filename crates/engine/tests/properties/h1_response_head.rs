@@ -21,7 +21,8 @@ pub(crate) fn holds(bytes: &[u8]) {
     for way in cuts::WAYS.skip(1) {
         assert_eq!(verdict(&whole), verdict(&read(bytes, way)), "cut in way {way}: {}", bytes.escape_ascii());
     }
-    if let Ok(Some((head, version, _))) = whole {
+    if let Ok(Some((head, version, len))) = whole {
+        others_read_the_same(bytes.get(..len).unwrap_or_default(), &head);
         assert!((100..=999).contains(&head.status), "{}", head.status);
         means_the_same_when_written_again(head, version);
     }
@@ -45,6 +46,17 @@ fn verdict(result: &Result<Parsed, HeadError>) -> Result<Option<(u16, Fields, Ve
 
 fn fields(head: &ResponseHead) -> Fields {
     head.fields.iter().map(|field| (field.name.to_vec(), field.value.to_vec())).collect()
+}
+
+/// What we take, a reader that is more lenient takes as well, and finds the same in it.
+fn others_read_the_same(bytes: &[u8], head: &ResponseHead) {
+    let mut table = [httparse::EMPTY_HEADER; 64];
+    let mut other = httparse::Response::new(&mut table);
+    let status = other.parse(bytes);
+    assert_eq!(status, Ok(httparse::Status::Complete(bytes.len())), "{}", bytes.escape_ascii());
+    assert_eq!(other.code, Some(head.status));
+    let theirs = other.headers.iter().map(|header| (header.name.as_bytes().to_vec(), header.value.to_vec()));
+    assert_eq!(fields(head), theirs.collect::<Vec<_>>(), "{}", bytes.escape_ascii());
 }
 
 fn means_the_same_when_written_again(mut head: ResponseHead, version: Version) {

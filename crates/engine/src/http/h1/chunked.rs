@@ -1,7 +1,7 @@
 //! The chunked coding (RFC 9112 §7.1), read strictly: sizes of 1 to 15 hexadecimal digits, extensions bounded and without
 //! control bytes, every line ended by CRLF.
 
-use super::parse;
+use super::lines::Lines;
 use crate::http::fields::Fields;
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -150,10 +150,13 @@ fn trailer_section(buf: &mut BytesMut) -> Result<Option<Option<Fields>>, ChunkEr
         None if buf.first() == Some(&b'\n') => return Err(ChunkError::Trailers),
         None => return Ok(None),
     }
-    let end = super::scan::head_end(buf, &mut 0, TRAILERS_MAX).map_err(|_| ChunkError::Trailers)?;
-    let Some(end) = end else { return Ok(None) };
-    let lines = buf.split_to(end);
-    let mut fields = parse::trailers(&lines, TRAILER_FIELDS_MAX).map_err(|_| ChunkError::Trailers)?;
+    let window = buf.get(..buf.len().min(TRAILERS_MAX)).unwrap_or_default();
+    let mut lines = Lines::new(window, 0);
+    let Some(mut fields) = lines.fields(TRAILER_FIELDS_MAX).map_err(|_| ChunkError::Trailers)? else {
+        return if buf.len() < TRAILERS_MAX { Ok(None) } else { Err(ChunkError::Trailers) };
+    };
+    let len = lines.at();
+    buf.advance(len);
     fields.retain(|field| !field.known.is_forbidden_in_trailers());
     Ok(Some(Some(fields)))
 }
@@ -172,8 +175,8 @@ pub fn write_size(out: &mut Vec<u8>, len: usize) {
 /// Writes the last chunk and the trailers.
 pub fn write_end(out: &mut Vec<u8>, trailers: Option<&Fields>) {
     out.extend_from_slice(b"0\r\n");
-    for field in trailers.into_iter().flat_map(Fields::iter) {
-        super::encode::field(out, field.name, field.value);
+    if let Some(trailers) = trailers {
+        trailers.write_lines(out);
     }
     out.extend_from_slice(b"\r\n");
 }

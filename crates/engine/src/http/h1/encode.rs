@@ -1,17 +1,9 @@
 //! Writes heads as HTTP/1.1. Fields of one hop never come from a message; framing and connection are said here, once.
 
 use super::framing::Framing;
-use crate::http::fields::Fields;
+use crate::http::fields::{Field, Fields, write_line};
 use crate::http::head::{RequestHead, ResponseHead};
 use crate::http::name::Name;
-
-/// One field line.
-pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
 
 /// A request for an upstream: origin-form, `Host` first, `upgrade` when the caller asks for another protocol.
 pub fn request(out: &mut Vec<u8>, head: &RequestHead, host: &[u8], framing: Framing, upgrade: Option<&[u8]>) {
@@ -29,7 +21,7 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead, host: &[u8], framing: Fram
     content(out, framing);
     if let Some(upgrade) = upgrade {
         out.extend_from_slice(b"Connection: upgrade\r\n");
-        field(out, b"Upgrade", upgrade);
+        write_line(out, b"Upgrade", upgrade);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -69,21 +61,16 @@ pub fn response(
         Connection::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         Connection::Upgrade(protocol) => {
             out.extend_from_slice(b"Connection: upgrade\r\n");
-            field(out, b"Upgrade", protocol);
+            write_line(out, b"Upgrade", protocol);
         }
     }
     out.extend_from_slice(b"\r\n");
 }
 
 fn fields(out: &mut Vec<u8>, fields: &Fields) {
-    for one in fields.iter() {
-        debug_assert!(
-            !one.known.is_hop_by_hop() || one.known == Name::Te,
-            "{:?} belongs to one hop",
-            one.known
-        );
-        field(out, one.name, one.value);
-    }
+    let of_hop = |field: Field<'_>| field.known.is_hop_by_hop() && field.known != Name::Te;
+    debug_assert!(!fields.iter().any(of_hop), "a field of one hop is passed on");
+    fields.write_lines(out);
 }
 
 fn content(out: &mut Vec<u8>, framing: Framing) {

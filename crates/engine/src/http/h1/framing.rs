@@ -68,10 +68,12 @@ fn declared(fields: &Fields, version: Version) -> Result<Option<Framing>, Framin
 
 /// A Content-Length: 1 to 19 digits and nothing else, so that it cannot overflow.
 pub fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+    if value.is_empty() || value.len() > 19 {
         return None;
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    value
+        .iter()
+        .try_fold(0, |length, byte| byte.is_ascii_digit().then(|| length * 10 + u64::from(byte - b'0')))
 }
 
 #[cfg(test)]

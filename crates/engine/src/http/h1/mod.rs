@@ -4,7 +4,7 @@
 pub mod chunked;
 pub mod encode;
 pub mod framing;
+pub mod lines;
 pub mod parse;
-pub mod scan;
 
 pub use framing::Framing;

@@ -1,36 +1,38 @@
-//! The head parser of both halves: a strict scan first ([`super::scan`]), then httparse for the fields, then the rules that
-//! decide whether a head is taken at all.
+//! The head parser of both halves: the start line, the fields ([`super::lines`]), then the rules that decide whether a head is
+//! taken at all.
 
-use super::scan::{self, ScanError};
+use super::lines::Lines;
 use crate::http::fields::{Fields, Span, is_token_byte};
 use crate::http::head::{RequestHead, ResponseHead, Version};
 use crate::http::name::Name;
 use crate::http::target::{self, TargetError};
 use http::Method;
-use std::mem::MaybeUninit;
+use memchr::memchr;
+use std::borrow::Cow;
 
 /// The bounds under which a head is read.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
     /// Bytes of a whole head.
     pub head: usize,
-    /// Number of fields, at most [`FIELDS_MAX`].
+    /// Number of fields.
     pub fields: usize,
     /// Bytes of a request target.
     pub uri: usize,
 }
-
-/// No configuration takes more fields than this: their table lives on the stack while a head is parsed.
-pub const FIELDS_MAX: usize = 256;
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages are the documentation")]
 pub enum HeadError {
     #[error(transparent)]
-    Scan(#[from] ScanError),
-    #[error(transparent)]
     Target(#[from] TargetError),
+    #[error("a line of the head ends without a carriage return")]
+    BareLf,
+    #[error("the head has a continued line")]
+    Fold,
+    #[error("the head is larger than allowed")]
+    TooLarge,
     #[error("the head has more fields than allowed")]
     TooManyFields,
     #[error("the request target is longer than allowed")]
@@ -58,7 +60,11 @@ pub struct ParsedRequest {
     pub len: usize,
 }
 
-/// Parses a request head at the start of `buf`, `None` while it is incomplete. `seen` carries the scan from call to call.
+/// A response head, its version, and how many bytes it took.
+pub type ParsedResponse = (ResponseHead, Version, usize);
+
+/// Parses a request head at the start of `buf`, `None` while it is incomplete. `seen` is how much of it has been looked at:
+/// only another line is a reason to look again.
 pub fn request(
     buf: &[u8],
     seen: &mut usize,
@@ -68,144 +74,135 @@ pub fn request(
     if buf.first().is_some_and(|&first| first != b'\r' && first != b'\n' && !is_token_byte(first)) {
         return Err(HeadError::Syntax);
     }
-    let len = match scan::head_end(buf, seen, limits.head) {
-        Ok(Some(len)) => len,
-        Ok(None) => return Ok(None),
+    match within_bounds(buf, seen, limits.head, |window| whole_request(window, limits)) {
         // A target that alone breaks the bound deserves its own answer.
-        Err(ScanError::TooLarge) if !buf.get(..limits.head).unwrap_or(buf).contains(&b'\n') => {
-            return Err(HeadError::UriTooLong);
+        Err(HeadError::TooLarge) if memchr(b'\n', buf.get(..limits.head).unwrap_or(buf)).is_none() => {
+            Err(HeadError::UriTooLong)
         }
-        Err(error) => return Err(error.into()),
-    };
-    let bytes = buf.get(..len).unwrap_or_default();
-    let mut table = [MaybeUninit::uninit(); FIELDS_MAX];
-    let table = table.get_mut(..limits.fields.min(FIELDS_MAX)).unwrap_or_default();
-    let mut parsed = httparse::Request::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    match config.parse_request_with_uninit_headers(&mut parsed, bytes, table) {
-        Ok(httparse::Status::Complete(end)) if end == len => {}
-        Ok(_) => return Err(HeadError::Syntax),
-        Err(httparse::Error::Version) if !names_a_version(bytes) => return Err(HeadError::Syntax),
-        Err(error) => return Err(syntax(error)),
+        result => result,
     }
-    let version = match parsed.version {
-        Some(1) => Version::Http11,
-        Some(0) => Version::Http10,
-        _ => return Err(HeadError::Version),
-    };
-    let method = parsed.method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
-    let (Some(method), Some(raw)) = (method, parsed.path) else { return Err(HeadError::Syntax) };
-    if method == Method::CONNECT {
+}
+
+/// Parses a response head at the start of `buf`, `None` while it is incomplete; as [`request`].
+pub fn response(
+    buf: &[u8],
+    seen: &mut usize,
+    limits: &HeadLimits,
+) -> Result<Option<ParsedResponse>, HeadError> {
+    // Another protocol is told by its first bytes, instead of by a head that never ends.
+    if buf.iter().zip(b"HTTP/1.").any(|(byte, expected)| byte != expected) {
+        return Err(if buf.starts_with(b"HTTP/") { HeadError::Version } else { HeadError::Syntax });
+    }
+    within_bounds(buf, seen, limits.head, |window| whole_response(window, limits))
+}
+
+/// Parses as much of `buf` as may be a head, if there is another line in it.
+fn within_bounds<T>(
+    buf: &[u8],
+    seen: &mut usize,
+    max: usize,
+    parse: impl FnOnce(&[u8]) -> Result<Option<T>, HeadError>,
+) -> Result<Option<T>, HeadError> {
+    let window = buf.get(..buf.len().min(max)).unwrap_or_default();
+    if memchr(b'\n', window.get(*seen..).unwrap_or_default()).is_some()
+        && let Some(parsed) = parse(window)?
+    {
+        return Ok(Some(parsed));
+    }
+    *seen = window.len();
+    if buf.len() < max { Ok(None) } else { Err(HeadError::TooLarge) }
+}
+
+fn whole_request(window: &[u8], limits: &HeadLimits) -> Result<Option<ParsedRequest>, HeadError> {
+    let start = if window.starts_with(b"\r\n") { 2 } else { 0 };
+    let mut lines = Lines::new(window, start);
+    let Some(line) = lines.take()? else { return Ok(None) };
+    let (method, raw, version) = request_line(line)?;
+    let raw_at = start + method.len() + 1;
+    if method == "CONNECT" {
         return Err(HeadError::Connect);
     }
     if raw.len() > limits.uri {
         return Err(HeadError::UriTooLong);
     }
-    let target = target::split(raw.as_bytes())?;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Syntax)?;
+    let target = target::split(raw)?;
     if target.path == b"*" && method != Method::OPTIONS {
         return Err(TargetError::Form.into());
     }
-    let mut fields = copy_fields(bytes, parsed.headers)?;
+    let Some(mut fields) = lines.fields(limits.fields)? else { return Ok(None) };
     let authority = authority(&mut fields, target.authority, version)?;
+    // The target ends with path and query, so that their places can be told from the end.
+    let query = target.query.map(|query| Span::new(raw_at + raw.len() - query.len(), query.len()));
+    let path_end = raw_at + raw.len() - target.query.map_or(0, |query| query.len() + 1);
     let path = match target.path {
-        b"*" => fields.store(b"*"),
+        b"*" => Span::new(raw_at, 1),
         path => match target::normalise(path)? {
-            std::borrow::Cow::Borrowed(same) => locate(bytes, same).unwrap_or_else(|| fields.store(same)),
-            std::borrow::Cow::Owned(changed) => fields.store(&changed),
+            Cow::Borrowed(same) if same.len() == path.len() => Span::new(path_end - path.len(), path.len()),
+            changed => fields.store(&changed),
         },
     };
-    let query = target.query.map(|query| locate(bytes, query).unwrap_or_default());
-    Ok(Some(ParsedRequest { head: RequestHead { method, path, query, authority, version, fields }, len }))
+    let head = RequestHead { method, path, query, authority, version, fields };
+    Ok(Some(ParsedRequest { head, len: lines.at() }))
 }
 
-/// Parses a response head at the start of `buf`: the head, its version, and how many bytes it took.
-pub fn response(
-    buf: &[u8],
-    seen: &mut usize,
-    limits: &HeadLimits,
-) -> Result<Option<(ResponseHead, Version, usize)>, HeadError> {
-    // Another protocol is told by its first bytes, instead of by a head that never ends.
-    if buf.iter().zip(b"HTTP/1.").any(|(byte, expected)| byte != expected) {
-        return Err(if buf.starts_with(b"HTTP/") { HeadError::Version } else { HeadError::Syntax });
-    }
-    let Some(len) = scan::head_end(buf, seen, limits.head)? else { return Ok(None) };
-    let bytes = buf.get(..len).unwrap_or_default();
-    let mut table = [MaybeUninit::uninit(); FIELDS_MAX];
-    let table = table.get_mut(..limits.fields.min(FIELDS_MAX)).unwrap_or_default();
-    let mut parsed = httparse::Response::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut parsed, bytes, table) {
-        Ok(httparse::Status::Complete(end)) if end == len => {}
-        Ok(_) => return Err(HeadError::Syntax),
-        Err(error) => return Err(syntax(error)),
-    }
-    let version = match parsed.version {
-        Some(1) => Version::Http11,
-        Some(0) => Version::Http10,
+/// Method, target and version (RFC 9112 §3).
+fn request_line(line: &[u8]) -> Result<(&str, &[u8], Version), HeadError> {
+    let mut words = line.splitn(3, |&byte| byte == b' ');
+    let (method, target, version) = (words.next(), words.next(), words.next());
+    let (Some(method), Some(target), Some(version)) = (method, target, version) else {
+        return Err(HeadError::Syntax);
+    };
+    let is_method = !method.is_empty() && method.iter().all(|&byte| is_token_byte(byte));
+    let method = std::str::from_utf8(method).ok().filter(|_| is_method && !target.is_empty());
+    let method = method.ok_or(HeadError::Syntax)?;
+    let version = match version {
+        b"HTTP/1.1" => Version::Http11,
+        b"HTTP/1.0" => Version::Http10,
+        [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit() => {
+            return Err(HeadError::Version);
+        }
+        _ => return Err(HeadError::Syntax),
+    };
+    Ok((method, target, version))
+}
+
+fn whole_response(window: &[u8], limits: &HeadLimits) -> Result<Option<ParsedResponse>, HeadError> {
+    let mut lines = Lines::new(window, 0);
+    let Some(line) = lines.take()? else { return Ok(None) };
+    let (version, status) = status_line(line)?;
+    let Some(fields) = lines.fields(limits.fields)? else { return Ok(None) };
+    Ok(Some((ResponseHead { status, fields }, version, lines.at())))
+}
+
+/// Version and status; the phrase may say anything, or be left out (RFC 9112 §4).
+fn status_line(line: &[u8]) -> Result<(Version, u16), HeadError> {
+    let (version, rest) = line.split_at_checked(b"HTTP/1.1".len()).ok_or(HeadError::Version)?;
+    let version = match version {
+        b"HTTP/1.1" => Version::Http11,
+        b"HTTP/1.0" => Version::Http10,
         _ => return Err(HeadError::Version),
     };
-    let status = parsed.code.filter(|status| (100..=999).contains(status)).ok_or(HeadError::Status)?;
-    let fields = copy_fields(bytes, parsed.headers)?;
-    Ok(Some((ResponseHead { status, fields }, version, len)))
-}
-
-/// Parses trailer fields: the lines after the last chunk, with the empty line at their end.
-pub fn trailers(bytes: &[u8], fields_max: usize) -> Result<Fields, HeadError> {
-    let mut table = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let table = table.get_mut(..fields_max.min(FIELDS_MAX)).unwrap_or_default();
-    match httparse::parse_headers(bytes, table).map_err(syntax)? {
-        httparse::Status::Complete((end, headers)) if end == bytes.len() => copy_fields(bytes, headers),
-        _ => Err(HeadError::Syntax),
+    let rest = rest.strip_prefix(b" ").ok_or(HeadError::Syntax)?;
+    let (digits, phrase) = rest.split_first_chunk::<3>().ok_or(HeadError::Status)?;
+    let in_range = matches!(digits, [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9']);
+    if !in_range || !matches!(phrase.first(), None | Some(b' ')) {
+        return Err(HeadError::Status);
     }
-}
-
-/// Whether the request line ends with a version of HTTP, though not one that is spoken here.
-fn names_a_version(head: &[u8]) -> bool {
-    let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    let version = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
-    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
-}
-
-fn syntax(error: httparse::Error) -> HeadError {
-    match error {
-        httparse::Error::TooManyHeaders => HeadError::TooManyFields,
-        httparse::Error::Version => HeadError::Version,
-        httparse::Error::Status => HeadError::Status,
-        _ => HeadError::Syntax,
+    if !phrase.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)) {
+        return Err(HeadError::Syntax);
     }
-}
-
-/// One copy of the head, and a span for each name and value in it.
-fn copy_fields(bytes: &[u8], headers: &[httparse::Header<'_>]) -> Result<Fields, HeadError> {
-    let mut fields = Fields::over(bytes, headers.len());
-    for header in headers {
-        let value = header.value.trim_ascii();
-        let name = locate(bytes, header.name.as_bytes()).ok_or(HeadError::Syntax)?;
-        let value = locate(bytes, value).unwrap_or_default();
-        fields.push_span(name, value);
-    }
-    Ok(fields)
-}
-
-/// Where `part`, a slice of `whole`, begins in it.
-fn locate(whole: &[u8], part: &[u8]) -> Option<Span> {
-    let range = whole.as_ptr_range();
-    let at = (part.as_ptr() as usize).checked_sub(range.start as usize)?;
-    (at + part.len() <= whole.len()).then(|| Span::new(at, part.len()))
+    Ok((version, digits.iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'))))
 }
 
 /// Takes `Host` out of the fields and settles the one authority (RFC 9112 §3.2).
 fn authority(fields: &mut Fields, absolute: Option<&[u8]>, version: Version) -> Result<Span, HeadError> {
-    let chosen = choose_authority(fields, absolute, version)?.map(<[u8]>::to_ascii_lowercase);
-    fields.remove_known(Name::Host);
-    Ok(chosen.map(|lower| fields.store(&lower)).unwrap_or_default())
+    check_authority(fields, absolute, version)?;
+    let host = fields.lift_lower(Name::Host);
+    Ok(absolute.map(|absolute| fields.store_lower(absolute)).or(host).unwrap_or_default())
 }
 
-fn choose_authority<'a>(
-    fields: &'a Fields,
-    absolute: Option<&'a [u8]>,
-    version: Version,
-) -> Result<Option<&'a [u8]>, HeadError> {
+fn check_authority(fields: &Fields, absolute: Option<&[u8]>, version: Version) -> Result<(), HeadError> {
     let mut hosts = fields.all(Name::Host);
     let host = hosts.next();
     if hosts.next().is_some() || (host.is_none() && version == Version::Http11) {
@@ -218,9 +215,9 @@ fn choose_authority<'a>(
     }
     match absolute.or(host) {
         // RFC 9110 §7.2 lets a target without authority send an empty Host.
-        None | Some(b"") if absolute.is_none() => Ok(None),
-        Some(chosen) => target::check_authority(chosen).map(|()| Some(chosen)).map_err(HeadError::from),
-        None => Ok(None),
+        None => Ok(()),
+        Some(b"") if absolute.is_none() => Ok(()),
+        Some(chosen) => target::check_authority(chosen).map_err(HeadError::from),
     }
 }
 
@@ -260,7 +257,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nA: b\rc\r\n\r\n", HeadError::Syntax),
             ("GET / HTTP/1.1\r\nHost: a\r\nA: b\0c\r\n\r\n", HeadError::Syntax),
             ("GET / HTTP/1.1\rHost: a\r\n\r\n", HeadError::Syntax),
-            ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Syntax),
+            ("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Byte)),
             ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Target(TargetError::Form)),
             ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Syntax),
         ] {

@@ -60,7 +60,7 @@ fn authority(fields: &mut Fields, pseudo: Option<&str>) -> Result<String, Error>
 
 /// Fields as they came; crumbs of a cookie are put together again (RFC 9113 §8.2.3).
 pub fn fields_in(headers: &HeaderMap) -> Fields {
-    let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
     let mut fields = Fields::with_capacity(bytes + 512, headers.len() + 8);
     let mut cookie: Vec<u8> = Vec::new();
     for (name, value) in headers {

@@ -1,0 +1,171 @@
+//! Takes a head apart, line by line. A line is judged once all of it is here, so that what is refused, and why, does not
+//! depend on how the bytes were cut. Nothing is repaired: lines that end in a bare LF and continued lines, on which parsers
+//! disagree, are refused (RFC 9112 §2.2, §5.2), and so is a bare CR, NUL or any other control byte.
+
+use super::parse::HeadError;
+use crate::http::fields::{Fields, Span, is_token_byte};
+use crate::http::name::Name;
+use memchr::memchr;
+
+/// The lines of a buffer from some place on.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// From byte `at` of `bytes` on.
+    pub fn new(bytes: &'a [u8], at: usize) -> Lines<'a> {
+        Lines { bytes, at }
+    }
+
+    /// Where the next line begins.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The next line without its end, `None` while it is incomplete.
+    pub fn take(&mut self) -> Result<Option<&'a [u8]>, HeadError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let Some(end) = memchr(b'\n', rest) else { return Ok(None) };
+        self.at += end + 1;
+        match rest.get(..end).unwrap_or_default().split_last() {
+            Some((b'\r', line)) => Ok(Some(line)),
+            _ => Err(HeadError::BareLf),
+        }
+    }
+
+    /// All fields up to the empty line, `None` while they are incomplete. They own a copy of the bytes so far, in which the
+    /// caller may refer to other places as well.
+    pub fn fields(&mut self, max: usize) -> Result<Option<Fields>, HeadError> {
+        let mut fields = Fields::with_capacity(0, TYPICAL_FIELDS);
+        loop {
+            let start = self.at;
+            let rest = self.bytes.get(start..).unwrap_or_default();
+            let (name, value) = match plain_field(rest) {
+                Some((name, value, len)) => {
+                    self.at += len;
+                    (name, value)
+                }
+                None => {
+                    let Some(line) = self.take()? else { return Ok(None) };
+                    if line.is_empty() {
+                        fields.set_text(self.bytes.get(..self.at).unwrap_or_default());
+                        return Ok(Some(fields));
+                    }
+                    field(line)?
+                }
+            };
+            if fields.len() == max {
+                return Err(HeadError::TooManyFields);
+            }
+            let known = Name::of(rest.get(..name).unwrap_or_default());
+            fields.push_span(known, Span::new(start, name), value.shifted(start));
+        }
+    }
+}
+
+/// Fields of a usual head, with what the proxy adds.
+const TYPICAL_FIELDS: usize = 24;
+
+/// The length of a line's name, and where in it the value stands (RFC 9112 §5).
+fn field(line: &[u8]) -> Result<(usize, Span), HeadError> {
+    let name = name_len(line);
+    let Some(value) = line.get(name..).and_then(|rest| rest.strip_prefix(b":")).filter(|_| name > 0) else {
+        let is_fold = matches!(line.first(), Some(b' ' | b'\t'));
+        return Err(if is_fold { HeadError::Fold } else { HeadError::Syntax });
+    };
+    if !value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f)) {
+        return Err(HeadError::Syntax);
+    }
+    let start = value.trim_ascii_start();
+    Ok((name, Span::new(line.len() - start.len(), start.trim_ascii_end().len())))
+}
+
+/// What nearly every field is, taken at once: name, colon, one space, a value without a tab in it or a space around it, CR LF.
+/// Yields the length of the whole line as well; any other line is for [`field`] to judge.
+fn plain_field(rest: &[u8]) -> Option<(usize, Span, usize)> {
+    let name = name_len(rest);
+    let value = rest.get(name..)?.strip_prefix(b": ").filter(|_| name > 0)?;
+    let len = plain_len(value)?;
+    let is_trimmed = len == 0 || (value.first() != Some(&b' ') && value.get(len - 1) != Some(&b' '));
+    let is_line = is_trimmed && value.get(len..len + 2) == Some(b"\r\n");
+    is_line.then(|| (name, Span::new(name + 2, len), name + 2 + len + 2))
+}
+
+fn name_len(line: &[u8]) -> usize {
+    line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len())
+}
+
+/// How many bytes there are before the first control byte, eight at a time; `None` if the end comes first.
+fn plain_len(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    let (words, _) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let delete = word ^ (ONES * 0x7f);
+        // A borrow can only mark bytes above one that is marked rightly, and the lowest mark is the one that counts.
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+        let is_delete = delete.wrapping_sub(ONES) & !delete;
+        let marks = (below_space | is_delete) & HIGH;
+        if marks != 0 {
+            return Some(index * 8 + marks.trailing_zeros() as usize / 8);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(text: &str) -> Result<Option<Vec<(String, String)>>, HeadError> {
+        let fields = Lines::new(text.as_bytes(), 0).fields(3)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(fields.map(|fields| fields.iter().map(|field| (text(field.name), text(field.value))).collect()))
+    }
+
+    #[test]
+    fn white_space_around_a_value_is_not_part_of_it() {
+        let expected = [("A", "1"), ("B", ""), ("C", "2 \t3")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(fields("A:1\r\nB: \t\r\nC: \t2 \t3 \r\n\r\nmore"), Ok(Some(expected.into())));
+        assert_eq!(fields("A: 1\r\n\r"), Ok(None));
+    }
+
+    #[test]
+    fn the_first_control_byte_is_found_wherever_it_is_and_whatever_surrounds_it() {
+        for control in (0..0x20).chain([0x7f]) {
+            for around in [b' ', b'~', 0x80, 0xff, b'a'] {
+                for at in 0..24 {
+                    let mut bytes = [around; 32];
+                    bytes[at] = control;
+                    assert_eq!(plain_len(&bytes), Some(at), "{control} among {around}");
+                }
+            }
+        }
+        assert_eq!(plain_len(&[b' '; 32]), None);
+    }
+
+    #[test]
+    fn a_doubtful_line_is_refused_by_its_kind() {
+        for (line, why) in [
+            ("A: b\n", HeadError::BareLf),
+            ("\n", HeadError::BareLf),
+            ("A: b\r\n c\r\n", HeadError::Fold),
+            (" A: b\r\n", HeadError::Fold),
+            ("A : b\r\n", HeadError::Syntax),
+            (": b\r\n", HeadError::Syntax),
+            ("A\r\n", HeadError::Syntax),
+            ("A: b\rc\r\n", HeadError::Syntax),
+            ("A: b\r\r\n", HeadError::Syntax),
+            ("A: b\0c\r\n", HeadError::Syntax),
+            ("A: b\u{7f}\r\n", HeadError::Syntax),
+            ("A\u{80}: b\r\n", HeadError::Syntax),
+            ("A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n", HeadError::TooManyFields),
+        ] {
+            assert_eq!(fields(line), Err(why), "{line:?}");
+        }
+    }
+}
