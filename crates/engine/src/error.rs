@@ -69,6 +69,8 @@ pub enum Error {
     Method,
     #[error("this request has passed here before")]
     Loop,
+    #[error("the request may go no further (Max-Forwards) and is not answered here")]
+    LastForward,
 
     // The upstream.
     #[error("the upstream refused the connection")]
@@ -138,7 +140,7 @@ impl Error {
             Error::BodyTooLarge => 413,
             Error::Expectation => 417,
             Error::Connect | Error::Method => 405,
-            Error::Upgrade => 501,
+            Error::Upgrade | Error::LastForward => 501,
             Error::Misdirected => 421,
             Error::NoRoute => 404,
             Error::Loop => 508,
@@ -169,7 +171,7 @@ impl Error {
         match self {
             Head(_) | Framing(_) | CallerChunk(_) | ProtectedField | FieldName | LengthMismatch
             | CallerGone | HeadTimeout | CallerSlow | CallerStalled | BodyTooLarge | Expectation
-            | Connect | Upgrade | Misdirected | NoRoute | Method | Loop => Fault::Caller,
+            | Connect | Upgrade | Misdirected | NoRoute | Method | Loop | LastForward => Fault::Caller,
             Deadline | NoEndpoint | NoLocalPort | Internal => Fault::Proxy,
             _ => Fault::Upstream,
         }
@@ -208,6 +210,7 @@ impl Error {
             NoRoute => "no_route",
             Method => "method",
             Loop => "loop",
+            LastForward => "last_forward",
             ConnectRefused => "connect_refused",
             ConnectTimeout => "connect_timeout",
             Unreachable => "unreachable",
@@ -219,6 +222,7 @@ impl Error {
             ResetEarly => "reset_early",
             RefusedStream => "refused_stream",
             StreamReset => "stream_reset",
+            BadAnswer(HeadError::NotHttp) => "not_http",
             BadAnswer(_) => "bad_answer",
             BadAnswerFraming(_) => "bad_answer_framing",
             UpstreamChunk(_) => "bad_answer_chunk",

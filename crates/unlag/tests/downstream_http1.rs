@@ -249,6 +249,22 @@ fn d15_a_100_of_the_origin_is_not_sent_twice() {
 }
 
 #[test]
+fn d15_the_origin_is_told_of_the_expectation_and_nobody_waits_for_a_time_out() {
+    let script = Script::new().head().send("HTTP/1.1 100 Continue\r\n\r\n").body().send(ok("done")).silence();
+    let origin = RawOrigin::always(script);
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let mut client = unlag.connect();
+    let started = std::time::Instant::now();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(client.read_head().expect("a 100").status, 100);
+    assert_eq!(client.send("hello").read_response("POST").text(), "done");
+    // Held back without a 100, the content goes after a second.
+    assert!(started.elapsed() < std::time::Duration::from_millis(900), "{:?}", started.elapsed());
+    let request = origin.connection(0).requests.pop().expect("the request");
+    assert_eq!(request.header("expect").as_deref(), Some("100-continue"));
+}
+
+#[test]
 fn d15_an_unknown_expectation_is_417() {
     let bed = bed();
     for value in ["100-continue, 200-ok", "x 100-continue", "200-ok", "100-continu"] {

@@ -127,6 +127,39 @@ fn b3_is_honoured() {
 }
 
 #[test]
+fn a_trace_that_nobody_has_decided_on_is_sampled_and_a_denied_one_is_not() {
+    let flags = |fields: &str| {
+        let (request, _) = plain(fields);
+        let text = request.header("traceparent").expect("traceparent");
+        text.rsplit('-').next().expect("flags").to_owned()
+    };
+    let trace = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1";
+    assert_eq!(flags(""), "03", "created here, random as a whole");
+    assert_eq!(flags(&format!("b3: {trace}-1\r\n")), "01");
+    assert_eq!(flags(&format!("b3: {trace}-d\r\n")), "01");
+    assert_eq!(flags(&format!("b3: {trace}-0\r\n")), "00");
+    assert_eq!(flags("b3: 0\r\n"), "02");
+    assert_eq!(flags("X-B3-Sampled: 0\r\n"), "02");
+    assert_eq!(flags("traceparent: 00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-00\r\n"), "00");
+}
+
+#[test]
+fn max_forwards_counts_the_hops_of_options_and_trace_alone() {
+    let ask = |method: &str, left: &str| {
+        let origin = RawOrigin::ok("fine");
+        let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+        let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {left}\r\n\r\n");
+        let status = unlag.connect().send(head).read_response(method).status();
+        let seen = (origin.request_count() > 0).then(|| origin.only_request().header("max-forwards"));
+        (status, seen.flatten())
+    };
+    assert_eq!(ask("OPTIONS", "5"), (200, Some("4".into())));
+    assert_eq!(ask("TRACE", "1"), (200, Some("0".into())));
+    assert_eq!(ask("OPTIONS", "0"), (501, None), "it ends here");
+    assert_eq!(ask("GET", "0"), (200, Some("0".into())), "others do not obey it");
+}
+
+#[test]
 fn an_invalid_traceparent_is_replaced() {
     for bad in
         ["00-zz-00f067aa0ba902b7-01", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "garbage"]

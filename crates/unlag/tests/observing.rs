@@ -87,6 +87,18 @@ fn a_fault_of_the_origin_is_named_once_in_the_access_log() {
 }
 
 #[test]
+fn a_head_that_never_came_whole_is_recorded_from_its_first_byte_on() {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).limit("header_timeout", "\"300ms\"").start();
+    let status = unlag.connect().send("GET /half HTTP/1.1\r\nHost").read_response("GET").status();
+    assert_eq!(status, 408);
+    let find = || unlag.log().objects().into_iter().find(|line| line["cause"] == "head_timeout");
+    wait_until("a line about the head", || find().is_some());
+    let line = find().expect("just seen");
+    assert!(nanos(&line["total_us"]) >= 290_000_000, "{line}");
+}
+
+#[test]
 fn what_a_caller_sends_cannot_forge_a_log_line() {
     let origin = RawOrigin::ok("fine");
     let unlag = Setup::of(UNLAG).to([origin.url()]).start();

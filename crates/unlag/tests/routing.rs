@@ -150,6 +150,21 @@ fn respond_answers_and_redirects_without_an_origin() {
 }
 
 #[test]
+fn a_redirect_keeps_the_query_of_the_caller_beside_its_own() {
+    let redirect = |from: &str, to: &str| {
+        format!("[[route]]\nmatch = \"{from}\"\nrespond = {{ status = 302, location = \"{to}\" }}\n")
+    };
+    let toml =
+        [redirect("/query", "/new?x=1"), redirect("/fragment", "/new#part"), redirect("/both", "/new?x=1#p")];
+    let unlag = Setup::of(UNLAG).toml(&toml.concat()).start();
+    let location = |target: &str| unlag.get(target).header("location").map(str::to_owned);
+    assert_eq!(location("/query?a=b").as_deref(), Some("/new?x=1&a=b"));
+    assert_eq!(location("/fragment?a=b").as_deref(), Some("/new?a=b#part"));
+    assert_eq!(location("/both?a=b").as_deref(), Some("/new?x=1&a=b#p"));
+    assert_eq!(location("/query").as_deref(), Some("/new?x=1"));
+}
+
+#[test]
 fn a_caller_cannot_break_out_of_a_redirect() {
     let toml = "[[route]]\nmatch = \"/old/{rest...}\"\nrespond = { status = 308, location = \"/{rest}\" }\n";
     let unlag = Setup::of(UNLAG).toml(toml).start();

@@ -163,6 +163,8 @@ fn u24_a_body_on_204_304_or_head_is_dropped_with_its_connection() {
     let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
     let cases = [
         ("GET", "204 No Content", ""),
+        ("GET", "204 No Content", "Content-Length: 48\r\n"),
+        ("GET", "304 Not Modified", "Content-Length: 48\r\n"),
         ("GET", "304 Not Modified", ""),
         ("HEAD", "200 OK", "Content-Length: 48\r\n"),
     ];
@@ -178,6 +180,12 @@ fn u24_a_body_on_204_304_or_head_is_dropped_with_its_connection() {
         let response = client.read_response(method);
         assert_eq!(response.status().to_string(), status[..3], "{method}");
         assert!(response.body.is_empty());
+        let told = response.header("content-length");
+        assert_eq!(
+            told,
+            (status != "204 No Content" && !fields.is_empty()).then_some("48"),
+            "{method} {status}"
+        );
         let next = if response.closes() { unlag.get("/next") } else { client.get("/next") };
         assert_eq!(next.text(), "own", "{method} {status}");
         origin.wait_until_closed(0);

@@ -90,6 +90,12 @@ impl ResponseHead {
         ResponseHead { status, fields: Fields::with_capacity(256, 8) }
     }
 
+    /// Whether a `Content-Length` tells the length of content that is not sent; nothing else without content may have one (RFC
+    /// 9110 §8.6).
+    pub fn may_tell_length(&self, method: &Method) -> bool {
+        self.status == 304 || (*method == Method::HEAD && self.status >= 200 && self.status != 204)
+    }
+
     /// Whether it is an interim answer (1xx), after which the final one still follows.
     pub fn is_interim(&self) -> bool {
         self.status < 200

@@ -124,6 +124,7 @@ names! {
     Host = "host",
     KeepAlive = "keep-alive",
     Location = "location",
+    MaxForwards = "max-forwards",
     ProxyAuthenticate = "proxy-authenticate",
     ProxyAuthorization = "proxy-authorization",
     ProxyConnection = "proxy-connection",

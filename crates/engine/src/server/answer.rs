@@ -84,6 +84,9 @@ pub fn admit(
     let trusted = plan.plan.trusts(caller.peer.map(|peer| peer.ip()));
     forward::pass_via(&mut head, &core.shared.pseudonym)?;
     forward::say_who_asks(&mut head, caller, trusted);
+    if forward::spend_forward(&mut head) {
+        return Err(Error::LastForward);
+    }
     let body = Paced::watch(body, &core.limits(), route.config.body_max, recording.grpc.get());
     Ok(Prepared { head, body, interim, wishes, plan, route, index })
 }
@@ -117,21 +120,26 @@ pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepare
 /// Builds the exchange for the pipeline.
 fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<Exchange> {
     let Prepared { mut head, body, interim, wishes, plan, route, index: _ } = prepared;
-    let now = clock::now();
     forward::edit(&mut head.fields, route.request_edits());
     let base = match &route.action {
         Action::Proxy(index) => plan.plan.upstreams.get(*index).map(|upstream| upstream.base_path.as_str()),
         Action::Respond { .. } => None,
     };
     forward::rewrite_path(&mut head, &route, base.unwrap_or_default());
+    // Content that is here already waits for nothing.
+    let expects_continue = wishes.expects_continue && matches!(body, Body::Stream(_));
+    if expects_continue {
+        head.fields.push_known(Name::Expect, b"100-continue");
+    }
     let allowed_ns = deadline::asked_ns(&head.fields).unwrap_or(u64::MAX).min(route.total_timeout_ns);
     Box::new(Exchange {
         head,
         body,
         scheme: caller.scheme,
-        deadline_ns: now.saturating_add(allowed_ns),
+        // From its first byte on: that is when the caller began to wait.
+        deadline_ns: recording.trace.timeline().started_ns().saturating_add(allowed_ns),
         upgrade: wishes.upgrade,
-        expects_continue: wishes.expects_continue,
+        expects_continue,
         interim,
         trace: Rc::clone(&recording.trace),
         chosen: None,
@@ -245,8 +253,11 @@ fn fill(parts: &[Part], prepared: &Prepared, route: &Route) -> Vec<u8> {
         out.drain(..slashes - 1);
     }
     if let Some(query) = prepared.head.query() {
-        out.push(b'?');
+        let fragment_at = memchr::memchr(b'#', &out).unwrap_or(out.len());
+        let fragment = out.split_off(fragment_at);
+        out.push(if out.contains(&b'?') { b'&' } else { b'?' });
         out.extend_from_slice(query);
+        out.extend_from_slice(&fragment);
     }
     out
 }

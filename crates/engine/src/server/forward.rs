@@ -3,8 +3,10 @@
 use super::caller::Caller;
 use crate::error::Error;
 use crate::http::fields::Piece;
+use crate::http::h1::framing::parse_length;
 use crate::http::{Fields, Name, RequestHead};
 use crate::plan::Route;
+use http::Method;
 use unlag_config::HeaderEdits;
 
 /// What a peer may only say of somebody else if it is trusted.
@@ -79,6 +81,17 @@ pub fn pass_via(head: &mut RequestHead, pseudonym: &str) -> Result<(), Error> {
     let pieces = [Piece::Bytes(version), Piece::Bytes(b" "), Piece::Bytes(pseudonym.as_bytes())];
     head.fields.push_pieces(Name::Via, &pieces);
     Ok(())
+}
+
+/// Counts this hop in `Max-Forwards`, which TRACE and OPTIONS obey (RFC 9110 §7.6.2). Whether the request ends here.
+pub fn spend_forward(head: &mut RequestHead) -> bool {
+    if head.method != Method::OPTIONS && head.method != Method::TRACE {
+        return false;
+    }
+    let Some(left) = head.fields.get(Name::MaxForwards).and_then(parse_length) else { return false };
+    let Some(left) = left.checked_sub(1) else { return true };
+    head.fields.set_known(Name::MaxForwards, itoa::Buffer::new().format(left).as_bytes());
+    false
 }
 
 /// Applies a route's changes of fields.

@@ -49,7 +49,8 @@ impl Interim for Out {
 enum Next {
     Request(ParsedRequest, u64),
     Http2,
-    Refused(Error),
+    /// Not a request, since when something arrived.
+    Refused(Error, u64),
     Gone,
 }
 
@@ -97,9 +98,7 @@ pub async fn drive(core: Rc<Core>, io: Io, caller: Rc<Caller>, slot: Rc<Slot>) {
                 After::Tunnel(tunnel, recording) => return driver.become_tunnel(*tunnel, recording).await,
             },
             Next::Http2 => return driver.become_http2().await,
-            Next::Refused(error) => {
-                return Box::pin(driver.refuse(error)).await;
-            }
+            Next::Refused(error, started) => return Box::pin(driver.refuse(error, started)).await,
             Next::Gone => return,
         }
         driver.first = false;
@@ -148,11 +147,9 @@ impl Driver {
                     }
                     Poll::Pending => {
                         ready!(self.alarm.poll(cx));
-                        let slow = started.is_some();
-                        return Poll::Ready(if slow {
-                            Next::Refused(Error::HeadTimeout)
-                        } else {
-                            Next::Gone
+                        return Poll::Ready(match started {
+                            Some(started) => Next::Refused(Error::HeadTimeout, started),
+                            None => Next::Gone,
                         });
                     }
                 }
@@ -183,7 +180,7 @@ impl Driver {
                 input.advance(parsed.len);
                 Some(Next::Request(parsed, started))
             }
-            Err(error) => Some(Next::Refused(error.into())),
+            Err(error) => Some(Next::Refused(error.into(), started)),
         }
     }
 
@@ -402,7 +399,7 @@ impl Driver {
     }
 
     /// Answers a head that could not be read, and closes.
-    async fn refuse(mut self, error: Error) {
+    async fn refuse(mut self, error: Error, started: u64) {
         let head = RequestHead {
             method: http::Method::GET,
             path: Default::default(),
@@ -412,7 +409,7 @@ impl Driver {
             fields: Default::default(),
         };
         let recording =
-            Recording::new(&self.core, Trace::new(clock::now(), &head, self.caller.peer), Version::Http11);
+            Recording::new(&self.core, Trace::new(started, &head, self.caller.peer), Version::Http11);
         self.refuse_recorded(recording, error).await;
         self.close().await;
     }

@@ -10,20 +10,12 @@ const REQUEST_ID_MAX: usize = 128;
 /// Settles both ids and writes them into the fields that go upstream. `random` yields fresh bits.
 pub fn settle(fields: &mut Fields, mut random: impl FnMut() -> u64) -> (RequestId, Box<[u8]>) {
     let incoming = fields.get(Name::Traceparent).and_then(parse_traceparent);
-    let b3 = || {
-        fields
-            .get(Name::B3)
-            .and_then(|value| value.split(|&byte| byte == b'-').next())
-            .and_then(parse_trace_id)
-    };
-    let b3_multi = || fields.get(Name::B3TraceId).and_then(parse_trace_id);
-    let (trace, flags) = match incoming {
-        Some(known) => known,
-        None => {
-            let fresh = || (u128::from(random()) << 64 | u128::from(random())).max(1);
-            (b3().or_else(b3_multi).unwrap_or_else(fresh), 0)
-        }
-    };
+    let (trace, flags) = incoming.unwrap_or_else(|| {
+        let (trace, sampled) = read_b3(fields);
+        let fresh = || (u128::from(random()) << 64 | u128::from(random())).max(1);
+        let random_flag = if trace.is_none() { RANDOM } else { 0 };
+        (trace.unwrap_or_else(fresh), random_flag | if sampled { SAMPLED } else { 0 })
+    });
     if incoming.is_none() {
         // Without its parent, a trace state says nothing (Trace Context §3.3.1.5).
         fields.remove_known(Name::Tracestate);
@@ -35,6 +27,24 @@ pub fn settle(fields: &mut Fields, mut random: impl FnMut() -> u64) -> (RequestI
     let id = given.unwrap_or_else(|| text.get(3..35).unwrap_or_default().into());
     fields.set_known(Name::XRequestId, &id);
     (RequestId(trace), id)
+}
+
+/// Flags of `traceparent`: somebody records the trace; its id is random as a whole (Trace Context level 2).
+const SAMPLED: u8 = 0x01;
+const RANDOM: u8 = 0x02;
+
+/// What B3 says, in one field or in several: the trace, and whether it is sampled. Where nobody has decided, it is: services
+/// sample by what their parent says, and a proxy that says no would switch their tracing off.
+fn read_b3(fields: &Fields) -> (Option<u128>, bool) {
+    if let Some(single) = fields.get(Name::B3) {
+        let mut parts = single.split(|&byte| byte == b'-');
+        let trace = parts.next().unwrap_or_default();
+        // `0` alone denies without naming a trace.
+        let denies = trace == b"0" || parts.nth(1) == Some(b"0");
+        return (parse_trace_id(trace), !denies);
+    }
+    let denies = fields.get(Name::B3Sampled).is_some_and(|value| matches!(value, b"0" | b"false"));
+    (fields.get(Name::B3TraceId).and_then(parse_trace_id), !denies)
 }
 
 fn is_request_id(id: &[u8]) -> bool {

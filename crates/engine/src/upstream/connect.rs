@@ -61,11 +61,13 @@ pub async fn open(
     if !is_h2 && upstream.protocol == Protocol::Http2 {
         return Err(Error::Protocol);
     }
-    trace.enter(Phase::Overhead);
     if !is_h2 {
+        trace.enter(Phase::Overhead);
         return Ok(Connected::Http1(h1::Conn::new(io, endpoint)));
     }
+    // Settings are part of connecting: the time is theirs, not ours.
     let shared = h2::start(core, io, endpoint).await?;
+    trace.enter(Phase::Overhead);
     core.pools.share_h2(endpoint, &shared);
     Ok(Connected::Http2(shared))
 }

@@ -165,8 +165,14 @@ impl Call<'_> {
             let now = self.exchange.trace.enter(Phase::Wait);
             self.conn.alarm.set(now + self.head_timeout_ns);
         }
+        let was_held = self.upload.is_held();
         if let Poll::Ready(result) = self.poll_head(cx) {
             return Poll::Ready(result);
+        }
+        if was_held && !self.upload.is_held() {
+            // A 100 came: what it was waited for goes at once.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if self.upload.waits_for_source() {
             // The caller's own limits apply while it is the caller that we wait for.
@@ -240,6 +246,7 @@ impl Call<'_> {
                 self.upload.go_on();
             } else if let Some(caller) = &self.exchange.interim {
                 strip(&mut head);
+                head.fields.remove_known(Name::ContentLength);
                 caller.send(head);
             }
             return Ok(None);
@@ -251,12 +258,10 @@ impl Call<'_> {
         if let Some(seconds) = keep_alive_timeout_s(&head) {
             self.conn.open.endpoint.declare_idle_limit(seconds.saturating_mul(1_000_000_000));
         }
-        // A HEAD or 304 keeps the length that it speaks of; otherwise framing is ours to say.
-        if framing != Framing::None || version == Version::Http10 {
-            strip(&mut head);
+        strip(&mut head);
+        // Framing is ours to say.
+        if !head.may_tell_length(&self.exchange.head.method) {
             head.fields.remove_known(Name::ContentLength);
-        } else {
-            strip(&mut head);
         }
         Ok(Some(Answer { head, framing, persistent }))
     }

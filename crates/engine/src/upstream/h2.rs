@@ -175,7 +175,7 @@ fn finish(
     let (parts, recv) = response.into_parts();
     let mut head = convert::response_in(&parts);
     head.fields.retain(|field| !field.known.is_hop_by_hop());
-    if !head.is_bodiless(&exchange.head.method) {
+    if !head.may_tell_length(&exchange.head.method) {
         head.fields.remove_known(crate::http::Name::ContentLength);
     }
     let body = match recv.is_end_stream() {

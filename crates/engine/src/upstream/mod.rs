@@ -53,7 +53,10 @@ impl Send {
         }
         let turn = (self.upstream.protocol == Protocol::Http2).then(|| self.core.pools.turn(endpoint));
         let _turn = match &turn {
-            Some(turn) => Some(turn.lock().await),
+            Some(turn) => {
+                exchange.trace.enter(Phase::PoolWait);
+                Some(turn.lock().await)
+            }
             None => None,
         };
         if let Some(shared) = self.core.pools.shared_h2(endpoint) {

@@ -49,6 +49,10 @@ pub enum HeadError {
     Connect,
     #[error("the status is not three digits")]
     Status,
+    #[error(
+        "it does not begin as HTTP does (TLS on a port that is spoken to in clear, or clear on one under TLS?)"
+    )]
+    NotHttp,
 }
 
 /// A request head as it came, and how many bytes it took.
@@ -91,7 +95,7 @@ pub fn response(
 ) -> Result<Option<ParsedResponse>, HeadError> {
     // Another protocol is told by its first bytes, instead of by a head that never ends.
     if buf.iter().zip(b"HTTP/1.").any(|(byte, expected)| byte != expected) {
-        return Err(if buf.starts_with(b"HTTP/") { HeadError::Version } else { HeadError::Syntax });
+        return Err(if buf.starts_with(b"HTTP/") { HeadError::Version } else { HeadError::NotHttp });
     }
     within_bounds(buf, seen, limits.head, |window| whole_response(window, limits))
 }
