@@ -88,6 +88,9 @@ limits! {
     pool_idle_per_endpoint: usize, Count 0, 1_000_000; 256, "256",
         "Idle connections to one endpoint, over all cores.",
         "bursts reuse them, and small services are not kept busy holding them";
+    warm_connections: usize, Count 0, 1_000; 1, "1",
+        "Connections that every core keeps ready, per endpoint at work, for the next request.",
+        "one per core is enough to open the next ahead of need; 0 opens none before a request waits for it";
     upstream_idle_timeout: Duration, Duration MS, DURATION_MAX; secs(4), "\"4s\"",
         "An idle connection to an upstream, until its own limit is learned.",
         "below the 5 s after which the most impatient servers close, so that requests do not race with that";

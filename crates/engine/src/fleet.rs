@@ -25,6 +25,8 @@ pub struct Cell {
     successes: AtomicU64,
     failures: AtomicU64,
     ejections: AtomicU64,
+    keeps_alive: AtomicBool,
+    cold_until_ns: AtomicU64,
     connections: AtomicU32,
     idle: AtomicU32,
 }
@@ -57,6 +59,8 @@ pub struct Endpoint {
 pub const FAILURES_TO_EJECT: u32 = 5;
 /// The first ejection; each further one doubles it.
 const EJECT_FIRST: Duration = Duration::from_secs(5);
+/// How long cores take to connect to an endpoint that joins: they look twice a second.
+const COLD_NS: u64 = 1_000_000_000;
 /// The longest ejection.
 const EJECT_MAX: Duration = Duration::from_secs(300);
 /// How long an idle connection is trusted before its upstream's own limit is known.
@@ -166,6 +170,28 @@ impl Endpoint {
         } else {
             self.cell.idle.fetch_sub(1, Relaxed) - 1
         }
+    }
+
+    /// Whether it has kept a connection for another request.
+    pub fn keeps_alive(&self) -> bool {
+        self.cell.keeps_alive.load(Relaxed)
+    }
+
+    /// It has.
+    pub fn kept_alive(&self) {
+        if !self.keeps_alive() {
+            self.cell.keeps_alive.store(true, Relaxed);
+        }
+    }
+
+    /// It joins a fleet at work: until all cores have had the time to connect, its peers are asked.
+    pub fn joins(&self, now: u64) {
+        self.cell.cold_until_ns.store(now + COLD_NS, Relaxed);
+    }
+
+    /// Whether cores are still connecting to it.
+    pub fn is_cold(&self, now: u64) -> bool {
+        self.cell.cold_until_ns.load(Relaxed) > now
     }
 
     /// A copy of the counters.

@@ -21,6 +21,8 @@ pub struct Bounds {
     pub connections: usize,
     pub connections_per_peer: usize,
     pub pool_idle_per_endpoint: usize,
+    /// Connections that each core keeps ready per endpoint at work.
+    pub warm_connections: usize,
     pub upstream_idle_timeout: Duration,
     pub h2_streams: u32,
     pub h2_stream_window: u32,
@@ -57,6 +59,7 @@ impl Bounds {
             connections: limits.connections,
             connections_per_peer: limits.connections_per_peer,
             pool_idle_per_endpoint: limits.pool_idle_per_endpoint,
+            warm_connections: limits.warm_connections,
             upstream_idle_timeout: limits.upstream_idle_timeout,
             h2_streams: limits.h2_streams,
             h2_stream_window: limits.h2_stream_window,

@@ -238,10 +238,15 @@ impl Registry {
     ) -> Arc<Endpoint> {
         let key = format!("{upstream} {:?} {} {settings}", config.url, config.weight);
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let joins = endpoints.values().any(|peer| *peer.upstream == **upstream && peer.keeps_alive());
         let known = endpoints.entry(key).or_insert_with(|| {
             let index = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let record = self.record.endpoint(upstream, &config.url.authority());
-            Arc::new(new_endpoint(index, record, upstream, &config.url, config.weight))
+            let endpoint = new_endpoint(index, record, upstream, &config.url, config.weight);
+            if joins {
+                endpoint.joins(clock::now());
+            }
+            Arc::new(endpoint)
         });
         Arc::clone(known)
     }

@@ -7,6 +7,7 @@ use crate::listen::{Bound, RawListener};
 use crate::net::io::Socket;
 use crate::server::accept::{self, Listener};
 use crate::shared::{self, Handed, Shared};
+use crate::upstream::warm;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -119,8 +120,11 @@ async fn sweep(core: Rc<Core>) {
         let plan = &local.plan;
         let mut known = std::collections::HashSet::new();
         for upstream in &plan.upstreams {
-            for endpoint in upstream.fleet().iter() {
+            let fleet = upstream.fleet();
+            let at_work = fleet.iter().any(|endpoint| core.pools.is_at_work(endpoint));
+            for endpoint in fleet.iter() {
                 core.pools.sweep(endpoint);
+                warm::replenish(&core, upstream, endpoint, at_work);
                 known.insert(endpoint.index);
             }
         }

@@ -94,9 +94,10 @@ impl Setup {
         }
         let _ = writeln!(text, "[admin]\naddress = \"127.0.0.1:0\"\n");
         let _ = writeln!(text, "[state]\ndirectory = {:?}\n", directory.join("state"));
-        if !self.limits.is_empty() {
-            let _ = writeln!(text, "[limits]\n{}\n", self.limits.join("\n"));
-        }
+        // A scripted origin plays its connections one by one: none is opened but for a request, unless a test is about that.
+        let warm = self.limits.iter().any(|limit| limit.starts_with("warm_connections"));
+        let default = if warm { "" } else { "warm_connections = 0\n" };
+        let _ = writeln!(text, "[limits]\n{default}{}\n", self.limits.join("\n"));
         if !self.endpoints.is_empty() {
             let keys = self.upstream.join("\n");
             let _ = writeln!(text, "[upstream.origin]\nendpoints = {:?}\n{keys}\n", self.endpoints);

@@ -34,19 +34,20 @@ pub enum Connected {
     Http2(Rc<Shared>),
 }
 
-/// Opens a connection for an exchange; its phases go into the trace.
+/// Opens a connection; if it is for an exchange, its phases go into the trace.
 pub async fn open(
     core: &Rc<Core>,
     upstream: &Upstream,
     endpoint: &Arc<Endpoint>,
-    trace: &Trace,
+    trace: Option<&Trace>,
 ) -> Result<Connected, Error> {
-    trace.enter(Phase::Connect);
+    let enter = |phase| trace.map(|trace| trace.enter(phase));
+    enter(Phase::Connect);
     let socket =
         timeout(upstream.connect_timeout, connect(endpoint)).await.map_err(|_| Error::ConnectTimeout)??;
     let (io, is_h2) = match (endpoint.url.scheme, &upstream.tls) {
         (Scheme::Https, Some(tls)) => {
-            trace.enter(Phase::Tls);
+            enter(Phase::Tls);
             let name = tls.name_for(&endpoint.url.host)?;
             let connector = TlsConnector::from(Arc::clone(&tls.config));
             let handshake = connector.connect(name, socket);
@@ -62,12 +63,12 @@ pub async fn open(
         return Err(Error::Protocol);
     }
     if !is_h2 {
-        trace.enter(Phase::Overhead);
+        enter(Phase::Overhead);
         return Ok(Connected::Http1(h1::Conn::new(io, endpoint)));
     }
     // Settings are part of connecting: the time is theirs, not ours.
     let shared = h2::start(core, io, endpoint).await?;
-    trace.enter(Phase::Overhead);
+    enter(Phase::Overhead);
     core.pools.share_h2(endpoint, &shared);
     Ok(Connected::Http2(shared))
 }

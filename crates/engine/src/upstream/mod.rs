@@ -11,6 +11,7 @@ pub mod health;
 pub mod pool;
 pub mod resolve;
 pub mod tls;
+pub mod warm;
 
 use crate::core::Core;
 use crate::error::{Error, Retry};
@@ -48,6 +49,7 @@ impl Send {
             // Before anything is taken for it: the connection and the buffer are those that were used last.
             turn::after_the_others().await;
             if let Some(conn) = self.core.pools.take(endpoint) {
+                warm::replenish(&self.core, &self.upstream, endpoint, false);
                 return Ok((Connected::Http1(conn), true));
             }
         }
@@ -63,7 +65,7 @@ impl Send {
             return Ok((Connected::Http2(shared), true));
         }
         // Boxed: most requests find a connection, and need no room for opening one.
-        let opening = connect::open(&self.core, &self.upstream, endpoint, &exchange.trace);
+        let opening = connect::open(&self.core, &self.upstream, endpoint, Some(&exchange.trace));
         let connected = Box::pin(opening).await?;
         Ok((connected, false))
     }

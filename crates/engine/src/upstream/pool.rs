@@ -2,6 +2,7 @@
 
 use super::h1::Conn;
 use super::h2::Shared;
+use super::warm::{self, Stock};
 use crate::clock;
 use crate::fleet::Endpoint;
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,8 @@ pub struct PoolLimits {
 struct Idle {
     conn: Box<Conn>,
     since_ns: u64,
+    /// Whether it has served a request.
+    used: bool,
 }
 
 #[derive(Default)]
@@ -31,6 +34,18 @@ struct Pool {
     /// The HTTP/2 connections to the endpoint; requests share them.
     shared: Vec<Rc<Shared>>,
     turn: Arc<tokio::sync::Mutex<()>>,
+    used_ns: Option<u64>,
+    not_before_ns: u64,
+    opening: Rc<Cell<usize>>,
+}
+
+/// A connection being opened ahead, for as long as it is.
+pub struct Opening(Rc<Cell<usize>>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// Spreads small dense numbers of our own making: what an attacker cannot choose needs no keyed hash.
@@ -77,33 +92,77 @@ impl Pools {
             return None;
         }
         let now = clock::now();
+        pool.used_ns = Some(now);
         let limit = endpoint.idle_limit_ns(self.limits.get().idle_timeout);
         while let Some(idle) = pool.idle.pop() {
             endpoint.count_idle(false);
-            let age = now.saturating_sub(idle.since_ns);
-            if age > limit {
-                // Everything below it is older still.
-                pool.idle.drain(..).for_each(|_| _ = endpoint.count_idle(false));
-                return None;
+            if now.saturating_sub(idle.since_ns) <= limit && !idle.conn.is_disturbed() {
+                return Some(idle.conn);
             }
-            if idle.conn.is_disturbed() {
-                continue;
-            }
-            return Some(idle.conn);
         }
         None
     }
 
-    /// Keeps a connection for the next request, within the bound.
+    /// Keeps a connection that has served a request for the next one, within the bound.
     pub fn put(&self, conn: Box<Conn>) {
+        conn.endpoint().kept_alive();
+        self.keep(conn, true);
+    }
+
+    /// Keeps a connection that was opened ahead.
+    pub fn put_unused(&self, conn: Box<Conn>) {
+        self.keep(conn, false);
+    }
+
+    fn keep(&self, conn: Box<Conn>, used: bool) {
         let endpoint = Arc::clone(conn.endpoint());
         if endpoint.count_idle(true) as usize > self.limits.get().idle_per_endpoint {
             endpoint.count_idle(false);
             return;
         }
         conn.release();
-        let idle = Idle { conn, since_ns: clock::now() };
-        self.by_endpoint.borrow_mut().entry(endpoint.index).or_default().idle.push(idle);
+        let since_ns = clock::now();
+        let mut pools = self.by_endpoint.borrow_mut();
+        let pool = pools.entry(endpoint.index).or_default();
+        if used {
+            pool.used_ns = Some(since_ns);
+            pool.idle.push(Idle { conn, since_ns, used });
+        } else {
+            // Those that have served are taken first, while their caches are warm as well.
+            pool.idle.insert(0, Idle { conn, since_ns, used });
+        }
+    }
+
+    /// What there is for the next request.
+    pub fn stock(&self, endpoint: &Endpoint) -> Stock {
+        let pools = self.by_endpoint.borrow();
+        let Some(pool) = pools.get(&endpoint.index) else { return Stock::default() };
+        let shared = pool.shared.iter().filter(|shared| !shared.is_closed() && shared.has_room()).count();
+        Stock {
+            ready: pool.idle.len() + shared,
+            opening: pool.opening.get(),
+            used_ns: pool.used_ns,
+            not_before_ns: pool.not_before_ns,
+        }
+    }
+
+    /// Counts a connection that is being opened ahead.
+    pub fn opening(&self, endpoint: &Endpoint) -> Opening {
+        let mut pools = self.by_endpoint.borrow_mut();
+        let opening = &pools.entry(endpoint.index).or_default().opening;
+        opening.set(opening.get() + 1);
+        Opening(Rc::clone(opening))
+    }
+
+    /// Opens nothing ahead to an endpoint before `not_before_ns`.
+    pub fn back_off(&self, endpoint: &Endpoint, not_before_ns: u64) {
+        self.by_endpoint.borrow_mut().entry(endpoint.index).or_default().not_before_ns = not_before_ns;
+    }
+
+    /// Whether this core has asked the endpoint for something lately.
+    pub fn is_at_work(&self, endpoint: &Endpoint) -> bool {
+        let used = self.by_endpoint.borrow().get(&endpoint.index).and_then(|pool| pool.used_ns);
+        used.is_some_and(|used| clock::now().saturating_sub(used) < warm::AT_WORK_NS)
     }
 
     /// An HTTP/2 connection that takes another stream.
@@ -113,12 +172,14 @@ impl Pools {
         if pool.shared.is_empty() {
             return None;
         }
+        pool.used_ns = Some(clock::now());
         pool.shared.retain(|shared| !shared.is_closed());
         pool.shared.iter().filter(|shared| shared.has_room()).min_by_key(|shared| shared.streams()).cloned()
     }
 
     /// Offers an HTTP/2 connection to all requests of this core.
     pub fn share_h2(&self, endpoint: &Endpoint, shared: &Rc<Shared>) {
+        endpoint.kept_alive();
         self.by_endpoint.borrow_mut().entry(endpoint.index).or_default().shared.push(Rc::clone(shared));
     }
 
@@ -131,7 +192,9 @@ impl Pools {
         pool.idle.retain(|idle| {
             let age = now.saturating_sub(idle.since_ns);
             let disturbed = idle.conn.is_disturbed();
-            if disturbed && idle.conn.was_closed() && age > LEARNABLE_AGE_NS {
+            if disturbed && !idle.used {
+                pool.not_before_ns = now + warm::BACK_OFF_NS;
+            } else if disturbed && idle.conn.was_closed() && age > LEARNABLE_AGE_NS {
                 endpoint.learn_idle_limit(age);
             }
             let keep = !disturbed && age <= limit;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 const SCAN_MAX: usize = 32;
 
 /// Picks the endpoint with the fewest requests in flight for its weight. Endpoints in `failed` have refused this very request
-/// and are taken only if there is nothing else; then those that do not pass their health check, then ejected ones, unless
+/// and are taken only if there is nothing else; then those that join and have no connections yet; then those that do not pass their health check, then ejected ones, unless
 /// more than half are ejected (then the signal is not about them). `turn` decides between equals, so that they take turns.
 pub fn pick<'a>(
     fleet: &'a [Arc<Endpoint>],
@@ -24,7 +24,10 @@ pub fn pick<'a>(
         let last_resort = |endpoint: &Endpoint| {
             let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
             let ejected = u8::from(!panic && endpoint.is_ejected(now));
-            refused * 4 + u8::from(endpoint.is_unhealthy()) * 2 + ejected
+            refused * 8
+                + u8::from(endpoint.is_cold(now)) * 4
+                + u8::from(endpoint.is_unhealthy()) * 2
+                + ejected
         };
         let load = |a: &Endpoint, b: &Endpoint| u64::from(a.in_flight() + 1) * u64::from(b.weight);
         last_resort(a).cmp(&last_resort(b)).then_with(|| load(a, b).cmp(&load(b, a)))
