@@ -1,6 +1,11 @@
 //! Connections are there before a request needs them, and only where they are of use.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test reports by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
 
 use std::fs;
 use unlag_testkit::process::Directory;
