@@ -4,6 +4,7 @@
 
 mod entry;
 mod exchange;
+mod glance;
 mod histogram;
 mod ids;
 mod line;

@@ -2,6 +2,7 @@
 //! it: when the channel is full because the sink is slow, lines are dropped and counted.
 
 use crate::entry::Entry;
+use crate::glance::write_glance;
 use crate::line::write_line;
 use crate::names::Names;
 use crate::{Outcome, Record};
@@ -18,6 +19,8 @@ use std::time::Duration;
 pub enum Sink {
     /// The standard error stream.
     Stderr,
+    /// The same, a terminal: lines are for people instead of JSON.
+    Terminal,
     /// A file that is appended to; [`AccessLog::reopen`] opens its path anew, as log rotation needs it.
     File(PathBuf),
     /// Anything else that takes bytes.
@@ -156,6 +159,7 @@ fn draw(id: u128) -> f64 {
 
 enum Output {
     Stderr,
+    Terminal,
     File(PathBuf, File),
     Writer(Box<dyn Write + Send>),
 }
@@ -164,6 +168,7 @@ impl Output {
     fn open(sink: Sink) -> io::Result<Output> {
         Ok(match sink {
             Sink::Stderr => Output::Stderr,
+            Sink::Terminal => Output::Terminal,
             Sink::File(path) => {
                 let file = append_to(&path)?;
                 Output::File(path, file)
@@ -174,7 +179,7 @@ impl Output {
 
     fn write(&mut self, text: &str) -> io::Result<()> {
         match self {
-            Output::Stderr => io::stderr().write_all(text.as_bytes()),
+            Output::Stderr | Output::Terminal => io::stderr().write_all(text.as_bytes()),
             Output::File(_, file) => file.write_all(text.as_bytes()),
             Output::Writer(writer) => writer.write_all(text.as_bytes()).and_then(|()| writer.flush()),
         }
@@ -238,7 +243,10 @@ impl LineWriter {
 
     fn append(&self, text: &mut String, entry: &Entry) -> u64 {
         let Some(names) = self.shared.names.get() else { return 0 };
-        write_line(text, entry, names);
+        match self.output {
+            Output::Terminal => write_glance(text, entry),
+            _ => write_line(text, entry, names),
+        }
         1
     }
 

@@ -4,6 +4,7 @@ use crate::args::RunOptions;
 use crate::system::{self, Loaded, System};
 use crate::{Failed, logging, token};
 use anyhow::{Context, Result, anyhow};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -72,6 +73,10 @@ fn start_without_file(url: &str, options: &RunOptions, workers: usize) -> Result
         Failed::Config
     })?;
     system::bound_connections(&mut config);
+    if std::io::stderr().is_terminal() {
+        // Whoever tries it out sees what each request cost.
+        config.monitor.access_log = AccessLog::Stderr;
+    }
     let listener = match &options.admin {
         Some(address) => {
             let address = address
@@ -132,6 +137,9 @@ fn start(
         None => tracing::info!(kind = "admin", address = %config.admin.address, "listening"),
     }
     tracing::info!(workers, version = env!("CARGO_PKG_VERSION"), "ready");
+    if std::io::stderr().is_terminal() {
+        tracing::info!("why a request took as long as it did: unlag explain ID, with its x-request-id");
+    }
     Ok((system, console, config.limits.drain_timeout))
 }
 
@@ -139,6 +147,7 @@ fn start(
 pub(crate) fn registry(config: &Config) -> Result<Arc<Registry>> {
     let sink = match &config.monitor.access_log {
         AccessLog::Off => None,
+        AccessLog::Stderr if std::io::stderr().is_terminal() => Some(Sink::Terminal),
         AccessLog::Stderr => Some(Sink::Stderr),
         AccessLog::File(path) => Some(Sink::File(path.clone())),
     };
