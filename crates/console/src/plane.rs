@@ -59,6 +59,8 @@ pub struct EndpointStatus {
     pub ejections: u64,
     /// The last failure, in words.
     pub last_error: Option<String>,
+    /// Microseconds from the last byte of a request to the head of its answer: a moving average over about sixteen.
+    pub wait_us: Option<u64>,
     /// After how many milliseconds it closes an idle connection, once learned.
     pub learned_idle_ms: Option<u64>,
 }

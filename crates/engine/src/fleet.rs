@@ -27,6 +27,7 @@ pub struct Cell {
     ejections: AtomicU64,
     keeps_alive: AtomicBool,
     cold_until_ns: AtomicU64,
+    wait_ns: AtomicU64,
     connections: AtomicU32,
     idle: AtomicU32,
 }
@@ -172,6 +173,15 @@ impl Endpoint {
         }
     }
 
+    /// Learns from an answered request. Of two cores that learn at once, one may be overheard.
+    pub fn observe(&self, sample: Sample) {
+        let next = match self.cell.wait_ns.load(Relaxed) {
+            0 => sample.wait_ns,
+            known => known - known / SAMPLES + sample.wait_ns / SAMPLES,
+        };
+        self.cell.wait_ns.store(next, Relaxed);
+    }
+
     /// Whether it has kept a connection for another request.
     pub fn keeps_alive(&self) -> bool {
         self.cell.keeps_alive.load(Relaxed)
@@ -209,6 +219,7 @@ impl Endpoint {
             failures: cell.failures.load(Relaxed),
             ejections: cell.ejections.load(Relaxed),
             last_error: *self.last_error.lock().unwrap_or_else(PoisonError::into_inner),
+            wait_ns: Some(cell.wait_ns.load(Relaxed)).filter(|&ns| ns > 0),
             idle_limit_ns: Some(cell.idle_limit_ns.load(Relaxed)).filter(|&ns| ns != IDLE_LIMIT_UNKNOWN_NS),
         }
     }
@@ -230,12 +241,23 @@ pub struct EndpointStatus {
     pub ejections: u64,
     pub last_error: Option<&'static str>,
     pub idle_limit_ns: Option<u64>,
+    pub wait_ns: Option<u64>,
 }
 
 /// How long an ejection lasts after so many in a row before it.
 fn ejection(earlier: u32) -> Duration {
     EJECT_FIRST.saturating_mul(1 << earlier.min(10)).min(EJECT_MAX)
 }
+
+/// What an answered request tells about its endpoint: what a balancer learns from.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// From the last byte of the request to the head of the answer.
+    pub wait_ns: u64,
+}
+
+/// One sample in so many makes the moving average: about the last sixteen count.
+const SAMPLES: u64 = 16;
 
 /// One request in flight to an endpoint.
 #[derive(Debug)]
@@ -259,6 +281,17 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_that_an_endpoint_takes_follows_its_answers() {
+        let endpoint = crate::plan::tests::endpoint(1);
+        let wait = || endpoint.status(0).wait_ns.unwrap_or_default();
+        assert_eq!(wait(), 0, "not asked yet");
+        endpoint.observe(Sample { wait_ns: 1_600 });
+        assert_eq!(wait(), 1_600, "the first is all that is known");
+        (0..64).for_each(|_| endpoint.observe(Sample { wait_ns: 16_000 }));
+        assert!((15_000..=16_000).contains(&wait()), "{}", wait());
+    }
 
     #[test]
     fn ejections_double_up_to_five_minutes() {

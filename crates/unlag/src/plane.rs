@@ -147,6 +147,7 @@ fn endpoint_status(status: &fleet::EndpointStatus) -> EndpointStatus {
         failures: status.failures,
         ejections: status.ejections,
         last_error: status.last_error.map(str::to_owned),
+        wait_us: status.wait_ns.map(|ns| ns / 1_000),
         learned_idle_ms: status.idle_limit_ns.map(|ns| ns / 1_000_000),
     }
 }

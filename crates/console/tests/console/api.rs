@@ -91,6 +91,7 @@ fn upstreams_show_each_endpoint_with_its_state() {
     let endpoint = &upstreams["upstreams"][0]["endpoints"][0];
     assert_eq!((&endpoint["state"], &endpoint["in_flight"]), (&"ejected".into(), &3.into()));
     assert_eq!((&endpoint["learned_idle_ms"], &endpoint["connections_idle"]), (&4_000.into(), &2.into()));
+    assert_eq!(endpoint["wait_us"], 1_500);
 }
 
 #[test]

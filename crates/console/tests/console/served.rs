@@ -88,6 +88,7 @@ impl Plane for TestPlane {
                 failures: 4,
                 ejections: 1,
                 last_error: Some("connection refused".into()),
+                wait_us: Some(1_500),
                 learned_idle_ms: Some(4_000),
             }],
         }]

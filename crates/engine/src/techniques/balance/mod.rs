@@ -12,11 +12,13 @@ mod tests;
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Failure, Outcome};
+use crate::fleet::Sample;
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use unlag_record::Phase;
 
 /// The stage: one upstream's endpoints, seen from one core.
 #[derive(Debug)]
@@ -47,12 +49,16 @@ impl Stage for Balance {
         if let Some((_, error)) = again {
             return Err(Failure { error: *error, exchange: Some(exchange) });
         }
-        exchange.trace.endpoint.set(Some(endpoint.record));
+        let trace = Rc::clone(&exchange.trace);
+        let waited_ns = trace.timeline().spent_ns(Phase::Wait);
+        trace.endpoint.set(Some(endpoint.record));
         exchange.chosen = Some(endpoint.begin());
         let endpoint = Arc::clone(endpoint);
         drop(fleet);
         match next.run(exchange).await {
             Ok(response) => {
+                let wait_ns = trace.timeline().spent_ns(Phase::Wait).saturating_sub(waited_ns);
+                endpoint.observe(Sample { wait_ns });
                 match policy::is_gateway_failure(response.head.status) {
                     true => endpoint.failed("answered 502, 503 or 504", clock::now()),
                     false => endpoint.succeeded(),
