@@ -123,7 +123,7 @@ mod tests {
         let (id, request_id, fields) = settle_with(&[]);
         assert_eq!(id, RequestId(1 << 64 | 2));
         assert_eq!(request_id, "00000000000000010000000000000002");
-        let expected = &b"00-00000000000000010000000000000002-0000000000000003-00"[..];
+        let expected = &b"00-00000000000000010000000000000002-0000000000000003-03"[..];
         assert_eq!(fields.get(Name::Traceparent), Some(expected));
     }
 

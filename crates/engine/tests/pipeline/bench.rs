@@ -76,7 +76,7 @@ impl Bench {
 
     fn new(urls: &[String]) -> Bench {
         let toml = format!(
-            "[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.shop]\nendpoints = {urls:?}\n\
+            "[[listen]]\naddress = \"127.0.0.1:0\"\n[limits]\nwarm_connections = 0\n[upstream.shop]\nendpoints = {urls:?}\n\
              [[route]]\nmatch = \"/{{path...}}\"\nupstream = \"shop\"\n"
         );
         let parsed = unlag_config::parse(&toml, "unlag.toml");
