@@ -51,6 +51,8 @@ pub enum Piece<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     known: Name,
+    /// It stands in the text exactly as it is to be written: name, colon, space, value, CR LF.
+    is_line: bool,
     name: Span,
     value: Span,
 }
@@ -88,10 +90,10 @@ impl Fields {
         self.text.extend_from_slice(text);
     }
 
-    /// Adds a field whose name and value stand in the text, or will.
-    pub fn push_span(&mut self, known: Name, name: Span, value: Span) {
+    /// Adds a field whose name and value stand in the text, or will; `is_line` says that they stand there as a line.
+    pub fn push_span(&mut self, known: Name, name: Span, value: Span, is_line: bool) {
         self.present |= known.bit();
-        self.entries.push(Entry { known, name, value });
+        self.entries.push(Entry { known, is_line, name, value });
     }
 
     /// Copies bytes into the text.
@@ -155,7 +157,7 @@ impl Fields {
         value(&mut self.text);
         let value = Span::new(at, self.text.len() - at);
         self.text.extend_from_slice(b"\r\n");
-        self.entries.push(Entry { known, name, value });
+        self.entries.push(Entry { known, is_line: true, name, value });
     }
 
     /// Writes all fields as lines of HTTP/1.1. What stands in the text as lines already, one after the other, as most of a
@@ -163,25 +165,17 @@ impl Fields {
     pub fn write_lines(&self, out: &mut Vec<u8>) {
         let mut run = 0..0;
         for entry in &self.entries {
-            let line = self.line(entry);
-            if line.start != run.end {
+            let line = entry.name.range().start..entry.value.range().end + 2;
+            if !entry.is_line || line.start != run.end {
                 out.extend_from_slice(self.text.get(run).unwrap_or_default());
                 run = line.start..line.start;
             }
-            run.end = line.end;
-            if line.is_empty() {
-                write_line(out, self.read(entry.name), self.read(entry.value));
+            match entry.is_line {
+                true => run.end = line.end,
+                false => write_line(out, self.read(entry.name), self.read(entry.value)),
             }
         }
         out.extend_from_slice(self.text.get(run).unwrap_or_default());
-    }
-
-    /// Where a field stands in the text exactly as it is to be written; empty if it does not.
-    fn line(&self, entry: &Entry) -> std::ops::Range<usize> {
-        let (name, value) = (entry.name.range(), entry.value.range());
-        let (end, between) = (value.end + 2, self.text.get(name.end..value.start));
-        let is_line = between == Some(b": ") && self.text.get(value.end..end) == Some(b"\r\n");
-        if is_line { name.start..end } else { 0..0 }
     }
 
     /// Replaces every field of this name by one.
@@ -237,6 +231,11 @@ impl Fields {
     /// Whether the known field is there.
     pub fn has(&self, known: Name) -> bool {
         self.present & known.bit() != 0 && self.entries.iter().any(|entry| entry.known == known)
+    }
+
+    /// Whether one of a set of known names may be there.
+    pub fn has_any(&self, names: u64) -> bool {
+        self.present & names != 0
     }
 
     /// All fields in order.
@@ -328,7 +327,8 @@ mod tests {
         fields.set_text(head);
         for (at, len) in [(3, 1), (8, 1), (15, 1), (21, 0), (26, 1), (32, 1)] {
             let name = [0, 6, 11, 19, 23, 29][fields.len()];
-            fields.push_span(Name::Other, Span::new(name, 1), Span::new(at, len));
+            let is_line = at == name + 3 && len == 1 && name != 11;
+            fields.push_span(Name::Other, Span::new(name, 1), Span::new(at, len), is_line);
         }
         fields.push_known(Name::Via, b"7");
         fields.push_pieces(Name::Date, &[Piece::Bytes(b"8"), Piece::Span(Span::new(0, 1))]);

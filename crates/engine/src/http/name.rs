@@ -76,6 +76,10 @@ const fn index() -> Index {
     let mut at = 0;
     while at < Name::TEXTS.len() {
         let text = Name::TEXTS[at].as_bytes();
+        if !text[0].is_ascii_lowercase() {
+            at += 1;
+            continue;
+        }
         let (letter, len) = ((text[0] - b'a') as usize, text.len());
         index.folded[at] = fold(text);
         index.next[at] = index.first[letter][len];
@@ -85,9 +89,22 @@ const fn index() -> Index {
     index
 }
 
+/// Whether it is one of the many names in which proxies say what they were asked.
+fn is_forwarded(name: &[u8]) -> bool {
+    name.first_chunk::<12>().is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+}
+
 impl Name {
     /// Recognises a name in any letter case.
     pub fn of(name: &[u8]) -> Name {
+        match Name::known(name) {
+            Name::Other if name.contains(&b'_') => Name::Underscored,
+            Name::Other if is_forwarded(name) => Name::XForwardedOther,
+            known => known,
+        }
+    }
+
+    fn known(name: &[u8]) -> Name {
         let Some(first) = name.first() else { return Name::Other };
         let letter = usize::from(first.to_ascii_lowercase().wrapping_sub(b'a'));
         let mut candidate =
@@ -153,26 +170,29 @@ names! {
     XClientIp = "x-client-ip",
     XClusterClientIp = "x-cluster-client-ip",
     CfConnectingIp = "cf-connecting-ip",
+    // Two kinds of names instead of one: their texts stand for all of them.
+    XForwardedOther = "x-forwarded-*",
+    Underscored = "_",
 }
 
 impl Name {
     /// Fields that belong to one hop and are never passed on (RFC 9110 §7.6.1, plus the ones that old software invented).
     /// `TE` is among them, but `trailers` is put back where the next hop can use it.
     pub const fn is_hop_by_hop(self) -> bool {
-        matches!(
-            self,
-            Name::Connection
-                | Name::KeepAlive
-                | Name::ProxyConnection
-                | Name::ProxyAuthenticate
-                | Name::ProxyAuthorization
-                | Name::Te
-                | Name::Trailer
-                | Name::TransferEncoding
-                | Name::Upgrade
-                | Name::Http2Settings
-        )
+        Name::HOP_BY_HOP & self.bit() != 0
     }
+
+    /// The set of these.
+    pub const HOP_BY_HOP: u64 = Name::Connection.bit()
+        | Name::KeepAlive.bit()
+        | Name::ProxyConnection.bit()
+        | Name::ProxyAuthenticate.bit()
+        | Name::ProxyAuthorization.bit()
+        | Name::Te.bit()
+        | Name::Trailer.bit()
+        | Name::TransferEncoding.bit()
+        | Name::Upgrade.bit()
+        | Name::Http2Settings.bit();
 
     /// Fields that a `Connection` header must not be able to strip: they carry identity, routing or framing.
     pub const fn is_protected(self) -> bool {
@@ -218,5 +238,7 @@ mod tests {
         for (text, known) in Name::TEXTS.iter().zip(Name::ALL) {
             assert_eq!((Name::of(text.as_bytes()), known.text()), (*known, *text));
         }
+        assert_eq!(Name::of(b"X-Forwarded-Client-Cert"), Name::XForwardedOther);
+        assert_eq!(Name::of(b"X-Forwarded_Client"), Name::Underscored);
     }
 }

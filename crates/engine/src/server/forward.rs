@@ -23,20 +23,19 @@ const CLAIMS: u64 = Name::Forwarded.bit()
     | Name::TrueClientIp.bit()
     | Name::XClientIp.bit()
     | Name::XClusterClientIp.bit()
-    | Name::CfConnectingIp.bit();
+    | Name::CfConnectingIp.bit()
+    | Name::XForwardedOther.bit();
 
 /// Whether a field says who asks.
-pub fn is_claim(known: Name, name: &[u8]) -> bool {
+pub fn is_claim(known: Name) -> bool {
     CLAIMS & known.bit() != 0
-        || known == Name::Other
-            && name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
 }
 
 /// Says who asked. What an untrusted peer claims is replaced, what a trusted one says is extended.
 pub fn say_who_asks(head: &mut RequestHead, caller: &Caller, trusted: bool) {
     let fields = &mut head.fields;
-    if !trusted {
-        fields.retain(|field| !is_claim(field.known, field.name));
+    if !trusted && fields.has_any(CLAIMS) {
+        fields.retain(|field| !is_claim(field.known));
     }
     if !caller.address.is_empty() {
         append(fields, Name::XForwardedFor, &[Piece::Bytes(caller.address.as_bytes())]);

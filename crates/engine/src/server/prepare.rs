@@ -22,6 +22,9 @@ pub struct Wishes {
     pub trailers: bool,
 }
 
+/// What is not passed on: said anew for the next hop, if at all.
+const OF_HOP: u64 = Name::HOP_BY_HOP | Name::ContentLength.bit() | Name::Expect.bit();
+
 /// Whether a request is a gRPC call.
 pub fn is_grpc(head: &RequestHead) -> bool {
     head.fields.get(Name::ContentType).is_some_and(|value| value.starts_with(b"application/grpc"))
@@ -40,15 +43,14 @@ pub fn prepare(head: &mut RequestHead) -> Result<Wishes, Error> {
     wishes.expects_continue = expectation(head)?;
     wishes.trailers =
         head.fields.all(Name::Te).flat_map(members).any(|member| member.eq_ignore_ascii_case(b"trailers"));
-    let mut impostor = false;
-    head.fields.retain(|field| {
-        impostor |= field.known == Name::Other && is_impostor(field.name);
-        let of_hop =
-            field.known.is_hop_by_hop() || field.known == Name::ContentLength || field.known == Name::Expect;
-        !of_hop && (named.is_empty() || !named.iter().any(|name| field.name.eq_ignore_ascii_case(name)))
-    });
-    if impostor {
+    if head.fields.iter().any(|field| field.known == Name::Underscored && is_impostor(field.name)) {
         return Err(Error::FieldName);
+    }
+    if head.fields.has_any(OF_HOP) || !named.is_empty() {
+        head.fields.retain(|field| {
+            let is_named = || named.iter().any(|name| field.name.eq_ignore_ascii_case(name));
+            OF_HOP & field.known.bit() == 0 && !is_named()
+        });
     }
     if wishes.trailers {
         head.fields.push_known(Name::Te, b"trailers");
@@ -109,12 +111,9 @@ fn expectation(head: &RequestHead) -> Result<bool, Error> {
 /// A name with `_` that many frameworks cannot tell from a field that identifies or frames (`X_Forwarded_For` becomes the
 /// same CGI variable as `X-Forwarded-For`).
 fn is_impostor(name: &[u8]) -> bool {
-    if !name.contains(&b'_') {
-        return false;
-    }
     let dashed: Vec<u8> = name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
     let known = Name::of(&dashed);
-    known.is_protected() || known.is_hop_by_hop() || is_claim(known, &dashed)
+    known.is_protected() || known.is_hop_by_hop() || is_claim(known)
 }
 
 #[cfg(test)]

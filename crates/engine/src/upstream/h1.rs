@@ -353,6 +353,9 @@ fn keep_alive_timeout_s(head: &ResponseHead) -> Option<u64> {
 
 /// Removes the fields of one hop, and those that `Connection` names.
 fn strip(head: &mut ResponseHead) {
+    if !head.fields.has_any(Name::HOP_BY_HOP) {
+        return;
+    }
     let named: Vec<Vec<u8>> = head
         .fields
         .all(Name::Connection)

@@ -43,10 +43,10 @@ impl<'a> Lines<'a> {
         loop {
             let start = self.at;
             let rest = self.bytes.get(start..).unwrap_or_default();
-            let (name, value) = match plain_field(rest) {
+            let (name, value, is_line) = match plain_field(rest) {
                 Some((name, value, len)) => {
                     self.at += len;
-                    (name, value)
+                    (name, value, true)
                 }
                 None => {
                     let Some(line) = self.take()? else { return Ok(None) };
@@ -54,14 +54,15 @@ impl<'a> Lines<'a> {
                         fields.set_text(self.bytes.get(..self.at).unwrap_or_default());
                         return Ok(Some(fields));
                     }
-                    field(line)?
+                    let (name, value) = field(line)?;
+                    (name, value, false)
                 }
             };
             if fields.len() == max {
                 return Err(HeadError::TooManyFields);
             }
             let known = Name::of(rest.get(..name).unwrap_or_default());
-            fields.push_span(known, Span::new(start, name), value.shifted(start));
+            fields.push_span(known, Span::new(start, name), value.shifted(start), is_line);
         }
     }
 }
