@@ -23,6 +23,11 @@ impl Span {
         self.len == 0
     }
 
+    /// Where it ends.
+    pub fn end(self) -> usize {
+        self.range().end
+    }
+
     /// The same, `by` bytes further on.
     pub fn shifted(self, by: usize) -> Span {
         Span { at: self.at + by as u32, len: self.len }
@@ -274,25 +279,46 @@ pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether a byte may stand in a token (RFC 9110 §5.6.2).
 pub fn is_token_byte(byte: u8) -> bool {
-    TOKEN.get(usize::from(byte)).copied().unwrap_or_default()
+    class(byte) != 0
 }
 
-static TOKEN: [bool; 256] = token_bytes();
+/// The length of the token at the start, and whether there is an underscore in it.
+pub fn token(bytes: &[u8]) -> (usize, bool) {
+    let mut seen = 0;
+    let is_over = |&byte: &u8| {
+        let class = class(byte);
+        seen |= class;
+        class == 0
+    };
+    let len = bytes.iter().position(is_over).unwrap_or(bytes.len());
+    (len, seen & UNDERSCORE != 0)
+}
+
+fn class(byte: u8) -> u8 {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+/// Bytes of tokens; the underscore is one, but many frameworks read it as a dash.
+const TOKEN: u8 = 1;
+const UNDERSCORE: u8 = 2;
+
+static CLASSES: [u8; 256] = classes();
 
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses what is out of bounds")]
-const fn token_bytes() -> [bool; 256] {
-    const MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
-    let mut table = [false; 256];
+const fn classes() -> [u8; 256] {
+    const MARKS: &[u8] = b"!#$%&'*+-.^`|~";
+    let mut table = [0; 256];
     let mut byte = 0;
     while byte < 128 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        table[byte] = if (byte as u8).is_ascii_alphanumeric() { TOKEN } else { 0 };
         byte += 1;
     }
     let mut mark = 0;
     while mark < MARKS.len() {
-        table[MARKS[mark] as usize] = true;
+        table[MARKS[mark] as usize] = TOKEN;
         mark += 1;
     }
+    table[b'_' as usize] = TOKEN | UNDERSCORE;
     table
 }
 

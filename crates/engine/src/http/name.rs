@@ -97,8 +97,13 @@ fn is_forwarded(name: &[u8]) -> bool {
 impl Name {
     /// Recognises a name in any letter case.
     pub fn of(name: &[u8]) -> Name {
+        Name::of_token(name, name.contains(&b'_'))
+    }
+
+    /// The same, where it is known already whether there is an underscore in it.
+    pub fn of_token(name: &[u8], has_underscore: bool) -> Name {
         match Name::known(name) {
-            Name::Other if name.contains(&b'_') => Name::Underscored,
+            Name::Other if has_underscore => Name::Underscored,
             Name::Other if is_forwarded(name) => Name::XForwardedOther,
             known => known,
         }

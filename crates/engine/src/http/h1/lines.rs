@@ -3,7 +3,7 @@
 //! disagree, are refused (RFC 9112 §2.2, §5.2), and so is a bare CR, NUL or any other control byte.
 
 use super::parse::HeadError;
-use crate::http::fields::{Fields, Span, is_token_byte};
+use crate::http::fields::{Fields, Span, token};
 use crate::http::name::Name;
 use memchr::memchr;
 
@@ -43,10 +43,11 @@ impl<'a> Lines<'a> {
         loop {
             let start = self.at;
             let rest = self.bytes.get(start..).unwrap_or_default();
-            let (name, value, is_line) = match plain_field(rest) {
-                Some((name, value, len)) => {
-                    self.at += len;
-                    (name, value, true)
+            let (name, has_underscore) = token(rest);
+            let (value, is_line) = match plain_value(rest, name) {
+                Some(value) => {
+                    self.at = start + value.end() + 2;
+                    (value, true)
                 }
                 None => {
                     let Some(line) = self.take()? else { return Ok(None) };
@@ -54,14 +55,13 @@ impl<'a> Lines<'a> {
                         fields.set_text(self.bytes.get(..self.at).unwrap_or_default());
                         return Ok(Some(fields));
                     }
-                    let (name, value) = field(line)?;
-                    (name, value, false)
+                    (any_value(line, name)?, false)
                 }
             };
             if fields.len() == max {
                 return Err(HeadError::TooManyFields);
             }
-            let known = Name::of(rest.get(..name).unwrap_or_default());
+            let known = Name::of_token(rest.get(..name).unwrap_or_default(), has_underscore);
             fields.push_span(known, Span::new(start, name), value.shifted(start), is_line);
         }
     }
@@ -70,9 +70,8 @@ impl<'a> Lines<'a> {
 /// Fields of a usual head, with what the proxy adds.
 const TYPICAL_FIELDS: usize = 24;
 
-/// The length of a line's name, and where in it the value stands (RFC 9112 §5).
-fn field(line: &[u8]) -> Result<(usize, Span), HeadError> {
-    let name = name_len(line);
+/// Where the value stands in a line whose name has this length (RFC 9112 §5).
+fn any_value(line: &[u8], name: usize) -> Result<Span, HeadError> {
     let Some(value) = line.get(name..).and_then(|rest| rest.strip_prefix(b":")).filter(|_| name > 0) else {
         let is_fold = matches!(line.first(), Some(b' ' | b'\t'));
         return Err(if is_fold { HeadError::Fold } else { HeadError::Syntax });
@@ -81,22 +80,17 @@ fn field(line: &[u8]) -> Result<(usize, Span), HeadError> {
         return Err(HeadError::Syntax);
     }
     let start = value.trim_ascii_start();
-    Ok((name, Span::new(line.len() - start.len(), start.trim_ascii_end().len())))
+    Ok(Span::new(line.len() - start.len(), start.trim_ascii_end().len()))
 }
 
-/// What nearly every field is, taken at once: name, colon, one space, a value without a tab in it or a space around it, CR LF.
-/// Yields the length of the whole line as well; any other line is for [`field`] to judge.
-fn plain_field(rest: &[u8]) -> Option<(usize, Span, usize)> {
-    let name = name_len(rest);
+/// The value of what nearly every field is: name, colon, one space, a value without a tab in it or a space around it, CR LF.
+/// Any other line is for [`any_value`] to judge.
+fn plain_value(rest: &[u8], name: usize) -> Option<Span> {
     let value = rest.get(name..)?.strip_prefix(b": ").filter(|_| name > 0)?;
     let len = plain_len(value)?;
     let is_trimmed = len == 0 || (value.first() != Some(&b' ') && value.get(len - 1) != Some(&b' '));
     let is_line = is_trimmed && value.get(len..len + 2) == Some(b"\r\n");
-    is_line.then(|| (name, Span::new(name + 2, len), name + 2 + len + 2))
-}
-
-fn name_len(line: &[u8]) -> usize {
-    line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len())
+    is_line.then(|| Span::new(name + 2, len))
 }
 
 /// How many bytes there are before the first control byte, eight at a time; `None` if the end comes first.
