@@ -33,6 +33,8 @@ pub(crate) fn run_bench(what: &Bench) -> Result<()> {
         "unlag-lab",
         "--bins",
     ]))?;
+    run(cargo().args(["build", "--profile", "dist", "--package", "unlag-engine", "--example", "recording"]))?;
+    let built = target_directory().join("dist");
     let mut lab = cargo();
     lab.args([
         "run",
@@ -46,9 +48,11 @@ pub(crate) fn run_bench(what: &Bench) -> Result<()> {
         "--",
         "peers",
     ]);
-    if !arguments.iter().any(|argument| argument.starts_with("--unlag") && !argument.starts_with("--unlag-"))
-    {
-        lab.arg("--unlag").arg(target_directory().join("dist").join("unlag"));
+    for (option, program) in [("--unlag", "unlag"), ("--recording", "examples/recording")] {
+        let is_given = |argument: &String| argument.split('=').next() == Some(option);
+        if !arguments.iter().any(is_given) {
+            lab.arg(option).arg(built.join(program));
+        }
     }
     run(lab.args(arguments))
 }

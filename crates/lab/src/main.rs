@@ -93,6 +93,9 @@ struct Peers {
     /// unlag's binary [default: target/dist/unlag, then target/release/unlag].
     #[arg(long)]
     unlag: Option<PathBuf>,
+    /// The program that measures recording, an example of the engine.
+    #[arg(long)]
+    recording: Option<PathBuf>,
     /// One more argument for `unlag run`; may be given several times.
     #[arg(long = "unlag-argument", allow_hyphen_values = true)]
     unlag_arguments: Vec<String>,
@@ -165,6 +168,7 @@ fn compare(arguments: Peers) -> Result<()> {
     let mut options = PeersOptions {
         rounds: arguments.rounds,
         length: Duration::try_from_secs_f64(arguments.length)?,
+        recording: arguments.recording,
         unlag_arguments: arguments.unlag_arguments,
         idle_connections: arguments.idle_connections,
         ..PeersOptions::default()

@@ -102,7 +102,8 @@ impl Bench<'_> {
     }
 }
 
-fn per_answer_us(ns: u64, report: &Report) -> Option<f64> {
+/// CPU time per answer; `None` without answers.
+pub(super) fn per_answer_us(ns: u64, report: &Report) -> Option<f64> {
     let answered = report.answered();
     (answered > 0).then(|| ns as f64 / 1e3 / answered as f64)
 }

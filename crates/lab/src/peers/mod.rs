@@ -12,6 +12,7 @@ mod install;
 mod kind;
 mod measure;
 mod process;
+mod recording;
 mod report;
 mod rounds;
 mod scenario;
@@ -48,6 +49,8 @@ pub struct PeersOptions {
     pub length: Duration,
     /// unlag's binary; skipped when there is none.
     pub unlag: Option<PathBuf>,
+    /// The engine's example that measures its recording; without it that scenario is skipped.
+    pub recording: Option<PathBuf>,
     /// More arguments for `unlag run`.
     pub unlag_arguments: Vec<String>,
     /// Where binaries of peers are kept between runs.
@@ -70,6 +73,7 @@ impl Default for PeersOptions {
                 .map(PathBuf::from)
                 .into_iter()
                 .find(|p| p.exists()),
+            recording: None,
             unlag_arguments: Vec::new(),
             cache: home.unwrap_or_else(std::env::temp_dir).join("unlag-lab"),
             idle_connections: 5_000,
@@ -96,6 +100,7 @@ pub fn run(options: &PeersOptions, say: &mut dyn FnMut(&str)) -> Result<PeersRep
         let found = match scenario {
             Scenario::Idle => idle::run(&bench, &installed, &mut skipped, say)?,
             Scenario::Workers2 => workers::run(&bench, &installed, &mut skipped, say)?,
+            Scenario::Recording => recording::run(&bench, &mut skipped, say),
             _ => rounds::run(&bench, *scenario, &installed, &mut skipped, say)?,
         };
         scenarios.extend(found);

@@ -77,15 +77,17 @@ pub struct Skipped {
 }
 
 /// Figures in the order of the table: key, title, decimals, and whether quartiles are shown.
-const COLUMNS: [(&str, &str, usize, bool); 13] = [
+const COLUMNS: [(&str, &str, usize, bool); 15] = [
     ("ratio", "ratio to haproxy", 2, true),
     ("cpu_us", "CPU us/request", 1, true),
     ("p50_added_us", "added p50 us", 0, true),
     ("p99_added_us", "added p99 us", 0, true),
-    ("kib_per_connection", "KiB/connection", 2, false),
+    ("kib_per_connection", "KiB/connection", 2, true),
     ("before_mib", "before MiB", 1, false),
     ("with_idle_mib", "with idle MiB", 1, false),
     ("imbalance", "imbalance", 2, true),
+    ("recording_ns", "recording ns/request", 0, true),
+    ("readings_ns", "of it clock ns", 0, true),
     ("backend_us", "backend us", 1, false),
     ("load_us", "load us", 1, false),
     ("rate", "requests/s", 0, false),
@@ -114,10 +116,6 @@ impl Row {
         if let Some(figure) = quartiles(values) {
             self.figures.insert(name.into(), figure);
         }
-    }
-
-    pub(super) fn brief(&self, name: &str) -> String {
-        self.figures.get(name).map_or_else(|| "-".into(), |figure| format!("{:.2}", figure.median))
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Scenario {
     Tail,
     /// Spread of long-lived connections over two workers.
     Workers2,
+    /// What recording a request costs.
+    Recording,
 }
 
 /// Requests per second of the tail scenario.
@@ -32,8 +34,16 @@ const TAIL_RATE: f64 = 1_000.0;
 
 impl Scenario {
     /// All, in the order they are run.
-    pub const ALL: [Self; 7] =
-        [Self::Get1k, Self::Get64k, Self::Post4k, Self::H2c, Self::Idle, Self::Tail, Self::Workers2];
+    pub const ALL: [Self; 8] = [
+        Self::Get1k,
+        Self::Get64k,
+        Self::Post4k,
+        Self::H2c,
+        Self::Idle,
+        Self::Tail,
+        Self::Workers2,
+        Self::Recording,
+    ];
 
     /// The name on the command line and in JSON.
     pub fn name(self) -> &'static str {
@@ -45,6 +55,7 @@ impl Scenario {
             Self::Idle => "idle",
             Self::Tail => "tail",
             Self::Workers2 => "workers2",
+            Self::Recording => "recording",
         }
     }
 
@@ -60,7 +71,10 @@ impl Scenario {
             Self::Idle => "Memory of the proxy per idle keep-alive connection, each served once",
             Self::Tail => "Latency added to the direct way at 1,000 requests/s, open loop",
             Self::Workers2 => {
-                "Spread of 4 long-lived HTTP/2 connections over two workers: 1 is even, 2 is all on one"
+                "4 long-lived HTTP/2 connections on two workers: CPU per request, and spread (1 is even, 2 all on one)"
+            }
+            Self::Recording => {
+                "What recording costs a request: phases with their clock readings, histograms, ring"
             }
         }
     }

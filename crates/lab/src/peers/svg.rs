@@ -65,6 +65,7 @@ fn draw_panel(out: &mut String, panel: &ScenarioReport, top: f64) {
         "cpu_us" => "CPU, us per request",
         "p50_added_us" => "added median, us",
         "kib_per_connection" => "KiB per connection",
+        "recording_ns" => "ns per request",
         _ => "busiest worker to mean",
     };
     let _ = writeln!(
@@ -116,8 +117,9 @@ fn draw_panel(out: &mut String, panel: &ScenarioReport, top: f64) {
 fn value_of(row: &Row, panel: &ScenarioReport) -> String {
     let headline = row.figures.get(&panel.headline).map_or(0.0, |figure| figure.median);
     match (panel.headline.as_str(), row.figures.get("cpu_us")) {
-        ("ratio", Some(cpu)) => format!("{headline:.2} ({:.1} us)", cpu.median),
+        ("ratio" | "imbalance", Some(cpu)) => format!("{headline:.2} ({:.1} us)", cpu.median),
         ("p50_added_us" | "cpu_us", _) => format!("{headline:.0} us"),
+        ("recording_ns", _) => format!("{headline:.0} ns"),
         _ => format!("{headline:.2}"),
     }
 }

@@ -1,4 +1,4 @@
-//! How evenly a few long-lived connections spread over two workers.
+//! How evenly a few long-lived connections spread over two workers, and what a request costs there.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::install::Installed;
 use super::kind::Peer;
-use super::measure::Bench;
+use super::measure::{Bench, per_answer_us};
 use super::process::Process;
 use super::report::{Row, ScenarioReport, Skipped};
 use super::scenario::Scenario;
@@ -35,20 +35,25 @@ pub(super) fn run(
             return Ok(None);
         }
     };
-    let mut found = Vec::new();
+    let (mut spread, mut cpu_us) = (Vec::new(), Vec::new());
     let mut errors = 0;
     for round in 0..=bench.options.rounds {
-        let before = threads(&process);
+        let (before, cpu_before) = (threads(&process), process.cpu_ns());
         let length = bench.options.length.max(Duration::from_millis(500));
-        errors += run_blocking(&Scenario::Workers2.load(process.http2, length))?.errors();
+        let report = run_blocking(&Scenario::Workers2.load(process.http2, length))?;
+        let cpu_ns = process.cpu_ns().saturating_sub(cpu_before);
+        errors += report.errors();
         let work = busiest(&before, &threads(&process));
-        if let Some(imbalance) = imbalance(&work).filter(|_| round > 0) {
-            say(&format!("  round {round}: {imbalance:.2}"));
-            found.push(imbalance);
+        let found = imbalance(&work).zip(per_answer_us(cpu_ns, &report)).filter(|_| round > 0);
+        if let Some((imbalance, us)) = found {
+            say(&format!("  round {round}: {imbalance:.2}, {us:.1} us"));
+            spread.push(imbalance);
+            cpu_us.push(us);
         }
     }
     let mut row = Row::new("unlag");
-    row.add("imbalance", &found);
+    row.add("imbalance", &spread);
+    row.add("cpu_us", &cpu_us);
     row.errors = errors;
     Ok(Some(ScenarioReport {
         name: Scenario::Workers2.name().into(),
