@@ -27,8 +27,8 @@ struct Count {
 enum Targets {
     /// All of them; documentation tests run apart.
     All,
-    /// Those inside the crates, where the properties are.
-    Libraries,
+    /// Those with properties: inside the crates, and the files that hold nothing else.
+    Properties,
 }
 
 /// Runs all tests and ends with one line that counts them.
@@ -97,19 +97,19 @@ fn runner(targets: Targets) -> Command {
     }
     runner.args(match targets {
         Targets::All => ["--lib", "--bins", "--tests"].as_slice(),
-        Targets::Libraries => &["--lib"],
+        Targets::Properties => &["--lib", "--test", "properties", "--test", "total"],
     });
     runner
 }
 
-/// The crates' own tests once more, with more cases a property and another seed; `UNLAG_SEED` repeats a run.
+/// The tests with properties once more, with more cases and another seed; `UNLAG_SEED` repeats a run.
 pub(crate) fn properties(cases: u32) -> Result<()> {
     let seed = match std::env::var("UNLAG_SEED") {
         Ok(seed) => seed,
         Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs().to_string(),
     };
     println!("    {cases} cases a property, UNLAG_SEED={seed} repeats this run");
-    let mut runner = runner(Targets::Libraries);
+    let mut runner = runner(Targets::Properties);
     runner.env("PROPTEST_CASES", cases.to_string()).env("PROPTEST_RNG_SEED", &seed);
     let (count, success) = watched(&mut runner)?;
     if !success {

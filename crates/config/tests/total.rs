@@ -94,8 +94,6 @@ fn damaged() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     #[test]
     fn any_text_is_read_without_a_panic(text in ".{0,200}") {
         check(&text)?;

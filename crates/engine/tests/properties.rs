@@ -26,8 +26,8 @@ use proptest::test_runner::{RngSeed, TestRunner};
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 
-/// Set to the number that a failure showed, it brings the same inputs again.
-const SEED: &str = "UNLAG_TEST_SEED";
+/// Set to the number that a failure showed, it brings the same inputs again. proptest reads it, and `PROPTEST_CASES`.
+const SEED: &str = "PROPTEST_RNG_SEED";
 
 /// An input as a failure shows it.
 struct Input(Vec<u8>);
@@ -43,14 +43,12 @@ type Law = fn(&[u8]);
 
 /// Tries the law on inputs of this kind.
 fn for_any(inputs: impl Strategy<Value = Vec<u8>>, law: Law) {
-    let given = std::env::var(SEED).ok().map(|text| text.parse().expect("the seed is a number"));
-    let seed = given.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish());
-    let config = ProptestConfig {
-        cases: 512,
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(seed),
-        ..ProptestConfig::default()
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let seed = match config.rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => std::hash::RandomState::new().build_hasher().finish(),
     };
+    config.rng_seed = RngSeed::Fixed(seed);
     let tried = TestRunner::new(config).run(&inputs.prop_map(Input), |input| {
         law(&input.0);
         Ok(())
