@@ -9,6 +9,7 @@
 )]
 
 mod parsers;
+mod suite_tools;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -165,10 +166,8 @@ fn d1_every_payload_is_refused_or_understood_alike_by_five_readers() {
     }
     let (readings, missing) = read_all(&recordings);
     if !missing.is_empty() {
-        let required =
-            std::env::var("CI").is_ok() || std::env::var("UNLAG_SUITES").is_ok_and(|it| it == "required");
-        assert!(!required, "readers that are not installed: {missing:?}; run `cargo xtask setup`");
-        eprintln!("SKIPPED readers, not installed: {missing:?}; `cargo xtask setup` gets them");
+        let reason = format!("without {}, which `cargo xtask setup` gets", missing.join(", "));
+        suite_tools::skip("smuggling payloads", &reason);
     }
     let forwarded = fates.iter().filter(|fate| !fate.received.is_empty()).count();
     eprintln!(

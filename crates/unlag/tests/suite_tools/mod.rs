@@ -23,10 +23,14 @@ pub(crate) type Found<T> = Result<T, Missing>;
 
 /// Runs the suite when `tools` are there; else leaves a note, or fails where suites are required.
 pub(crate) fn with_tools<T>(suite: &str, tools: Found<T>, run: impl FnOnce(T)) {
-    let Missing(reason) = match tools {
-        Ok(tools) => return run(tools),
-        Err(missing) => missing,
-    };
+    match tools {
+        Ok(tools) => run(tools),
+        Err(Missing(reason)) => skip(suite, &reason),
+    }
+}
+
+/// Leaves a note that the suite, or a part of it, was not run and how to get what it lacks; fails where suites are required.
+pub(crate) fn skip(suite: &str, reason: &str) {
     let note = format!("{suite}: {reason}");
     assert_ne!(
         std::env::var("UNLAG_SUITES").as_deref(),
