@@ -119,7 +119,7 @@ pub(crate) struct AdminOptions {
 
 #[derive(Args)]
 pub(crate) struct BenchOptions {
-    /// The URL
+    /// The URL; http:// only
     pub(crate) url: String,
     /// Requests a second; 0 sends the next when the last was answered
     #[arg(long)]
@@ -135,10 +135,24 @@ pub(crate) struct BenchOptions {
     pub(crate) connections: usize,
     /// Speak HTTP/2 by prior knowledge
     #[arg(long)]
-    pub http2: bool,
+    pub(crate) http2: bool,
+    /// The method; without one GET, and POST when there is a body
+    #[arg(long)]
+    pub(crate) method: Option<String>,
+    /// A header field; may be given several times
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// What to send: a text, or @FILE
+    #[arg(long, value_name = "TEXT|@FILE")]
+    pub(crate) body: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("a name, a colon and a value, such as \"accept: */*\"")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {

@@ -3,6 +3,7 @@
 use crate::Failed;
 use crate::args::BenchOptions;
 use crate::papers::print;
+use anyhow::Context;
 use std::io::IsTerminal;
 use unlag_lab::bench;
 
@@ -13,6 +14,17 @@ pub(crate) fn run(options: BenchOptions) -> Result<(), Failed> {
     test.duration = options.duration;
     test.connections = options.connections;
     test.http2 = options.http2;
+    test.headers = options.headers;
+    if let Some(body) = &options.body {
+        test.method = "POST".into();
+        test.body = match body.strip_prefix('@') {
+            Some(file) => std::fs::read(file).with_context(|| format!("--body: cannot read {file}"))?.into(),
+            None => body.clone().into(),
+        };
+    }
+    if let Some(method) = options.method {
+        test.method = method;
+    }
     let terminal = std::io::stderr().is_terminal() && !options.json;
     let report = bench::run(&test, |progress| {
         if terminal {

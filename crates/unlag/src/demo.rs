@@ -1,13 +1,16 @@
-//! `unlag demo`: a shop of slow services, load on it, unlag in between, all in this process.
+//! `unlag demo`: a shop of slow services, load on it, unlag in between with its admin API, all in this process.
 
 use crate::Failed;
 use crate::args::DemoOptions;
 use crate::papers::print;
+use crate::system::System;
 use anyhow::anyhow;
 use std::fmt::Write;
 use std::io::IsTerminal;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use unlag_config::Address;
+use unlag_console::Console;
 use unlag_engine::Engine;
 use unlag_lab::demo::{self, PhaseShare, Plan, Screen};
 use unlag_lab::services::Shop;
@@ -25,17 +28,25 @@ pub(crate) fn run(options: DemoOptions) -> Result<(), Failed> {
         Address::Unix(_) => None,
     });
     let proxy = address.ok_or_else(|| anyhow!("the demo's proxy has no address"))?;
+    let system = System::new(engine, &parsed.config, None, "demo".into(), text);
+    // Without a token nothing can be changed through it, and only this machine may read.
+    let console = Console::start(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, None, Arc::new(system))?;
+    if let Some(address) = console.address() {
+        eprintln!("while it runs: http://{address}/metrics, and unlag explain --admin http://{address}\n");
+    }
     let plan = Plan { seconds: options.seconds, rate: options.rate };
     let mut before = Shares::default();
     let mut phases = || before.since(&registry);
     if options.json {
         let mut screen = Screen::new(std::io::sink(), false);
         let report = demo::run(plan, proxy, &shop, &mut screen, &mut phases)?;
-        return print(&format!("{}\n", serde_json::to_string_pretty(&report)?));
+        print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    } else {
+        let terminal = std::io::stdout().is_terminal();
+        let mut screen = Screen::new(std::io::stdout(), terminal);
+        demo::run(plan, proxy, &shop, &mut screen, &mut phases)?;
     }
-    let terminal = std::io::stdout().is_terminal();
-    let mut screen = Screen::new(std::io::stdout(), terminal);
-    demo::run(plan, proxy, &shop, &mut screen, &mut phases)?;
+    console.shutdown();
     Ok(())
 }
 

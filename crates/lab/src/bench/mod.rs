@@ -34,7 +34,7 @@ pub struct BenchOptions {
     pub timeout: Duration,
     /// Method. Default GET.
     pub method: String,
-    /// More header fields.
+    /// More header fields; they replace those of the same name that are sent anyway.
     pub headers: Vec<(String, String)>,
     /// Body. Default none.
     pub body: Bytes,
@@ -63,6 +63,8 @@ impl BenchOptions {
     fn load(&self, target: &Target, duration: Duration) -> Result<Options> {
         let mut request = Request::get(&target.path);
         request.method.clone_from(&self.method);
+        let is_given = |name: &str| self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+        request.headers.retain(|(name, _)| !is_given(name));
         request.headers.extend(self.headers.iter().cloned());
         request.body = self.body.clone();
         let mut options = Options::new(target.resolve()?, request);

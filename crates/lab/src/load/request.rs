@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderName, HeaderValue, Method, Uri, header};
 
 use super::Options;
 use crate::random::Random;
@@ -79,6 +79,10 @@ impl Request {
     }
 }
 
+/// Fields that say where a request goes and how long it is: the load generator's own business.
+const OWN_FIELDS: [HeaderName; 4] =
+    [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
+
 /// A request in the form it goes out, encoded before the clock starts.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -154,13 +158,14 @@ fn prepare(request: &Request, authority: &str) -> Result<Prepared> {
     let mut head = http::Request::builder().method(method.clone()).uri(uri);
     for (name, value) in &request.headers {
         let name = HeaderName::try_from(name.as_str()).with_context(|| format!("header name `{name}`"))?;
+        anyhow::ensure!(!OWN_FIELDS.contains(&name), "`{name}` is set from the URL and the body");
         let value = HeaderValue::try_from(value.as_str()).with_context(|| format!("value of `{name}`"))?;
         wire.push_str(&format!("{name}: {}\r\n", value.to_str().context("header values must be ASCII")?));
         head = head.header(name, value);
     }
     if !request.body.is_empty() || method == Method::POST || method == Method::PUT {
         wire.push_str(&format!("content-length: {}\r\n", request.body.len()));
-        head = head.header(http::header::CONTENT_LENGTH, request.body.len());
+        head = head.header(header::CONTENT_LENGTH, request.body.len());
     }
     wire.push_str("\r\n");
     let mut wire = wire.into_bytes();
@@ -209,6 +214,11 @@ mod tests {
         let mut request = Request::get("/");
         request.headers.push(("x-a".into(), "1\r\nx-b: 2".into()));
         assert!(Mix::new(&options(vec![request])).is_err());
+        for own in ["Host", "content-length", "Transfer-Encoding"] {
+            let mut request = Request::get("/");
+            request.headers.push((own.into(), "1".into()));
+            assert!(Mix::new(&options(vec![request])).is_err(), "{own}");
+        }
         assert!(Mix::new(&options(vec![Request::get("/a b")])).is_err());
         assert!(Mix::new(&options(vec![Request::get("/").weighing(0)])).is_err());
     }

@@ -1,0 +1,218 @@
+//! Every command of the binary, run once as its user runs it: what it prints, and the exit code.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use unlag_testkit::log::Log;
+use unlag_testkit::origin::ok;
+use unlag_testkit::process::Directory;
+use unlag_testkit::wait::pause;
+use unlag_testkit::{RawClient, RawOrigin, Script, Setup, wait_until};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+
+/// Its commands, as `unlag help` lists them.
+const COMMANDS: [&str; 10] =
+    ["run", "demo", "init", "check", "schema", "explain", "bench", "completions", "man", "version"];
+
+fn command(arguments: &[&str], directory: &Directory) -> Command {
+    let mut command = Command::new(UNLAG);
+    command.args(arguments).current_dir(directory.path()).env("XDG_RUNTIME_DIR", directory.path());
+    command.stdin(Stdio::null());
+    command
+}
+
+fn unlag(arguments: &[&str]) -> Output {
+    let directory = Directory::new();
+    command(arguments, &directory).output().expect("run unlag")
+}
+
+fn code(arguments: &[&str]) -> Option<i32> {
+    unlag(arguments).status.code()
+}
+
+/// What a command printed; it has to succeed.
+fn printed(arguments: &[&str]) -> String {
+    let output = unlag(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn complaint(arguments: &[&str]) -> String {
+    let output = unlag(arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json(text: &[u8]) -> Value {
+    serde_json::from_slice(text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(text)))
+}
+
+#[test]
+fn the_demo_ends_by_itself_and_can_be_looked_into_while_it_runs() {
+    let directory = Directory::new();
+    let mut demo = command(&["demo", "--seconds", "4", "--rate", "60", "--json"], &directory);
+    let mut demo = demo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run unlag");
+    let log = Log::read(demo.stderr.take().expect("a piped stderr"));
+    let admin =
+        || log.lines().iter().find_map(|line| line.rsplit_once("--admin ").map(|(_, url)| url.to_owned()));
+    wait_until("the demo says where its admin API is", || admin().is_some());
+    let admin = admin().expect("just seen");
+    wait_until("a request of the demo is explained", || {
+        let explained = command(&["explain", "--admin", &admin], &directory).output().expect("run unlag");
+        explained.status.success() && String::from_utf8_lossy(&explained.stdout).contains("total")
+    });
+    let address = admin.strip_prefix("http://").expect("an http URL");
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let metrics = RawClient::connect(address).send(request).read_response("GET").text();
+    assert!(metrics.contains("route=\"catalog\""), "{metrics}");
+
+    let output = demo.wait_with_output().expect("its end");
+    assert_eq!(output.status.code(), Some(0), "{:?}", log.lines());
+    let report = json(&output.stdout);
+    let acts = report["acts"].as_array().expect("acts");
+    assert_eq!(acts.len(), 4, "{report}");
+    assert!(acts.iter().all(|act| act["requests"].as_u64() > Some(0)), "{report}");
+    assert!(acts.iter().all(|act| !act["phases"].as_array().expect("phases").is_empty()), "{report}");
+    assert!(!report["lessons"].as_array().expect("lessons").is_empty(), "{report}");
+}
+
+#[test]
+fn explain_shows_where_a_slow_request_spent_its_time() {
+    let origin = RawOrigin::always(Script::new().answer(|request| {
+        if request.target() == "/slow" {
+            pause(Duration::from_millis(120));
+        }
+        ok("fine")
+    }));
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    unlag.get("/quick");
+    let slow = "GET /slow HTTP/1.1\r\nHost: a\r\nX-Request-Id: slow-1\r\n\r\n";
+    assert_eq!(unlag.connect().send(slow).read_response("GET").status(), 200);
+    let admin = format!("http://{}", unlag.admin_address());
+    wait_until("it is recorded", || code(&["explain", "slow-1", "--admin", &admin]) == Some(0));
+
+    let text = printed(&["explain", "slow-1", "--admin", &admin]);
+    assert!(text.contains("/slow") && text.contains("upstream_ttfb") && text.contains("total"), "{text}");
+    let slowest = printed(&["explain", "--admin", &admin, "--json"]);
+    assert!(slowest.contains("slow-1"), "without an id it is the slowest: {slowest}");
+    json(slowest.as_bytes());
+    assert!(complaint(&["explain", "nobody", "--admin", &admin]).contains("404"));
+    assert!(complaint(&["explain", "../config", "--admin", &admin]).contains("not a request id"));
+    let gone = complaint(&["explain", "--admin", "http://127.0.0.1:1"]);
+    assert!(gone.contains("is it running?"), "{gone}");
+}
+
+#[test]
+fn bench_sends_what_it_is_told_and_reports_up_to_p99_99() {
+    let origin = RawOrigin::ok("fine");
+    let directory = Directory::new();
+    std::fs::write(directory.path().join("body"), "from a file").expect("the body");
+    let bench = |more: &[&str]| {
+        let url = format!("{}/path", origin.url());
+        let fixed = ["bench", &url, "--rate", "50", "--duration", "300ms", "--connections", "1"];
+        let output = command(&[&fixed, more].concat(), &directory).output().expect("run unlag");
+        assert!(output.status.success(), "{more:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let text = bench(&[]);
+    assert!(text.contains("p99.99"), "{text}");
+    assert!(origin.requests().iter().all(|request| request.method() == "GET"));
+
+    let before = origin.requests().len();
+    let report = bench(&["--json", "--header", "X-A: 1", "--header", "accept: text/html", "--body", "@body"]);
+    assert_eq!(json(report.as_bytes())["subject"]["errors"], serde_json::json!({}), "{report}");
+    bench(&["--method", "PUT", "--body", "hello"]);
+    let sent = origin.requests().split_off(before);
+    let (posted, put): (Vec<_>, Vec<_>) = sent.iter().partition(|request| request.method() == "POST");
+    assert!(!posted.is_empty() && !put.is_empty());
+    for request in posted {
+        assert_eq!(request.headers("x-a"), ["1"]);
+        assert_eq!(request.headers("accept"), ["text/html"]);
+        assert_eq!(request.body, b"from a file");
+    }
+    assert!(put.iter().all(|request| request.method() == "PUT" && request.body == b"hello"));
+}
+
+#[test]
+fn bench_says_what_it_cannot_do() {
+    let bench = |more: &[&str]| complaint(&[&["bench", "--rate", "1", "--duration", "100ms"], more].concat());
+    for (arguments, reason) in [
+        (&["https://127.0.0.1:1/"] as &[&str], "http:// only"),
+        (&["http://127.0.0.1:1/", "--header", "Host: other"], "set from the URL"),
+        (&["http://127.0.0.1:1/", "--method", "G T"], "not a method"),
+        (&["http://127.0.0.1:1/", "--body", "@no-such-file"], "cannot read no-such-file"),
+        (&["http://127.0.0.1:1/"], "nothing answered"),
+    ] {
+        let said = bench(arguments);
+        assert!(said.contains(reason), "{arguments:?}: {said}");
+    }
+    assert_eq!(code(&["bench", "http://127.0.0.1:1/", "--rate", "1", "--header", "no colon"]), Some(2));
+}
+
+#[test]
+fn init_writes_a_config_that_check_has_nothing_to_say_about() {
+    let directory = Directory::new();
+    let run = |arguments: &[&str]| command(arguments, &directory).output().expect("run unlag");
+    assert_eq!(run(&["init"]).status.code(), Some(0));
+    let checked = run(&["check", "--strict"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert!(checked.stderr.is_empty(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert!(String::from_utf8_lossy(&checked.stdout).starts_with("unlag.toml is valid"));
+
+    assert_eq!(run(&["init"]).status.code(), Some(1), "what is there is not replaced");
+    std::fs::write(directory.path().join("unlag.toml"), "nonsense = 1\n").expect("a bad config");
+    let refused = run(&["check", "--json"]);
+    assert_eq!(refused.status.code(), Some(78));
+    let report = json(&refused.stdout);
+    assert_eq!((&report["valid"], &report["problems"][0]["line"]), (&false.into(), &1.into()), "{report}");
+    assert_eq!(run(&["init", "--force"]).status.code(), Some(0));
+    assert_eq!(run(&["check"]).status.code(), Some(0));
+}
+
+#[test]
+fn the_schema_is_json_and_knows_the_tables() {
+    let schema = json(printed(&["schema"]).as_bytes());
+    for table in ["listen", "admin", "route", "upstream", "limits", "monitor"] {
+        assert!(schema["properties"].get(table).is_some(), "{table}");
+    }
+}
+
+#[test]
+fn completions_for_every_shell_know_the_commands() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = printed(&["completions", shell]);
+        assert!(COMMANDS.iter().all(|command| script.contains(command)), "{shell}: {script}");
+    }
+    assert_eq!(code(&["completions", "tcsh"]), Some(2));
+}
+
+#[test]
+fn there_is_a_manual_page_of_everything() {
+    let page = printed(&["man"]);
+    assert!(page.contains(".TH unlag") && COMMANDS.iter().all(|command| page.contains(command)), "{page}");
+    for command in COMMANDS {
+        assert!(printed(&["man", command]).contains(&format!(".TH unlag-{command}")), "{command}");
+    }
+    assert!(complaint(&["man", "juggle"]).contains("no command \"juggle\""));
+}
+
+#[test]
+fn version_and_help_answer_and_nonsense_is_a_usage_error() {
+    assert_eq!(printed(&["version"]).trim(), concat!("unlag ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(printed(&["--version"]), printed(&["version"]));
+    let help = printed(&["help"]);
+    assert!(COMMANDS.iter().all(|command| help.contains(command)), "{help}");
+    for nonsense in [&[] as &[&str], &["juggle"], &["run", "--to"], &["demo", "--seconds", "1"]] {
+        assert_eq!(code(nonsense), Some(2), "{nonsense:?}");
+    }
+    assert_eq!(code(&["check", "-c", "no-such-file.toml"]), Some(1));
+}
