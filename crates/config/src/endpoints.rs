@@ -58,6 +58,11 @@ fn endpoint(line: &str) -> Result<Endpoint, Invalid> {
     let url = endpoint_url(words.next().unwrap_or(""))?;
     let mut endpoint = Endpoint { url, weight: 1, zone: None };
     for word in words {
+        if word.contains('@') {
+            // The message does not repeat what may hold a password.
+            let help = "behind a URL there can be `weight=` and `zone=`";
+            return Err(Invalid::new("an endpoint cannot carry a user name or password", help));
+        }
         match word.split_once('=') {
             Some(("weight", value)) => endpoint.weight = weight(value)?,
             Some(("zone", value)) => endpoint.zone = Some(zone(value)?),

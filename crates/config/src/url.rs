@@ -16,6 +16,10 @@ pub(crate) fn upstream_url(text: &str) -> Result<UpstreamUrl, Invalid> {
         let host = socket_path(path)?.to_owned();
         return Ok(UpstreamUrl { scheme: Scheme::Unix, host, port: 0, path: String::new() });
     }
+    if may_hold_password(text) {
+        // Said before anything else, for the other messages repeat the text.
+        return Err(Invalid::new("an endpoint cannot carry a user name or password", URL_HELP));
+    }
     let refuse = |why: &str| Invalid::new(format!("{} is not an endpoint: {why}", quoted(text)), URL_HELP);
     let Some((scheme, rest)) = text.split_once("://") else {
         let help = match host_and_port(text) {
@@ -34,16 +38,22 @@ pub(crate) fn upstream_url(text: &str) -> Result<UpstreamUrl, Invalid> {
         return Err(refuse("it cannot have a query or a fragment"));
     }
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    if authority.contains('@') {
-        // The message does not repeat what may hold a password.
-        return Err(Invalid::new("an endpoint cannot carry a user name or password", URL_HELP));
-    }
     let (host, given) = host_and_port(authority).map_err(|invalid| invalid.shifted(offset))?;
     let path = path.trim_end_matches('/');
     if !path.is_empty() {
         path_prefix(path).map_err(|invalid| invalid.shifted(text.len() - rest.len() + authority.len()))?;
     }
     Ok(UpstreamUrl { scheme, host, port: given.unwrap_or(port), path: path.to_owned() })
+}
+
+/// Whether there is an `@` anywhere but in the path of an `http` URL.
+fn may_hold_password(text: &str) -> bool {
+    let is_http = |scheme: &str| ["http", "https"].iter().any(|http| scheme.eq_ignore_ascii_case(http));
+    let before_path = match text.split_once("://") {
+        Some((scheme, rest)) if is_http(scheme) => rest.split('/').next(),
+        _ => None,
+    };
+    before_path.unwrap_or(text).contains('@')
 }
 
 /// A host in lower case, brackets taken off, and the port when one is given.

@@ -1,7 +1,11 @@
 //! Any text is either a configuration or a list of problems; reading never panics, and what is shown never
 //! leaks a secret.
 
+#[path = "total/endpoints.rs"]
+mod endpoints;
+
 use proptest::prelude::*;
+use std::path::Path;
 use unlag_config::{Severity, parse, starter};
 
 fn check(text: &str) -> Result<(), TestCaseError> {
@@ -93,7 +97,51 @@ fn damaged() -> impl Strategy<Value = String> {
     )
 }
 
+/// Lines that are nearly endpoints.
+fn endpoint_lines() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "http://",
+        "https://",
+        "unix:",
+        "unix:/run/a.sock",
+        "10.0.0.1",
+        "Shop.Example",
+        "[::1]",
+        ":80",
+        ":443",
+        "/x",
+        "user@",
+        " weight=",
+        " zone=",
+        "3",
+        "0",
+        "b",
+        "é",
+        "#",
+        " ",
+        "\t",
+        "\r\n",
+        "\n",
+        "\n",
+    ]);
+    proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
+}
+
 proptest! {
+    #[test]
+    fn any_list_of_endpoints_reads_back_the_same_or_is_refused(text in prop_oneof![endpoint_lines(), ".{0,80}"]) {
+        endpoints::holds(&text);
+    }
+
+    #[test]
+    fn a_password_in_a_list_of_endpoints_is_never_shown(
+        scheme in prop::sample::select(vec!["", "http://", "HTTPS://", "ftp://", "http:/", "://", "http://a zone="]),
+        behind in "[ a-z0-9:/=\\[]{0,6}",
+    ) {
+        let problems = unlag_config::endpoints(&format!("{scheme}user:hunter2@{behind}"), "endpoints").unwrap_err();
+        prop_assert!(!format!("{problems} {problems:?}").contains("hunter2"), "{}", problems);
+    }
+
     #[test]
     fn any_text_is_read_without_a_panic(text in ".{0,200}") {
         check(&text)?;
@@ -133,4 +181,17 @@ fn deep_nesting_and_long_lines_are_refused_in_bounded_space() {
     assert!(parse(&many, "unlag.toml").unwrap_err().0.len() <= 200);
     let large = " ".repeat(unlag_config::FILE_BYTES_MAX + 1);
     assert!(parse(&large, "unlag.toml").unwrap_err().to_string().contains("too large"));
+}
+
+#[test]
+fn every_seed_of_the_fuzzer_is_read() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
+    for (target, law) in
+        [("config", (|text| check(text).unwrap()) as fn(&str)), ("endpoints", endpoints::holds)]
+    {
+        let paths: Vec<_> =
+            std::fs::read_dir(seeds.join(target)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(paths.len() >= 3, "{target} has {} seeds", paths.len());
+        paths.iter().for_each(|path| law(&std::fs::read_to_string(path).unwrap()));
+    }
 }

@@ -46,16 +46,13 @@ fn parse_grpc(value: &[u8]) -> Option<u64> {
     Some(parse_number(digits)?.saturating_mul(unit_ns))
 }
 
-/// The finest unit whose eight digits suffice.
+/// The finest unit whose eight digits suffice; hours always do.
 fn format_grpc(ns: u64) -> String {
     const UNITS: [(u64, char); 5] =
         [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S'), (60_000_000_000, 'M')];
-    for (unit_ns, unit) in UNITS {
-        if ns / unit_ns < 100_000_000 {
-            return format!("{}{unit}", ns / unit_ns);
-        }
-    }
-    "99999999H".into()
+    let (unit_ns, unit) =
+        UNITS.into_iter().find(|(unit_ns, _)| ns / unit_ns < 100_000_000).unwrap_or((3_600_000_000_000, 'H'));
+    format!("{}{unit}", ns / unit_ns)
 }
 
 #[cfg(test)]

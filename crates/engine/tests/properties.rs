@@ -9,12 +9,16 @@ mod authority;
 mod chunked_body;
 #[path = "properties/cuts.rs"]
 mod cuts;
+#[path = "properties/deadlines.rs"]
+mod deadlines;
 #[path = "properties/h1_request_head.rs"]
 mod h1_request_head;
 #[path = "properties/h1_response_head.rs"]
 mod h1_response_head;
 #[path = "properties/h2_frames.rs"]
 mod h2_frames;
+#[path = "properties/hop.rs"]
+mod hop;
 #[path = "properties/path.rs"]
 mod path;
 #[path = "properties/trace_context.rs"]
@@ -239,6 +243,71 @@ fn one_well_formed_trace_context_goes_upstream_whatever_came() {
 }
 
 #[test]
+fn a_deadline_goes_on_in_its_dialects_and_never_longer_than_what_is_left() {
+    const LINES: &[&str] = &[
+        "grpc-timeout:",
+        "Grpc-Timeout:",
+        "x-request-timeout-ms:",
+        "x-other:",
+        "0",
+        "1500",
+        "99999999",
+        "18446744073709551615",
+        "H",
+        "M",
+        "S",
+        "m",
+        "u",
+        "n",
+        "-",
+        ".",
+        " ",
+        "\n",
+        "\n",
+        "\n",
+    ];
+    for_any(pieces(LINES, 0..16), deadlines::holds);
+}
+
+#[test]
+fn what_a_caller_says_to_this_hop_goes_no_further_and_takes_nothing_with_it() {
+    const LINES: &[&str] = &[
+        "Connection: close\r\n",
+        "Connection: Upgrade, X-A\r\n",
+        "connection: upgrade, TE,, x-b\r\n",
+        "Connection: keep-alive, http2-settings\r\n",
+        "Connection: x-request-id\r\n",
+        "Connection: content-type, expect\r\n",
+        "Keep-Alive: timeout=5\r\n",
+        "Proxy-Authorization: a\r\n",
+        "TE: trailers\r\n",
+        "te: gzip, Trailers\r\n",
+        "Trailer: x-t\r\n",
+        "Upgrade: websocket\r\n",
+        "Upgrade: h2c\r\n",
+        "Upgrade: HTTP/2.0, websocket\r\n",
+        "Upgrade: a b\r\n",
+        "HTTP2-Settings: AAMAAABk\r\n",
+        "Expect: 100-continue\r\n",
+        "Expect: 100-Continue \r\n",
+        "Expect: 200-ok\r\n",
+        "Content-Length: 0\r\n",
+        "Content-Type: a/b\r\n",
+        "Authorization: b\r\n",
+        "X-A: 1\r\n",
+        "x-b: 2\r\n",
+        "X_Forwarded_For: 1\r\n",
+        "my_field: 1\r\n",
+    ];
+    let start = prop::sample::select(vec![
+        "GET / HTTP/1.1\r\nHost: a\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n",
+        "GET / HTTP/1.0\r\nHost: a\r\n",
+    ]);
+    for_any(head(start.prop_map(|start| start.into()).boxed(), LINES), hop::holds);
+}
+
+#[test]
 fn what_frames_cost_is_counted_the_same_however_they_are_cut() {
     let frame = (0u8..10, any::<u8>(), prop_oneof![Just(0usize), Just(4), 0usize..40], any::<[u8; 40]>());
     let frame = frame.prop_map(|(kind, flags, length, payload)| {
@@ -255,12 +324,14 @@ fn what_frames_cost_is_counted_the_same_however_they_are_cut() {
 
 #[test]
 fn every_seed_of_the_fuzzer_keeps_its_law() {
-    let laws: [(&str, Law); 7] = [
+    let laws: [(&str, Law); 9] = [
         ("authority", authority::holds),
         ("chunked_body", chunked_body::holds),
+        ("deadlines", deadlines::holds),
         ("h1_request_head", h1_request_head::holds),
         ("h1_response_head", h1_response_head::holds),
         ("h2_frames", h2_frames::holds),
+        ("hop", hop::holds),
         ("path", path::holds),
         ("trace_context", trace_context::holds),
     ];
