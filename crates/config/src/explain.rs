@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::model::{Action, Balance, Config, Protocol, Route, Source, Upstream};
+use crate::model::{Action, Balance, Config, Protocol, Route, Sample, Source, Upstream};
 use crate::value::duration_text;
 
 /// Lines of plain text. What no upstream or route makes use of is not mentioned.
@@ -50,7 +50,8 @@ fn described(upstream: &Upstream) -> String {
 /// What the words that leave the choice to unlag stand for.
 fn meanings(config: &Config, out: &mut String) {
     let proxied = |route: &&Route| matches!(route.action, Action::Proxy(_));
-    let mut proxies = config.routes.iter().filter(proxied);
+    let auto = config.routes.iter().filter(proxied).any(|route| route.timeout.is_none());
+    let bounded = config.routes.iter().filter(proxied).any(|route| route.timeout.is_some());
     let any = |of: fn(&Upstream) -> bool| config.upstreams.iter().any(of);
     out.push('\n');
     if any(|upstream| upstream.balance == Balance::Adaptive) {
@@ -63,16 +64,24 @@ fn meanings(config: &Config, out: &mut String) {
     if any(|upstream| upstream.protocol == Protocol::Auto) {
         line(out, "protocol = \"auto\": what ALPN agrees on over TLS, HTTP/1.1 in clear text");
     }
-    if proxies.any(|route| route.timeout.is_none()) {
+    if auto {
         let bound = duration_text(config.limits.response_head_timeout);
         line(
             out,
-            &format!("timeout = \"auto\": the head of a response within {bound}; nothing is learned yet"),
+            &format!(
+                "timeout = \"auto\": the head of a response within {bound}, and no bound on the whole; nothing is learned yet"
+            ),
         );
+    }
+    if bounded {
+        line(out, "a timeout that is a duration: the head of a response, and the whole exchange, within it");
+    }
+    if config.monitor.access_log_sample == Sample::Slow {
+        line(out, "access_log_sample = \"slow\": requests that took a second or more, and server errors");
     }
     line(
         out,
-        "deadlines of callers (x-request-timeout-ms) are honoured, shortened by the time spent, and passed on",
+        "deadlines of callers (x-request-timeout-ms, grpc-timeout) are honoured, shortened by the time spent, and passed on",
     );
 }
 

@@ -22,7 +22,7 @@ use crate::secret::Secret;
 pub struct Config {
     /// Where callers are accepted; at least one.
     pub listen: Vec<Listen>,
-    /// The API, the metrics and the dashboard.
+    /// The console: its API, and the metrics.
     pub admin: Admin,
     /// What is kept on disk.
     pub state: State,

@@ -99,14 +99,27 @@ fn what_the_product_promises_for_later_is_refused_by_name_and_nothing_else() {
 }
 
 #[test]
+fn what_a_key_stands_for_is_explained_where_it_is_used() {
+    let text = "[[listen]]\naddress = \"127.0.0.1:0\"\n[monitor]\naccess_log_sample = \"slow\"\n[upstream.a]\n\
+                endpoints = [\"http://a\"]\n[[route]]\nmatch = \"/\"\nupstream = \"a\"\ntimeout = \"2s\"\n";
+    let explained = unlag_config::explain(&parse(text, "unlag.toml").unwrap().config);
+    assert!(explained.contains("a second or more, and server errors"), "{explained}");
+    assert!(
+        explained.contains("a timeout that is a duration: the head of a response, and the whole"),
+        "{explained}"
+    );
+    assert!(!explained.contains("timeout = \"auto\""), "{explained}");
+}
+
+#[test]
 fn a_configuration_explains_itself() {
     let text = include_str!("product.toml");
     let explained = unlag_config::explain(&parse(text, "unlag.toml").unwrap().config);
     for part in [
         "fewest requests in flight",
-        "within 30s",
+        "within 30s, and no bound on the whole",
         "ALPN",
-        "x-request-timeout",
+        "x-request-timeout-ms, grpc-timeout",
         "GET /products/{id}",
         "-> catalog",
         "= 308 /new/{rest}",

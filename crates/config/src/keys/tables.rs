@@ -19,7 +19,7 @@ pub(crate) static ROOT: Table = Table {
     meaning: "The file as a whole. It needs at least one `[[listen]]`.",
     keys: &[
         Key::new("listen", Kind::Tables(&LISTEN), "Where callers are accepted.").required(),
-        Key::new("admin", Kind::Table(&ADMIN), "The API, the metrics and the dashboard."),
+        Key::new("admin", Kind::Table(&ADMIN), "The console: its API, and the metrics."),
         Key::new("state", Kind::Table(&STATE), "What is kept on disk."),
         Key::new("limits", Kind::Table(&LIMITS), "Every bound."),
         Key::new("trust", Kind::Table(&TRUST), "Whose forwarding headers are believed."),
@@ -64,7 +64,7 @@ pub(crate) static LISTEN_TLS: Table = Table {
 /// `[admin]`
 pub(crate) static ADMIN: Table = Table {
     header: "[admin]",
-    meaning: "The API, `/metrics` and the dashboard, on a listener of their own.",
+    meaning: "The console's API and `/metrics`, on a listener of their own.",
     keys: &[
         Key::new("address", ADDRESS, "Where to accept.")
             .default("\"127.0.0.1:9900\"", "loopback only, because it can change the configuration"),
@@ -261,7 +261,7 @@ pub(crate) static MONITOR: Table = Table {
             Kind::Any(&[
                 Kind::Choice(&[
                     Choice::new("all", "every request"),
-                    Choice::new("slow", "slow and failed requests"),
+                    Choice::new("slow", "requests that took a second or more, and server errors"),
                 ]),
                 Kind::Share,
             ]),
@@ -305,10 +305,15 @@ pub(crate) static ROUTE: Table = Table {
                 Kind::Choice(&[Choice::new("auto", "the best that this version has; `unlag check` says what that is")]),
                 DURATION,
             ]),
-            "Bound on the head of the response.",
+            "A duration bounds the head of the response and, with its body, the whole exchange; `auto` bounds the head only, \
+             by `limits.response_head_timeout`.",
         )
-        .default("\"auto\"", "a route's own tail is the only good bound"),
-        Key::new("idle_timeout", DURATION, "Bound on silence within a body, either way.")
+        .default("\"auto\"", "a route's own tail is the only good bound, and a stream may last"),
+        Key::new(
+            "idle_timeout",
+            DURATION,
+            "Bound on silence within the body of a response; that of a request is bounded by `limits.body_rate_min`.",
+        )
             .default("\"60s\"", "longer than any sane pause of a stream"),
         Key::new(
             "strip_prefix",

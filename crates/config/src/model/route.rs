@@ -16,9 +16,10 @@ pub struct Route {
     pub headers: Vec<(String, String)>,
     /// Forward or answer.
     pub action: Action,
-    /// Bound on the head of the response. Default none: `auto`.
+    /// Bound on the head of the response and on the whole exchange. Default none, `auto`: then the head alone has a bound,
+    /// [`crate::Limits::response_head_timeout`].
     pub timeout: Option<Duration>,
-    /// Bound on silence within a body, either way. Default 60 s: longer than any sane pause of a stream.
+    /// Bound on silence within the body of a response. Default 60 s: longer than any sane pause of a stream.
     pub idle_timeout: Duration,
     /// Taken off the front of the path, at a segment border, before it is forwarded. Default none.
     pub strip_prefix: Option<String>,
