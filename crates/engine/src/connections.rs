@@ -1,9 +1,13 @@
 //! The callers' connections that a core has open: who waits for a request, who is asked to go, how many come from one address.
 
+use crate::clock;
 use crate::core::Core;
+use crate::limits::ROOM_WAIT;
+use crate::shared::{Handed, Shared};
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Waker};
 
@@ -12,6 +16,7 @@ use std::task::{Context, Waker};
 pub struct Slot {
     idle_since: Cell<Option<u64>>,
     closing: Cell<bool>,
+    evicted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -38,6 +43,11 @@ impl Slot {
         false
     }
 
+    /// Whether another connection waits for its place: it goes at once then, even if it has not asked for anything yet.
+    pub fn is_evicted(&self) -> bool {
+        self.evicted.get()
+    }
+
     /// Asks it to go as soon as it has nothing to do.
     pub fn close(&self) {
         self.closing.set(true);
@@ -59,13 +69,97 @@ impl Connections {
         self.open.borrow().iter().for_each(|(_, slot)| slot.close());
     }
 
-    /// Asks the connection that has been idle longest to go; `false` when none is idle.
-    pub fn close_oldest_idle(&self) -> bool {
+    /// The connection that has been idle longest, and since when.
+    fn oldest_idle(&self) -> Option<(u64, Rc<Slot>)> {
         let open = self.open.borrow();
         let idle = open.iter().filter(|(_, slot)| !slot.closing.get());
-        let oldest =
-            idle.filter_map(|(_, slot)| slot.idle_since.get().map(|since| (since, slot))).min_by_key(|x| x.0);
-        oldest.inspect(|(_, slot)| slot.close()).is_some()
+        let since = idle.filter_map(|(_, slot)| Some((slot.idle_since.get()?, slot)));
+        since.min_by_key(|(since, _)| *since).map(|(since, slot)| (since, Rc::clone(slot)))
+    }
+}
+
+/// What a core says of its oldest idle connection: that it has not looked, or that there is none.
+const NOT_LOOKED: u64 = 0;
+const NONE_IDLE: u64 = u64::MAX;
+
+/// Tells the other cores since when this one's oldest idle connection is idle. Looking costs a walk over all connections, so it
+/// is only done near the bound.
+pub fn publish_oldest_idle(core: &Core) {
+    let bound = core.limits().connections;
+    let near = core.shared.connections.load(Relaxed) >= bound - bound / 8;
+    let since = match near {
+        true => core.connections.oldest_idle().map_or(NONE_IDLE, |(since, _)| since),
+        false => NOT_LOOKED,
+    };
+    core.shared.load(core.index).idle_since_ns.store(since, Relaxed);
+}
+
+/// Closes the connection of this core that has been idle longest; `false` when none is.
+pub fn evict_oldest_idle(core: &Core) -> bool {
+    let oldest = core.connections.oldest_idle();
+    if let Some((_, slot)) = &oldest {
+        slot.evicted.set(true);
+        slot.close();
+    }
+    publish_oldest_idle(core);
+    oldest.is_some()
+}
+
+/// Which core has the connection that is idle longest, by what they last said; `own` is the exact answer of core `index`.
+/// A core that has not looked is asked when nobody is known to have one.
+pub fn where_idle_longest(index: usize, own: Option<u64>, said: &[u64]) -> Option<usize> {
+    let others = said.iter().copied().enumerate().filter(|(other, _)| *other != index);
+    let known = others.clone().filter(|(_, since)| !matches!(*since, NOT_LOOKED | NONE_IDLE));
+    let all = known.chain(own.map(|since| (index, since)));
+    let oldest = all.min_by_key(|(_, since)| *since).map(|(core, _)| core);
+    oldest.or_else(|| others.clone().find(|(_, since)| *since == NOT_LOOKED).map(|(core, _)| core))
+}
+
+/// One of the connections that may be open in all, over all cores: taken before a connection is served, given back when it ends.
+pub struct Place(Arc<Shared>);
+
+impl Place {
+    /// Takes one, unless `max` are taken.
+    pub fn take(shared: &Arc<Shared>, max: usize) -> Option<Place> {
+        let more = |taken: usize| (taken < max).then_some(taken + 1);
+        shared.connections.fetch_update(Relaxed, Relaxed, more).is_ok().then(|| Place(Arc::clone(shared)))
+    }
+
+    /// Takes one; at the bound, the connection that has been idle longest on any core makes room. `None` when none is idle.
+    pub async fn take_or_make(core: &Rc<Core>) -> Option<Place> {
+        let (shared, max) = (&core.shared, core.limits().connections);
+        if let Some(place) = Place::take(shared, max) {
+            return Some(place);
+        }
+        let mut given_back = std::pin::pin!(shared.place_given_back.notified());
+        given_back.as_mut().enable();
+        let said: Vec<u64> = shared.loads().iter().map(|load| load.idle_since_ns.load(Relaxed)).collect();
+        let own = core.connections.oldest_idle().map(|(since, _)| since);
+        let asked = match where_idle_longest(core.index, own, &said)? {
+            other if other != core.index => shared.hand(other, Handed::MakeRoom).is_ok(),
+            _ => false,
+        };
+        if !asked && !evict_oldest_idle(core) {
+            return None;
+        }
+        let waiting = async {
+            loop {
+                given_back.as_mut().await;
+                given_back.set(shared.place_given_back.notified());
+                given_back.as_mut().enable();
+                if let Some(place) = Place::take(shared, max) {
+                    return place;
+                }
+            }
+        };
+        tokio::time::timeout(ROOM_WAIT, waiting).await.ok()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+        self.0.place_given_back.notify_waiters();
     }
 }
 
@@ -75,22 +169,22 @@ pub struct Entry {
     key: usize,
     /// Counted against the share of its address.
     peer: Option<IpAddr>,
+    _place: Place,
 }
 
 impl Entry {
-    /// Counts one more connection, from `peer`. `None` when the peer's address has its share of connections already.
-    pub fn new(core: &Rc<Core>, peer: Option<IpAddr>) -> Option<(Entry, Rc<Slot>)> {
+    /// A connection from `peer` in its place. `None` when the peer's address has its share of connections already.
+    pub fn new(core: &Rc<Core>, peer: Option<IpAddr>, place: Place) -> Option<(Entry, Rc<Slot>)> {
         let per_peer = core.limits().connections_per_peer;
         let peer = peer.filter(|_| per_peer > 0);
         if peer.is_some_and(|peer| !core.shared.peers.enter(peer, per_peer)) {
-            core.shared.refused_connections.fetch_add(1, Relaxed);
             return None;
         }
         let slot = Rc::new(Slot::default());
+        slot.idle_from(clock::now());
         let key = core.connections.open.borrow_mut().insert(Rc::clone(&slot));
         core.shared.load(core.index).connections.fetch_add(1, Relaxed);
-        core.shared.connections.fetch_add(1, Relaxed);
-        Some((Entry { core: Rc::clone(core), key, peer }, slot))
+        Some((Entry { core: Rc::clone(core), key, peer, _place: place }, slot))
     }
 }
 
@@ -101,6 +195,20 @@ impl Drop for Entry {
             self.core.shared.peers.leave(peer);
         }
         self.core.shared.load(self.core.index).connections.fetch_sub(1, Relaxed);
-        self.core.shared.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_idle_connection_is_looked_for_on_every_core() {
+        assert_eq!(where_idle_longest(0, Some(5), &[9, 7]), Some(0), "what a core knows of itself counts");
+        assert_eq!(where_idle_longest(0, Some(8), &[1, 7]), Some(1));
+        assert_eq!(where_idle_longest(0, None, &[1, 7]), Some(1));
+        assert_eq!(where_idle_longest(0, None, &[1, NONE_IDLE]), None, "nobody has one");
+        assert_eq!(where_idle_longest(0, None, &[1, NOT_LOOKED]), Some(1), "it may have one");
+        assert_eq!(where_idle_longest(1, Some(3), &[NOT_LOOKED, 0]), Some(1), "better one that is known");
     }
 }

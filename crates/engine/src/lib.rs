@@ -21,6 +21,7 @@ pub mod net;
 pub mod pipeline;
 pub mod plan;
 pub mod router;
+pub mod seldom;
 pub mod server;
 pub mod shared;
 pub mod techniques;

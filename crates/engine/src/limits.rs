@@ -40,6 +40,10 @@ pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// Content of a refused request that is read and thrown away so that the answer reaches the caller.
 pub const DRAIN_BYTES: u64 = 256 * 1024;
 
+/// How long a new connection waits at the bound until the one that is asked to make room has gone: a task on another core has to
+/// be woken, and no more than that.
+pub const ROOM_WAIT: Duration = Duration::from_millis(100);
+
 /// File descriptors that are not for connections: listeners, logs, state, admin.
 pub const RESERVED_FDS: u64 = 64;
 

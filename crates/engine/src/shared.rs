@@ -1,10 +1,12 @@
 //! What all cores share: the plan in force, the counters by which they balance, and the ways between them.
 
 use crate::clock;
+use crate::connections::Place;
 use crate::core::Core;
 use crate::listen::{Bound, RawListener};
 use crate::pipeline::Pipeline;
 use crate::plan::{Action, Plan, Registry};
+use crate::seldom::Seldom;
 use crate::techniques::attempt::Attempt;
 use crate::techniques::balance::Balance;
 use crate::upstream::Send;
@@ -15,7 +17,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Connections and listeners that wait to be taken over by another core.
 const HANDED_MAX: usize = 256;
@@ -32,14 +34,18 @@ pub struct Load {
     pub streams: AtomicUsize,
     /// When the core last came round to its heartbeat; 0 before the first.
     pub beat_ns: AtomicU64,
+    /// Since when its oldest idle connection is idle, near the bound on connections.
+    pub idle_since_ns: AtomicU64,
 }
 
 /// Something on its way to another core.
 pub enum Handed {
     /// Over TCP.
-    Tcp(std::net::TcpStream, Arc<Bound>),
+    Tcp(std::net::TcpStream, Arc<Bound>, Place),
     /// Over a unix socket.
-    Unix(std::os::unix::net::UnixStream, Arc<Bound>),
+    Unix(std::os::unix::net::UnixStream, Arc<Bound>, Place),
+    /// The wish that the other core close its oldest idle connection.
+    MakeRoom,
     /// A listening socket of the other core's own.
     Listener(RawListener, Arc<Bound>),
 }
@@ -78,8 +84,10 @@ pub struct Shared {
     pub endpoints: Registry,
     /// Our name in `Via`, random, so that a request that comes back is recognised.
     pub pseudonym: String,
-    /// Callers' connections in all.
+    /// Callers' connections in all: places that are taken.
     pub connections: AtomicUsize,
+    /// Tells those who wait that a place is free.
+    pub place_given_back: Notify,
     /// Connections by the address that they come from, while that is bounded.
     pub peers: Peers,
     /// Connections turned away at a bound.
@@ -92,6 +100,10 @@ pub struct Shared {
     pub panics: AtomicU64,
     /// Times that a worker did not come round for longer than [`crate::worker::STALL`].
     pub stalls: AtomicU64,
+    /// What is said of connections turned away at a bound.
+    pub refused_line: Seldom,
+    /// What is said of descriptors or memory that are missing.
+    pub exhausted_line: Seldom,
     fleet_version: AtomicU64,
     plan: ArcSwap<Plan>,
     loads: Vec<Load>,
@@ -130,12 +142,15 @@ impl Shared {
             endpoints,
             pseudonym,
             connections: AtomicUsize::new(0),
+            place_given_back: Notify::new(),
             peers: Peers::default(),
             refused_connections: AtomicU64::new(0),
             failed_handshakes: AtomicU64::new(0),
             floods: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             stalls: AtomicU64::new(0),
+            refused_line: Seldom::default(),
+            exhausted_line: Seldom::default(),
             fleet_version: AtomicU64::new(0),
             plan: ArcSwap::from_pointee(plan),
             loads: (0..workers).map(|_| Load::default()).collect(),
@@ -182,6 +197,7 @@ impl Shared {
             requests: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
             beat_ns: AtomicU64::new(0),
+            idle_since_ns: AtomicU64::new(0),
         };
         self.loads.get(index).unwrap_or(&NONE)
     }

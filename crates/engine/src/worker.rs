@@ -1,6 +1,7 @@
 //! The life of a worker thread: one core, one single-threaded runtime, everything that a request needs within reach.
 
 use crate::clock;
+use crate::connections;
 use crate::core::Core;
 use crate::limits::Bounds;
 use crate::listen::{Bound, RawListener};
@@ -65,9 +66,14 @@ const EVENT_INTERVAL: u32 = 200;
 /// Takes over what another thread hands to this core.
 fn take(core: &Rc<Core>, handed: Handed) -> io::Result<()> {
     match handed {
-        Handed::Tcp(stream, bound) => accept::start(core, Socket::Tcp(TcpStream::from_std(stream)?), &bound),
-        Handed::Unix(stream, bound) => {
-            accept::start(core, Socket::Unix(UnixStream::from_std(stream)?), &bound)
+        Handed::Tcp(stream, bound, place) => {
+            accept::start(core, Socket::Tcp(TcpStream::from_std(stream)?), &bound, place);
+        }
+        Handed::Unix(stream, bound, place) => {
+            accept::start(core, Socket::Unix(UnixStream::from_std(stream)?), &bound, place);
+        }
+        Handed::MakeRoom => {
+            connections::evict_oldest_idle(core);
         }
         Handed::Listener(RawListener::Tcp(raw), bound) => {
             listen(core, Listener::Tcp(TcpListener::from_std(raw)?), bound)
@@ -107,6 +113,7 @@ async fn heartbeat(core: Rc<Core>) {
     loop {
         tick.tick().await;
         core.shared.load(core.index).beat_ns.store(clock::now().max(1), Relaxed);
+        connections::publish_oldest_idle(&core);
     }
 }
 

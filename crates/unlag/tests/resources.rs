@@ -10,6 +10,8 @@
 mod suite_tools;
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use unlag_testkit::origin::ok;
@@ -19,20 +21,35 @@ use unlag_testkit::{Gate, RawClient, RawOrigin, Script, Setup, Unlag, wait_until
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
+/// Leaves the child some 20 of its 128 descriptors, fewer than the connections that it believes it may have.
+const FEW_DESCRIPTORS: &str = "ulimit -n 128; exec bash -c \
+    'for n in $(seq 20 99); do eval \"exec $n</dev/null\"; done; exec \"$@\"' bash \"$@\"";
+
+/// A number from `/metrics`, over all labels.
+fn metric(unlag: &Unlag, name: &str) -> u64 {
+    let page = unlag.admin("/metrics").text();
+    let of_name =
+        page.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+    of_name.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
 #[test]
 fn r1_running_out_of_file_descriptors_neither_spins_nor_kills_and_passes_by_itself() {
     let origin = RawOrigin::ok("fine");
-    let unlag = Setup::of(UNLAG).to([origin.url()]).wrapped_in("ulimit -n 128; exec \"$@\"").start();
+    let unlag = Setup::of(UNLAG).to([origin.url()]).wrapped_in(FEW_DESCRIPTORS).start();
     assert_eq!(unlag.get("/").text(), "fine");
     let mut crowd: Vec<RawClient> =
-        (0..400).filter_map(|_| RawClient::try_connect(unlag.address()).ok()).collect();
+        (0..200).filter_map(|_| RawClient::try_connect(unlag.address()).ok()).collect();
     crowd.iter_mut().for_each(|client| {
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     });
+    let told = crowd.iter_mut().filter_map(|client| client.try_read_response("GET").ok());
+    let told = told.filter(|response| response.status() == 503).count();
+    assert!(told > 0, "nobody was told that there is no room");
     let (began, used) = (Instant::now(), unlag.cpu_time());
     pause(Duration::from_secs(1));
     let share = (unlag.cpu_time() - used).as_secs_f64() / began.elapsed().as_secs_f64();
-    assert!(share < 0.25, "{:.0} % CPU while there is nothing to do", share * 100.0);
+    assert!(share < 0.1, "{:.0} % CPU while there is nothing to do", share * 100.0);
     drop(crowd);
     wait_until("callers are served again", || {
         let client = RawClient::try_connect(unlag.address())
@@ -41,6 +58,89 @@ fn r1_running_out_of_file_descriptors_neither_spins_nor_kills_and_passes_by_itse
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         client.try_read_response("GET").is_ok_and(|response| response.text() == "fine")
     });
+    assert!(metric(&unlag, "unlag_connections_refused_total") > 0);
+    unlag.wait_for_log("no file descriptor or memory is left for another connection");
+}
+
+#[test]
+fn r1_silent_callers_never_push_the_connections_over_their_bound() {
+    let (origin, finish) = (RawOrigin::ok("fine"), Arc::new(AtomicBool::new(false)));
+    let unlag = Setup::of(UNLAG).to([origin.url()]).limit("connections", "8").start();
+    let (address, done) = (unlag.address().to_owned(), finish.clone());
+    let burst = std::thread::spawn(move || {
+        let crowd: Vec<_> = (0..200).map(|_| RawClient::try_connect(&address)).collect();
+        done.store(true, Ordering::Relaxed);
+        crowd
+    });
+    let mut most = 0;
+    while !finish.load(Ordering::Relaxed) {
+        most = most.max(metric(&unlag, "unlag_worker_connections"));
+    }
+    let crowd = burst.join().expect("the burst");
+    wait_until("the bound is reached", || {
+        most = most.max(metric(&unlag, "unlag_worker_connections"));
+        most >= 8
+    });
+    assert_eq!(most, 8);
+    assert_eq!(unlag.get("/").text(), "fine", "whoever asks is served");
+    drop(crowd);
+}
+
+#[test]
+fn r1_at_the_bound_the_connection_that_is_idle_longest_on_any_core_makes_room() {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).limit("connections", "6").start();
+    let mut callers: Vec<RawClient> = Vec::new();
+    for _ in 0..6 {
+        let mut caller = unlag.connect();
+        assert_eq!(caller.get("/").text(), "fine");
+        callers.push(caller);
+    }
+    let per_core: Vec<_> = (0..2)
+        .map(|worker| metric(&unlag, &format!("unlag_worker_connections{{worker=\"{worker}\"}}")))
+        .collect();
+    assert!(per_core.iter().all(|&open| open > 0), "{per_core:?}");
+    // The cores tell each other of their oldest ten times a second.
+    pause(Duration::from_secs(1));
+    let mut new = Vec::new();
+    for oldest in 0..4 {
+        let mut caller = unlag.connect();
+        assert_eq!(caller.get("/").text(), "fine", "after {oldest}");
+        new.push(caller);
+        callers[oldest].expect_closed();
+        for (number, caller) in callers.iter_mut().enumerate().skip(oldest + 1) {
+            assert!(!caller.is_closed_now(), "number {number} was closed before its turn");
+        }
+    }
+}
+
+#[test]
+fn r1_when_no_connection_is_idle_a_new_caller_is_told_to_come_back() {
+    let hold = Gate::new();
+    let held = hold.clone();
+    let origin = RawOrigin::scripted(move |_| {
+        let held = held.clone();
+        Script::new().answer(move |_| {
+            held.pass();
+            ok("fine")
+        })
+    });
+    let unlag = Setup::of(UNLAG).to([origin.url()]).limit("connections", "2").start();
+    let mut busy = [unlag.connect(), unlag.connect()];
+    busy.iter_mut().for_each(|caller| {
+        caller.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    });
+    origin.wait_for_requests(2);
+    let refused = unlag.get("/");
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.closes());
+    assert_eq!(metric(&unlag, "unlag_connections_refused_total"), 1);
+    hold.open();
+    for caller in &mut busy {
+        assert_eq!(caller.read_response("GET").text(), "fine");
+    }
+    assert_eq!(unlag.get("/").text(), "fine");
 }
 
 #[test]
@@ -191,7 +291,7 @@ fn one_address_gets_no_more_connections_than_its_share() {
     let mut second = unlag.connect();
     assert_eq!(first.get("/").text(), "fine");
     assert_eq!(second.get("/").text(), "fine");
-    unlag.connect().expect_closed();
+    assert_eq!(unlag.get("/").status(), 503, "a third is told why");
     drop(first);
     wait_until("the place is free again", || {
         unlag.connect().send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").try_read_response("GET").is_ok()

@@ -3,7 +3,7 @@
 
 use super::caller::Caller;
 use super::{h1, h2};
-use crate::connections::{Entry, Slot};
+use crate::connections::{self, Entry, Place, Slot};
 use crate::core::Core;
 use crate::http::Scheme;
 use crate::listen::Bound;
@@ -11,6 +11,7 @@ use crate::net::io::{Io, Socket, tune};
 use crate::shared::Handed;
 use bytes::BytesMut;
 use rustls::ServerConfig;
+use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -43,11 +44,13 @@ pub async fn run(core: Rc<Core>, listener: Rc<Listener>, bound: Arc<Bound>) {
             accepted = accept(&listener) => accepted,
         };
         match accepted {
-            Ok(socket) => admit(&core, socket, &bound),
+            Ok(socket) => admit(&core, socket, &bound).await,
             Err(error) if is_exhausted(&error) => {
-                core.shared.refused_connections.fetch_add(1, Relaxed);
-                spare = turn_away(&listener, spare).await;
-                core.connections.close_oldest_idle();
+                if let Some(times) = core.shared.exhausted_line.due() {
+                    tracing::warn!(%error, times, "no file descriptor or memory is left for another connection");
+                }
+                spare = turn_away(&core, &listener, &bound, spare).await;
+                connections::evict_oldest_idle(&core);
             }
             // A connection that was gone before it was accepted.
             Err(_) => tokio::task::yield_now().await,
@@ -64,7 +67,10 @@ async fn take_the_rest(core: &Rc<Core>, listener: &Listener, bound: &Arc<Bound>)
         };
         match polled {
             Poll::Ready(Ok(socket)) => {
-                start(core, socket, bound);
+                match Place::take(&core.shared, core.limits().connections) {
+                    Some(place) => start(core, socket, bound, place),
+                    None => refuse(core, &socket, bound),
+                }
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -82,12 +88,8 @@ async fn accept(listener: &Listener) -> io::Result<Socket> {
 }
 
 /// Takes a connection in, or hands it to the core that has least to do.
-fn admit(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
-    let limit = core.limits().connections;
-    if core.shared.connections.load(Relaxed) >= limit && !core.connections.close_oldest_idle() {
-        core.shared.refused_connections.fetch_add(1, Relaxed);
-        return;
-    }
+async fn admit(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
+    let Some(place) = Place::take_or_make(core).await else { return refuse(core, &socket, bound) };
     let loads = core.shared.loads();
     let mine = loads.get(core.index).map_or(0, |load| load.connections.load(Relaxed));
     let total: usize = loads.iter().map(|load| load.connections.load(Relaxed)).sum();
@@ -98,13 +100,12 @@ fn admit(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
             (0..loads.len()).min_by_key(|&index| loads.get(index).map(|load| load.connections.load(Relaxed)))
         && other != core.index
     {
-        match hand_over(core, socket, bound, other) {
-            Ok(()) => return,
-            Err(Some(socket)) => return start(core, socket, bound),
-            Err(None) => return,
+        if let Some((socket, place)) = hand_over(core, socket, bound, place, other) {
+            start(core, socket, bound, place);
         }
+        return;
     }
-    start(core, socket, bound);
+    start(core, socket, bound, place);
 }
 
 /// Hands a connection over, or gives it back.
@@ -112,21 +113,52 @@ fn hand_over(
     core: &Rc<Core>,
     socket: Socket,
     bound: &Arc<Bound>,
+    place: Place,
     other: usize,
-) -> Result<(), Option<Socket>> {
+) -> Option<(Socket, Place)> {
     let handed = match socket {
-        Socket::Tcp(stream) => Handed::Tcp(stream.into_std().map_err(|_| None)?, Arc::clone(bound)),
-        Socket::Unix(stream) => Handed::Unix(stream.into_std().map_err(|_| None)?, Arc::clone(bound)),
+        Socket::Tcp(stream) => Handed::Tcp(stream.into_std().ok()?, Arc::clone(bound), place),
+        Socket::Unix(stream) => Handed::Unix(stream.into_std().ok()?, Arc::clone(bound), place),
     };
-    core.shared.hand(other, handed).map_err(|handed| match handed {
-        Handed::Tcp(stream, _) => TcpStream::from_std(stream).map(Socket::Tcp).ok(),
-        Handed::Unix(stream, _) => UnixStream::from_std(stream).map(Socket::Unix).ok(),
-        Handed::Listener(..) => None,
-    })
+    match core.shared.hand(other, handed).err()? {
+        Handed::Tcp(stream, _, place) => Some((Socket::Tcp(TcpStream::from_std(stream).ok()?), place)),
+        Handed::Unix(stream, _, place) => Some((Socket::Unix(UnixStream::from_std(stream).ok()?), place)),
+        Handed::Listener(..) | Handed::MakeRoom => None,
+    }
+}
+
+/// What a caller is told who cannot be served now.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 29\r\nRetry-After: 1\r\nConnection: close\r\n\r\nunlag: too many connections\r\n";
+
+/// Request bytes thrown away before a refused connection is closed: what is left unread would reset it, and the answer with it.
+const REFUSED_BYTES_MAX: usize = 64 * 1024;
+
+/// Turns a connection away, in clear with an answer. Nothing here waits, and nobody waits for it: the socket is used as it is,
+/// since the runtime does not know yet that it can be written to. Under TLS an answer would cost a handshake: it is closed.
+fn refuse(core: &Core, socket: &Socket, bound: &Bound) {
+    core.shared.refused_connections.fetch_add(1, Relaxed);
+    if let Some(times) = core.shared.refused_line.due() {
+        tracing::warn!(address = %bound.address, times, "connections were turned away at a bound");
+    }
+    if bound.tls.is_some() {
+        return;
+    }
+    let socket = match socket {
+        Socket::Tcp(stream) => SockRef::from(stream),
+        Socket::Unix(stream) => SockRef::from(stream),
+    };
+    let _ = socket.send(NO_ROOM);
+    let mut thrown_away = [std::mem::MaybeUninit::uninit(); 4096];
+    for _ in 0..REFUSED_BYTES_MAX / thrown_away.len() {
+        if !matches!(socket.recv(&mut thrown_away), Ok(1..)) {
+            break;
+        }
+    }
 }
 
 /// Serves a connection on this core.
-pub fn start(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
+pub fn start(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>, place: Place) {
     let peer = match &socket {
         Socket::Tcp(stream) => {
             let _ = tune(stream);
@@ -134,7 +166,9 @@ pub fn start(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
         }
         Socket::Unix(_) => None,
     };
-    let Some((entry, slot)) = Entry::new(core, peer.map(|peer| peer.ip())) else { return };
+    let Some((entry, slot)) = Entry::new(core, peer.map(|peer| peer.ip()), place) else {
+        return refuse(core, &socket, bound);
+    };
     let core = Rc::clone(core);
     let tls = bound.tls.as_ref().map(|tls| tls.load_full());
     tokio::task::spawn_local(async move {
@@ -159,8 +193,13 @@ async fn serve_tls(
     slot: Rc<Slot>,
 ) {
     let patience = core.limits().tls_handshake_timeout;
-    let handshake = TlsAcceptor::from(config).accept(socket);
-    let Ok(Ok(stream)) = tokio::time::timeout(patience, handshake).await else {
+    let handshake = tokio::time::timeout(patience, TlsAcceptor::from(config).accept(socket));
+    let mut handshake = std::pin::pin!(handshake);
+    let shaken = std::future::poll_fn(|cx| match slot.should_close(cx) && slot.is_evicted() {
+        true => Poll::Ready(None),
+        false => handshake.as_mut().poll(cx).map(Some),
+    });
+    let Some(Ok(Ok(stream))) = shaken.await else {
         core.shared.failed_handshakes.fetch_add(1, Relaxed);
         return;
     };
@@ -186,11 +225,16 @@ fn open_spare() -> Option<OwnedFd> {
 
 /// Uses the spare descriptor to accept one connection, say no, and close it: otherwise the backlog would stay ready and the
 /// loop would spin.
-async fn turn_away(listener: &Listener, spare: Option<OwnedFd>) -> Option<OwnedFd> {
+async fn turn_away(
+    core: &Core,
+    listener: &Listener,
+    bound: &Bound,
+    spare: Option<OwnedFd>,
+) -> Option<OwnedFd> {
     drop(spare);
     let accepted = tokio::time::timeout(Duration::from_millis(10), accept(listener)).await;
-    if let Ok(Ok(Socket::Tcp(stream))) = &accepted {
-        let _ = stream.try_write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n");
+    if let Ok(Ok(socket)) = &accepted {
+        refuse(core, socket, bound);
     }
     drop(accepted);
     let spare = open_spare();

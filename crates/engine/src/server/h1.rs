@@ -136,7 +136,7 @@ impl Driver {
                     Poll::Ready(_) => return Poll::Ready(Next::Gone),
                     // Asked to go, it goes once nothing has arrived.
                     Poll::Pending if started.is_none() && !leaving && self.slot.should_close(cx) => {
-                        if !self.first {
+                        if !self.first || self.slot.is_evicted() {
                             return Poll::Ready(Next::Gone);
                         }
                         // Whoever has just connected is about to ask.
