@@ -15,6 +15,11 @@ pub struct Seldom {
 }
 
 impl Seldom {
+    /// None of them so far.
+    pub const fn new() -> Seldom {
+        Seldom { next_ns: AtomicU64::new(0), kept_back: AtomicU64::new(0) }
+    }
+
     /// How many times it has happened since the last line, if it is time for another.
     pub fn due(&self) -> Option<u64> {
         self.due_at(clock::now())

@@ -4,6 +4,7 @@ use crate::clock;
 use crate::connections::Place;
 use crate::core::Core;
 use crate::listen::{Bound, RawListener};
+use crate::panics::Panics;
 use crate::pipeline::Pipeline;
 use crate::plan::{Action, Plan, Registry};
 use crate::seldom::Seldom;
@@ -22,6 +23,9 @@ use tokio::sync::{Notify, mpsc, watch};
 /// Connections and listeners that wait to be taken over by another core.
 const HANDED_MAX: usize = 256;
 
+/// A worker that is late by this much keeps a share of the callers waiting that others would serve.
+const UNREADY_LAG_NS: u64 = 1_000_000_000;
+
 /// What one core is doing.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -32,10 +36,17 @@ pub struct Load {
     pub requests: AtomicU64,
     /// HTTP/2 streams being answered.
     pub streams: AtomicUsize,
-    /// When the core last came round to its heartbeat; 0 before the first.
+    /// When the core last came round to its heartbeat; before the first, when it was to begin.
     pub beat_ns: AtomicU64,
     /// Since when its oldest idle connection is idle, near the bound on connections.
     pub idle_since_ns: AtomicU64,
+}
+
+impl Load {
+    /// A core that is to start now: one that never does is late from then on.
+    fn beginning(now: u64) -> Load {
+        Load { beat_ns: AtomicU64::new(now), ..Load::default() }
+    }
 }
 
 /// Something on its way to another core.
@@ -96,8 +107,13 @@ pub struct Shared {
     pub failed_handshakes: AtomicU64,
     /// HTTP/2 connections closed for flooding.
     pub floods: AtomicU64,
-    /// Requests that ended in a panic.
-    pub panics: AtomicU64,
+    /// Panics that were survived.
+    pub panics: Panics,
+    /// Times that a task of the control thread was started again.
+    pub control_restarts: AtomicU64,
+    /// What a test breaks.
+    #[cfg(test)]
+    pub faults: crate::fault::Faults,
     /// Times that a worker did not come round for longer than [`crate::worker::STALL`].
     pub stalls: AtomicU64,
     /// What is said of connections turned away at a bound.
@@ -147,13 +163,16 @@ impl Shared {
             refused_connections: AtomicU64::new(0),
             failed_handshakes: AtomicU64::new(0),
             floods: AtomicU64::new(0),
-            panics: AtomicU64::new(0),
+            panics: Panics::default(),
+            control_restarts: AtomicU64::new(0),
+            #[cfg(test)]
+            faults: Default::default(),
             stalls: AtomicU64::new(0),
             refused_line: Seldom::default(),
             exhausted_line: Seldom::default(),
             fleet_version: AtomicU64::new(0),
             plan: ArcSwap::from_pointee(plan),
-            loads: (0..workers).map(|_| Load::default()).collect(),
+            loads: (0..workers).map(|_| Load::beginning(clock::now())).collect(),
             hands,
             drain: watch::Sender::new(false),
             draining: AtomicBool::new(false),
@@ -161,9 +180,20 @@ impl Shared {
         (Arc::new(shared), taken)
     }
 
-    /// The longest time that a worker has not come round to its heartbeat, beyond the heartbeat's own interval.
-    pub fn lag_ns(&self, now: u64) -> u64 {
-        self.loads.iter().map(|load| lag(load.beat_ns.load(Relaxed), now)).max().unwrap_or(0)
+    /// For how long each worker has not come round to its heartbeat, beyond the heartbeat's own interval.
+    pub fn lags_ns(&self, now: u64) -> impl Iterator<Item = u64> {
+        self.loads.iter().map(move |load| lag(load.beat_ns.load(Relaxed), now))
+    }
+
+    /// Why no more work is welcome, if it is not.
+    pub fn unready(&self, now: u64) -> Option<String> {
+        if self.panics.are_too_many(now) {
+            return Some("there were too many panics in the last minute".into());
+        }
+        let late = self.lags_ns(now).enumerate().find(|(_, lag_ns)| *lag_ns > UNREADY_LAG_NS);
+        late.map(|(worker, lag_ns)| {
+            format!("worker {worker} has not come round for {} ms", lag_ns / 1_000_000)
+        })
     }
 
     /// Puts another plan in force: every exchange that begins from now on uses it.
@@ -246,9 +276,9 @@ impl Shared {
     }
 }
 
-/// How much later than its interval a heartbeat is that was last felt at `beat`; 0 before the first.
+/// How much later than its interval a heartbeat is that was last felt at `beat`.
 fn lag(beat: u64, now: u64) -> u64 {
-    if beat == 0 { 0 } else { now.saturating_sub(beat).saturating_sub(clock::ns(crate::worker::HEARTBEAT)) }
+    now.saturating_sub(beat).saturating_sub(clock::ns(crate::worker::HEARTBEAT))
 }
 
 /// Makes `core` the state of this thread, or takes it away with its plan.
@@ -278,7 +308,6 @@ mod tests {
 
     #[test]
     fn r4_a_worker_that_blocks_is_late_by_what_exceeds_its_heartbeat() {
-        assert_eq!(lag(0, 5_000 * MS), 0, "not started yet");
         assert_eq!(lag(1_000 * MS, 1_090 * MS), 0, "between two beats");
         assert_eq!(lag(1_000 * MS, 2_100 * MS), 1_000 * MS, "blocked for a second");
     }

@@ -3,13 +3,16 @@
 use crate::clock;
 use crate::connections;
 use crate::core::Core;
+use crate::fault;
 use crate::limits::Bounds;
 use crate::listen::{Bound, RawListener};
 use crate::net::io::Socket;
+use crate::panics;
 use crate::server::accept::{self, Listener};
 use crate::shared::{self, Handed, Shared};
 use crate::upstream::warm;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,25 +32,22 @@ pub fn run(index: usize, shared: Arc<Shared>, mut taken: mpsc::Receiver<Handed>)
         let bounds = shared.current().bounds.clone();
         let core = Core::new(index, Arc::clone(&shared), bounds, seed());
         shared::enter_core(Some(Rc::clone(&core)));
-        let (sweeping, beating) = (Rc::clone(&core), Rc::clone(&core));
-        tokio::task::spawn_local(supervise("sweep", move || sweep(Rc::clone(&sweeping))));
-        tokio::task::spawn_local(supervise("heartbeat", move || heartbeat(Rc::clone(&beating))));
+        tokio::task::spawn_local(supervise(Rc::clone(&core), "sweep", sweep));
+        tokio::task::spawn_local(supervise(Rc::clone(&core), "heartbeat", heartbeat));
         let mut drain = std::pin::pin!(shared.drained());
         loop {
             tokio::select! {
                 biased;
                 () = &mut drain => break,
                 Some(handed) = taken.recv() => {
-                    if let Err(error) = take(&core, handed) {
-                        tracing::error!(worker = index, %error, "cannot take a socket over");
-                    }
+                    take(&core, handed);
                 }
             }
         }
         // The accept loops take what the kernel has for them; what was handed over is taken here.
         tokio::task::yield_now().await;
         while let Ok(handed @ (Handed::Tcp(..) | Handed::Unix(..))) = taken.try_recv() {
-            let _ = take(&core, handed);
+            take(&core, handed);
         }
         tokio::task::yield_now().await;
         core.connections.close_all();
@@ -63,8 +63,17 @@ pub fn run(index: usize, shared: Arc<Shared>, mut taken: mpsc::Receiver<Handed>)
 /// sides (see [`crate::net::turn`]), but whoever comes meanwhile waits for them.
 const EVENT_INTERVAL: u32 = 200;
 
-/// Takes over what another thread hands to this core.
-fn take(core: &Rc<Core>, handed: Handed) -> io::Result<()> {
+/// Takes over what another thread hands to this core. What goes wrong here ends nothing else.
+fn take(core: &Rc<Core>, handed: Handed) {
+    match std::panic::catch_unwind(AssertUnwindSafe(|| try_take(core, handed))) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(worker = core.index, %error, "cannot take a socket over"),
+        Err(panic) => panics::note(core, "handover", &*panic),
+    }
+}
+
+fn try_take(core: &Rc<Core>, handed: Handed) -> io::Result<()> {
+    fault::point(&core.shared, "handover");
     match handed {
         Handed::Tcp(stream, bound, place) => {
             accept::start(core, Socket::Tcp(TcpStream::from_std(stream)?), &bound, place);
@@ -86,10 +95,9 @@ fn take(core: &Rc<Core>, handed: Handed) -> io::Result<()> {
 }
 
 fn listen(core: &Rc<Core>, listener: Listener, bound: Arc<Bound>) {
-    let (core, listener) = (Rc::clone(core), Rc::new(listener));
-    tokio::task::spawn_local(supervise("accept", move || {
-        accept::run(Rc::clone(&core), Rc::clone(&listener), Arc::clone(&bound))
-    }));
+    let listener = Rc::new(listener);
+    let accept = move |core| accept::run(core, Rc::clone(&listener), Arc::clone(&bound));
+    tokio::task::spawn_local(supervise(Rc::clone(core), "accept", accept));
 }
 
 /// How often a core shows that it comes round.
@@ -100,9 +108,9 @@ pub const STALL: Duration = Duration::from_millis(500);
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs a task of the core itself, again and again if it panics: none of them may end unnoticed.
-async fn supervise<F: Future<Output = ()> + 'static>(name: &'static str, make: impl Fn() -> F) {
-    while let Err(error) = tokio::task::spawn_local(make()).await {
-        tracing::error!(task = name, %error, "a task of a worker panicked, it is started again");
+async fn supervise<F: Future<Output = ()>>(core: Rc<Core>, name: &'static str, make: impl Fn(Rc<Core>) -> F) {
+    while panics::survive(&core, name, std::pin::pin!(make(Rc::clone(&core)))).await.is_none() {
+        tracing::error!(task = name, worker = core.index, "a task of a worker is started again");
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }
@@ -112,7 +120,8 @@ async fn heartbeat(core: Rc<Core>) {
     let mut tick = tokio::time::interval(HEARTBEAT);
     loop {
         tick.tick().await;
-        core.shared.load(core.index).beat_ns.store(clock::now().max(1), Relaxed);
+        fault::point(&core.shared, "heartbeat");
+        core.shared.load(core.index).beat_ns.store(clock::now(), Relaxed);
         connections::publish_oldest_idle(&core);
     }
 }
@@ -123,6 +132,7 @@ async fn sweep(core: Rc<Core>) {
     let mut seen = 0;
     loop {
         tick.tick().await;
+        fault::point(&core.shared, "sweep");
         let local = core.shared.plan();
         let plan = &local.plan;
         let mut known = std::collections::HashSet::new();

@@ -8,6 +8,7 @@ use crate::names::Names;
 use crate::{Outcome, Record};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -84,7 +85,7 @@ impl AccessLog {
         let (lines, waiting) = sync_channel(waiting_lines.max(1));
         let shared = Arc::new(Shared::default());
         let mut writer = LineWriter { output: Output::open(sink)?, shared: shared.clone() };
-        thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&waiting))?;
+        thread::Builder::new().name("access-log".into()).spawn(move || writer.survive(&waiting))?;
         Ok(AccessLog { sample, lines: Some(lines), shared })
     }
 
@@ -128,7 +129,7 @@ impl AccessLog {
         self.shared.written.load(Relaxed)
     }
 
-    /// Writes and reopenings that failed.
+    /// Writes and reopenings that failed, and panics of the thread.
     pub fn failed(&self) -> u64 {
         self.shared.failed.load(Relaxed)
     }
@@ -205,6 +206,15 @@ struct LineWriter {
 }
 
 impl LineWriter {
+    /// Writes, and goes on after a panic: without this thread every line would be lost from then on.
+    fn survive(&mut self, waiting: &Receiver<Entry>) {
+        while catch_unwind(AssertUnwindSafe(|| self.run(waiting))).is_err() {
+            self.shared.failed.fetch_add(1, Relaxed);
+            // A sink that panics each time shall not keep a core busy.
+            thread::park_timeout(TURN);
+        }
+    }
+
     fn run(&mut self, waiting: &Receiver<Entry>) {
         let mut text = String::with_capacity(WRITE_BYTES + 4_096);
         while self.turn(waiting, &mut text) {

@@ -131,6 +131,35 @@ fn a_sink_that_hangs_costs_lines_and_counts_them_but_holds_nobody_up() {
 }
 
 #[test]
+fn l9_a_sink_that_panics_costs_the_lines_at_hand_and_the_next_ones_are_written() {
+    struct Broken(bool, Sender<Vec<u8>>);
+    impl Write for Broken {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            assert!(std::mem::replace(&mut self.0, true), "this sink is broken the first time");
+            let _ = self.1.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (sender, written) = channel();
+    let sink = Sink::Writer(Box::new(Broken(false, sender)));
+    let registry = Registry::new(Bounds::default(), Some(AccessLog::start(sink, Sample::All, 8).unwrap()));
+    let (recorder, timeline) = (registry.recorder(), timeline(&[(Phase::Wait, MS)]));
+    recorder.record(&record(registry.route("first"), &timeline));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while registry.log().unwrap().failed() == 0 {
+        assert!(Instant::now() < deadline, "it did not panic");
+        std::thread::yield_now();
+    }
+    recorder.record(&record(registry.route("second"), &timeline));
+    drop((recorder, registry));
+    let lines = lines(&written);
+    assert!(lines.len() == 1 && lines[0].contains("second"), "{lines:?}");
+}
+
+#[test]
 fn slow_means_slow_or_failed() {
     let (registry, written) = start(Sample::Slow(100 * MS));
     let (recorder, route) = (registry.recorder(), registry.route("r"));

@@ -11,9 +11,6 @@ use unlag_console::{
 use unlag_engine::clock;
 use unlag_engine::fleet;
 
-/// A worker that is late by this much serves nobody.
-const NOT_READY_LAG_NS: u64 = 5_000_000_000;
-
 impl Plane for System {
     fn registry(&self) -> &Arc<unlag_record::Registry> {
         &self.engine.shared().registry
@@ -69,11 +66,10 @@ impl Plane for System {
         if self.engine.shared().is_draining() {
             return Readiness::Draining;
         }
-        let lag_ns = self.engine.shared().lag_ns(clock::now());
-        if lag_ns > NOT_READY_LAG_NS {
-            return Readiness::NotReady(format!("a worker has not come round for {} ms", lag_ns / 1_000_000));
+        match self.engine.shared().unready(clock::now()) {
+            Some(reason) => Readiness::NotReady(reason),
+            None => Readiness::Ready,
         }
-        Readiness::Ready
     }
 
     fn counters(&self) -> Vec<Counter> {
@@ -97,7 +93,16 @@ impl Plane for System {
                 "HTTP/2 connections closed for flooding",
                 shared.floods.load(Relaxed),
             ),
-            count("unlag_panics", "requests that ended in a panic of ours", shared.panics.load(Relaxed)),
+            count(
+                "unlag_panics",
+                "panics of ours, each the end of one request, connection or task",
+                shared.panics.count(),
+            ),
+            count(
+                "unlag_control_restarts",
+                "times that name lookup, discovery or health checks panicked and were started again",
+                shared.control_restarts.load(Relaxed),
+            ),
             count(
                 "unlag_worker_stalls",
                 "times that a worker did not come round",

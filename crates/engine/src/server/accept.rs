@@ -5,9 +5,11 @@ use super::caller::Caller;
 use super::{h1, h2};
 use crate::connections::{self, Entry, Place, Slot};
 use crate::core::Core;
+use crate::fault;
 use crate::http::Scheme;
 use crate::listen::Bound;
 use crate::net::io::{Io, Socket, tune};
+use crate::panics;
 use crate::shared::Handed;
 use bytes::BytesMut;
 use rustls::ServerConfig;
@@ -37,6 +39,7 @@ pub async fn run(core: Rc<Core>, listener: Rc<Listener>, bound: Arc<Bound>) {
     let mut drain = std::pin::pin!(core.shared.drained());
     let mut closed = std::pin::pin!(bound.closed());
     loop {
+        fault::point(&core.shared, "accept");
         let accepted = tokio::select! {
             biased;
             () = &mut drain => return take_the_rest(&core, &listener, &bound).await,
@@ -173,14 +176,18 @@ pub fn start(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>, place: Place) 
     let tls = bound.tls.as_ref().map(|tls| tls.load_full());
     tokio::task::spawn_local(async move {
         let _entry = entry;
-        match tls {
-            None => {
-                let caller = Caller::new(peer, Scheme::Http, None);
-                h1::drive(core, Io::Plain(socket), Rc::new(caller), slot).await;
+        let serving = Rc::clone(&core);
+        let served = std::pin::pin!(async move {
+            match tls {
+                None => {
+                    let caller = Caller::new(peer, Scheme::Http, None);
+                    h1::drive(serving, Io::Plain(socket), Rc::new(caller), slot).await;
+                }
+                // Boxed: a connection in clear carries no room for a handshake.
+                Some(config) => Box::pin(serve_tls(serving, socket, peer, config, slot)).await,
             }
-            // Boxed: a connection in clear carries no room for a handshake.
-            Some(config) => Box::pin(serve_tls(core, socket, peer, config, slot)).await,
-        }
+        });
+        panics::survive(&core, "connection", served).await;
     });
 }
 

@@ -11,18 +11,17 @@ use crate::core::Core;
 use crate::deadline;
 use crate::error::Error;
 use crate::exchange::{Exchange, Interim, Response};
+use crate::fault;
 use crate::http::{Body, Name, RequestHead, ResponseHead, date};
+use crate::panics;
 use crate::plan::{Action, Route};
 use crate::router::{self, Found};
 use crate::shared::LocalPlan;
 use bytes::Bytes;
 use http::Method;
 use std::fmt::Write;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
 use unlag_config::Part;
 use unlag_record::Phase;
 
@@ -57,6 +56,7 @@ pub fn admit(
     recording: &Recording,
     incoming: Incoming,
 ) -> Result<Prepared, Error> {
+    fault::point(&core.shared, "admit");
     let Incoming { mut head, body, interim } = incoming;
     recording.grpc.set(prepare::is_grpc(&head));
     let prepared = prepare::prepare(&mut head);
@@ -103,7 +103,8 @@ pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepare
         Action::Proxy(_) => match plan.pipelines.get(prepared.index) {
             Some(Some(pipeline)) => {
                 let exchange = exchange(caller, recording, prepared);
-                caught(core, pipeline.run(exchange)).await
+                let outcome = panics::survive(core, "request", pipeline.run(exchange).as_mut()).await;
+                outcome.unwrap_or_else(|| Err(Error::Internal.into())).map_err(|failure| failure.error)
             }
             _ => Err(Error::Internal),
         },
@@ -146,24 +147,6 @@ fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<E
         failed: Vec::new(),
         route,
     })
-}
-
-/// Runs a pipeline; a panic in one of its stages costs this request only.
-async fn caught(
-    core: &Core,
-    mut pipeline: std::pin::Pin<Box<dyn Future<Output = crate::exchange::Outcome>>>,
-) -> Result<Response, Error> {
-    let outcome = std::future::poll_fn(|cx| {
-        match std::panic::catch_unwind(AssertUnwindSafe(|| pipeline.as_mut().poll(cx))) {
-            Ok(poll) => poll,
-            Err(_) => {
-                core.shared.panics.fetch_add(1, Relaxed);
-                Poll::Ready(Err(Error::Internal.into()))
-            }
-        }
-    })
-    .await;
-    outcome.map_err(|failure| failure.error)
 }
 
 /// The answer to a request that cannot be served.

@@ -89,6 +89,7 @@ pub async fn drive(core: Rc<Core>, io: Io, caller: Rc<Caller>, slot: Rc<Slot>) {
     let out = Rc::new(Out { pending: RefCell::default(), version: std::cell::Cell::new(Version::Http11) });
     let mut driver =
         Driver { core, caller, wire, out, slot, alarm: Alarm::default(), first: true, last_request: false };
+    let _reset = ResetOnPanic(Rc::downgrade(&driver.wire));
     loop {
         match driver.next().await {
             Next::Request(parsed, started) => match driver.serve(parsed, started).await {
@@ -102,6 +103,19 @@ pub async fn drive(core: Rc<Core>, io: Io, caller: Rc<Caller>, slot: Rc<Slot>) {
             Next::Gone => return,
         }
         driver.first = false;
+    }
+}
+
+/// After a panic nobody may take the end of the connection for the end of an answer.
+struct ResetOnPanic(std::rc::Weak<Wire>);
+
+impl Drop for ResetOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(wire) = self.0.upgrade()
+        {
+            wire.reset_on_close();
+        }
     }
 }
 
@@ -375,6 +389,7 @@ impl Driver {
         sender: &mut Sender,
         patience_ns: u64,
     ) -> Poll<Result<(), Error>> {
+        crate::fault::point(&self.core.shared, "content");
         let polled = sender.poll(&self.wire, cx);
         recording.trace.bytes_out.set(sender.content_bytes());
         if let Poll::Ready(result) = polled {

@@ -15,6 +15,7 @@ use crate::http::h2::glitches::{Budget, Counted};
 use crate::http::{Body, Chunk, RequestHead, ResponseHead, Size, Version};
 use crate::net::alarm::Alarm;
 use crate::net::io::Io;
+use crate::panics;
 use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
@@ -72,7 +73,7 @@ pub async fn drive(core: Rc<Core>, io: Io, input: BytesMut, caller: Rc<Caller>, 
         slot.busy();
         let session = Rc::clone(&session);
         tokio::task::spawn_local(async move {
-            serve(&session, request, respond).await;
+            panics::survive(&session.core, "stream", std::pin::pin!(serve(&session, request, respond))).await;
             session.count(-1);
         });
     }

@@ -65,7 +65,9 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        if !self.complete.get() {
+        if std::thread::panicking() {
+            self.failed(Error::Internal);
+        } else if !self.complete.get() {
             self.failed(Error::CallerGone);
         }
         let trace = &self.trace;

@@ -64,6 +64,7 @@ pub async fn relay(caller: Wire, upstream: Wire, idle_ns: u64, core: &Rc<Core>, 
     alarm.set(clock::now() + idle_ns);
     let mut drain = std::pin::pin!(core.shared.drained());
     let whole = std::future::poll_fn(|cx| {
+        crate::fault::point(&core.shared, "tunnel");
         let moved = match (up.poll(cx, &caller, &upstream), down.poll(cx, &upstream, &caller)) {
             (Ok(up), Ok(down)) => up || down,
             _ => return Poll::Ready(false),

@@ -2,6 +2,7 @@
 
 use super::{discover, health, resolve};
 use crate::clock;
+use crate::fault;
 use crate::plan::Plan;
 use crate::shared::Shared;
 use crate::worker::STALL;
@@ -10,47 +11,79 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use unlag_config::{Scheme, Source};
+
+/// How long what panicked stays away: at first, so that a single fault is hardly felt, and at most, so that one that comes
+/// back each time costs next to nothing and is still tried.
+const RESTART_FIRST: Duration = Duration::from_millis(100);
+const RESTART_MAX: Duration = Duration::from_secs(10);
+
+/// How often the thread looks for a new plan, ended tasks and stalled workers.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Starts it; it ends when the process drains.
 pub fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("unlag-control".into()).spawn(move || runtime.block_on(run(shared)))
+    let thread = std::thread::Builder::new().name("unlag-control".into());
+    thread.spawn(move || runtime.block_on(supervise(shared)))
+}
+
+/// Runs the thread's task, again and again if it panics: without it no name is looked up and no endpoint checked.
+async fn supervise(shared: Arc<Shared>) {
+    let mut pause = RESTART_FIRST;
+    while let Err(error) = tokio::spawn(run(Arc::clone(&shared))).await {
+        restarting(&shared, "control", &error, pause);
+        tokio::select! {
+            () = shared.drained() => return,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(RESTART_MAX),
+        }
+    }
+}
+
+fn restarting(shared: &Shared, task: &str, error: &JoinError, pause: Duration) {
+    shared.panics.note(clock::now());
+    shared.control_restarts.fetch_add(1, Relaxed);
+    let pause_ms = pause.as_millis() as u64;
+    tracing::error!(task, %error, pause_ms, "a task of the control thread panicked, it is started again");
 }
 
 async fn run(shared: Arc<Shared>) {
     let resolver = resolve::resolver().map(Arc::new);
     let mut drain = std::pin::pin!(shared.drained());
-    let mut stalled = false;
+    let mut stalled = vec![false; shared.loads().len()];
+    let mut pause = RESTART_FIRST;
     loop {
-        let version = shared.fleet_version();
+        let mut version = shared.fleet_version();
         let plan = shared.current();
-        let mut files = JoinSet::new();
-        for upstream in &plan.upstreams {
-            if let Source::File(path) = &upstream.source {
-                files.spawn(discover::keep_fresh(Arc::clone(upstream), path.clone(), Arc::clone(&shared)));
-            }
-        }
-        let mut tasks = watch_endpoints(&plan, resolver.as_ref());
-        let mut version = version;
-        // A task ends only by a panic: everything is started anew then.
+        let mut files = watch_files(&plan, &shared);
+        let mut tasks = watch_endpoints(&plan, &shared, resolver.as_ref());
+        let mut again = None;
         loop {
             tokio::select! {
                 () = &mut drain => return,
-                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                () = tokio::time::sleep(LOOK) => {}
             }
+            fault::point(&shared, "control");
             watch_workers(&shared, &mut stalled);
             if shared.current().generation != plan.generation {
+                pause = RESTART_FIRST;
                 break;
             }
-            let ended = tasks.try_join_next().is_some();
-            if ended || shared.fleet_version() != version {
+            // A task ends only by a panic. The others go on until all are started anew.
+            while let Some(Err(error)) = files.try_join_next().or_else(|| tasks.try_join_next()) {
+                restarting(&shared, "watch", &error, pause);
+                if again.is_none() {
+                    again = Some(clock::now() + clock::ns(pause));
+                    pause = (pause * 2).min(RESTART_MAX);
+                }
+            }
+            if again.is_some_and(|at| clock::now() >= at) {
+                break;
+            }
+            if shared.fleet_version() != version {
                 version = shared.fleet_version();
-                tasks = watch_endpoints(&plan, resolver.as_ref());
-            }
-            if files.try_join_next().is_some() {
-                break;
+                tasks = watch_endpoints(&plan, &shared, resolver.as_ref());
             }
         }
         shared.endpoints.forget_unused();
@@ -58,21 +91,38 @@ async fn run(shared: Arc<Shared>) {
 }
 
 /// Notices when a worker does not come round, once for each time.
-fn watch_workers(shared: &Shared, stalled: &mut bool) {
-    let lag_ns = shared.lag_ns(clock::now());
-    let is_stalled = lag_ns > clock::ns(STALL);
-    if is_stalled && !*stalled {
-        shared.stalls.fetch_add(1, Relaxed);
-        tracing::warn!(
-            lag_ms = lag_ns / 1_000_000,
-            "a worker is stalled: something computes or blocks on it"
-        );
+fn watch_workers(shared: &Shared, stalled: &mut [bool]) {
+    for (worker, (lag_ns, stalled)) in shared.lags_ns(clock::now()).zip(stalled).enumerate() {
+        let is_stalled = lag_ns > clock::ns(STALL);
+        if is_stalled && !*stalled {
+            shared.stalls.fetch_add(1, Relaxed);
+            let lag_ms = lag_ns / 1_000_000;
+            tracing::warn!(worker, lag_ms, "a worker is stalled: something computes or blocks on it");
+        }
+        if !is_stalled && *stalled {
+            tracing::info!(worker, "a worker comes round again");
+        }
+        *stalled = is_stalled;
     }
-    *stalled = is_stalled;
+}
+
+/// Starts what keeps lists of endpoints as their files have them.
+fn watch_files(plan: &Plan, shared: &Arc<Shared>) -> JoinSet<()> {
+    let mut files = JoinSet::new();
+    for upstream in &plan.upstreams {
+        if let Source::File(path) = &upstream.source {
+            files.spawn(discover::keep_fresh(Arc::clone(upstream), path.clone(), Arc::clone(shared)));
+        }
+    }
+    files
 }
 
 /// Starts what keeps the endpoints of a plan known.
-fn watch_endpoints(plan: &Plan, resolver: Option<&Arc<hickory_resolver::TokioResolver>>) -> JoinSet<()> {
+fn watch_endpoints(
+    plan: &Plan,
+    shared: &Arc<Shared>,
+    resolver: Option<&Arc<hickory_resolver::TokioResolver>>,
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for upstream in &plan.upstreams {
         for endpoint in upstream.fleet().iter() {
@@ -82,11 +132,13 @@ fn watch_endpoints(plan: &Plan, resolver: Option<&Arc<hickory_resolver::TokioRes
                 tasks.spawn(resolve::keep_fresh(Arc::clone(endpoint), resolver.cloned()));
             }
             if let Some(health) = &upstream.health {
-                tasks.spawn(health::keep_checking(
-                    Arc::clone(upstream),
-                    Arc::clone(endpoint),
-                    health.clone(),
-                ));
+                let checking =
+                    health::keep_checking(Arc::clone(upstream), Arc::clone(endpoint), health.clone());
+                let shared = Arc::clone(shared);
+                tasks.spawn(async move {
+                    fault::point(&shared, "watch");
+                    checking.await;
+                });
             }
         }
     }

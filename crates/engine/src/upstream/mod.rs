@@ -73,6 +73,7 @@ impl Send {
 
 impl Next for Send {
     async fn run(&self, mut exchange: Box<Exchange>) -> Outcome {
+        crate::fault::point(&self.core.shared, "stage");
         let mut fresh = false;
         loop {
             let (connected, reused) = match self.connection(&exchange, fresh).await {
