@@ -10,10 +10,12 @@
 use std::time::Duration;
 
 use unlag_testkit::client::get_once;
-use unlag_testkit::h2::frame::{END_HEADERS, END_STREAM, block, indexed_literal, request_block};
+use unlag_testkit::h2::frame::{
+    END_HEADERS, END_STREAM, PROTOCOL_ERROR, block, indexed_literal, request_block,
+};
 use unlag_testkit::h2::{Call, Frame, RawH2, kind};
 use unlag_testkit::wait::holds_within;
-use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag};
+use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 const FLOOD: usize = 20_000;
@@ -293,41 +295,97 @@ fn d22_fields_that_http_1_could_not_carry_are_refused() {
     assert_eq!(caller.status(1), Some(200), "the plain request is fine");
 }
 
+/// A `POST /sized` that declares a length, and its DATA frames; the last one ends the stream if `ends`. Before every frame the
+/// proxy has had time to pass on what came before it.
+fn post_in_frames(address: &str, origin: &RawOrigin, declared: &str, frames: &[&[u8]], ends: bool) -> RawH2 {
+    let mut caller = RawH2::connect(address, &[]);
+    let fields: [(&[u8], &[u8]); 5] = [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", b"/sized"),
+        (b":authority", b"a"),
+        (b"content-length", declared.as_bytes()),
+    ];
+    caller.send(kind::HEADERS, END_HEADERS, 1, block(&fields));
+    for (n, data) in frames.iter().enumerate() {
+        let path = format!("/behind-{n}");
+        assert!(caller.get(id(n + 1), &path));
+        wait_until("a later request is at the origin", || {
+            origin.requests().iter().any(|request| request.target() == path)
+        });
+        let flags = if ends && n + 1 == frames.len() { END_STREAM } else { 0 };
+        caller.send(kind::DATA, flags, 1, *data);
+    }
+    caller
+}
+
+/// The connections of the origin that received `POST /sized`, and whether it is whole by its own framing.
+fn sized_posts(origin: &RawOrigin) -> Vec<(usize, bool)> {
+    let is_whole = |n: usize| {
+        let received = origin.connection(n).received;
+        received.starts_with(b"POST /sized ").then(|| {
+            let text = String::from_utf8_lossy(&received).to_ascii_lowercase();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { return (n, false) };
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+            match length.and_then(|length| length.trim().parse::<usize>().ok()) {
+                Some(length) => (n, body.len() >= length),
+                None => (n, !head.contains("transfer-encoding: chunked") || body.ends_with("0\r\n\r\n")),
+            }
+        })
+    };
+    (0..origin.connections()).filter_map(is_whole).collect()
+}
+
 #[test]
 fn d23_a_content_length_that_differs_from_the_data_is_reset_and_never_whole_at_the_origin() {
-    for (declared, data) in [("10", &b"hello"[..]), ("3", b"hello"), ("0", b"hello")] {
+    let cases: [(&str, &[&[u8]], bool); 8] = [
+        ("10", &[b"hello"], true),
+        ("10", &[b"hel", b"lo", b""], true),
+        ("3", &[b"hello"], true),
+        ("3", &[b"hel", b"lo"], true),
+        ("5", &[b"hel", b"lo", b"!"], true),
+        ("5", &[b"hello", b"!"], false),
+        ("0", &[b"hello"], true),
+        ("0", &[b"", b"h"], false),
+    ];
+    for (declared, frames, ends) in cases {
         let origin = RawOrigin::always(Script::new().request().silence());
-        let unlag = Setup::of(UNLAG).to([origin.url()]).start();
-        let mut caller = RawH2::connect(unlag.address(), &[]);
-        let fields: [(&[u8], &[u8]); 5] = [
-            (b":method", b"POST"),
-            (b":scheme", b"http"),
-            (b":path", b"/"),
-            (b":authority", b"a"),
-            (b"content-length", declared.as_bytes()),
-        ];
-        caller.send(kind::HEADERS, END_HEADERS, 1, block(&fields));
-        caller.send(kind::DATA, END_STREAM, 1, data);
-        let refused = || {
-            caller.is_ended()
-                || caller.reset_code(1).is_some()
-                || caller.goaway().is_some()
-                || caller.status(1) == Some(400)
-        };
-        assert!(
-            holds_within(Duration::from_secs(5), refused),
-            "{declared} for {} bytes is accepted",
-            data.len()
-        );
-        if origin.connections() > 0 {
-            origin.wait_until_closed(0);
-            let whole = origin
-                .requests()
-                .iter()
-                .any(|request| request.body.len().to_string() == declared && request.body == data);
-            assert!(!whole, "a whole request");
+        let unlag = Setup::of(UNLAG).to([origin.url()]).workers(1).start();
+        let caller = post_in_frames(unlag.address(), &origin, declared, frames, ends);
+        wait_until("the stream is reset", || caller.reset_code(1).is_some() || caller.is_ended());
+        assert_eq!(caller.reset_code(1), Some(PROTOCOL_ERROR), "{declared} for {frames:?}");
+        assert_eq!(caller.goaway(), None, "{declared} for {frames:?} costs the stream only");
+        for (connection, _) in sized_posts(&origin) {
+            origin.wait_until_closed(connection);
         }
+        assert!(sized_posts(&origin).iter().all(|&(_, whole)| !whole), "{declared} for {frames:?} is whole");
     }
+}
+
+#[test]
+fn a_body_whose_end_comes_apart_from_its_last_byte_arrives_whole() {
+    let cases: [(&str, &[&[u8]], &str); 3] =
+        [("5", &[b"hel", b"lo", b""], "hello"), ("1", &[b"x", b"", b""], "x"), ("0", &[b"", b""], "")];
+    for (declared, frames, body) in cases {
+        let origin = RawOrigin::ok("fine");
+        let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+        let caller = post_in_frames(unlag.address(), &origin, declared, frames, true);
+        assert_eq!(caller.wait_for_status(1), 200);
+        let requests = origin.requests();
+        let request = requests.iter().find(|request| request.target() == "/sized").expect("the request");
+        assert_eq!(request.body, body.as_bytes());
+        assert_eq!(request.header("content-length").as_deref(), Some(declared));
+    }
+}
+
+#[test]
+fn an_empty_body_whose_end_does_not_come_is_not_waited_for_for_ever() {
+    let origin = RawOrigin::ok("fine");
+    let setup = Setup::of(UNLAG).to([origin.url()]);
+    let unlag = setup.limit("body_rate_grace", "\"300ms\"").limit("body_rate_min", "\"1KiB\"").start();
+    let caller = post_in_frames(unlag.address(), &origin, "0", &[b""], false);
+    assert_eq!(caller.wait_for_status(1), 408);
+    assert!(sized_posts(&origin).is_empty(), "an unfinished request is at the origin");
 }
 
 #[test]

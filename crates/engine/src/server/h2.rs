@@ -2,7 +2,7 @@
 
 use super::answer::{self, Incoming};
 use super::caller::Caller;
-use super::h2_intake::{self, CallerBody, Recv};
+use super::h2_intake::{self, Recv};
 use super::recording::Recording;
 use crate::clock;
 use crate::connections::Slot;
@@ -153,19 +153,20 @@ async fn serve(session: &Session, request: http::Request<RecvStream>, respond: S
         Recording::new(&session.core, Trace::new(started, &head, session.caller.peer), Version::Http2);
     recording.trace.enter(Phase::Overhead);
     let recv: Recv = Rc::new(RefCell::new(recv));
-    let body = match recv.borrow().is_end_stream() {
-        true => Body::Empty,
-        false => Body::Stream(Box::new(CallerBody::new(&recv, &parts))),
+    let received = match refused {
+        Some(error) => Err(error),
+        None => h2_intake::receive(&recv, &parts, &session.core.limits()).await,
     };
-    let response = match refused {
-        Some(error) if is_malformed(error) => {
+    let response = match received {
+        Err(Error::CallerGone) => return recording.failed(Error::CallerGone),
+        Err(error) if is_malformed(error) => {
             // RFC 9113 §8.1.1: a malformed request is a stream error.
             answer::refuse_unread(&session.core, &recording, error);
             recording.status.set(error.status());
             return out.respond.borrow_mut().send_reset(Reason::PROTOCOL_ERROR);
         }
-        Some(error) => answer::refuse_unread(&session.core, &recording, error),
-        None => {
+        Err(error) => answer::refuse_unread(&session.core, &recording, error),
+        Ok(body) => {
             let incoming = Incoming { head, body, interim: Some(out.clone()) };
             match answer::admit(&session.core, &session.caller, &recording, incoming) {
                 Err(error) => answer::refuse_unread(&session.core, &recording, error),

@@ -1,11 +1,14 @@
 //! The content of a request over HTTP/2, as the pipeline asks for it.
 
+use super::pace::Paced;
 use crate::clock;
 use crate::error::Error;
 use crate::http::body::Source;
 use crate::http::h2::convert;
-use crate::http::{Chunk, Size};
+use crate::http::{Body, Chunk, Size};
+use crate::limits::Bounds;
 use crate::net::alarm::Alarm;
+use bytes::Bytes;
 use h2::{Reason, RecvStream};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -37,20 +40,49 @@ pub async fn linger(recv: &Recv) {
 }
 
 /// The content of a stream; what is taken opens its window again.
-pub struct CallerBody {
+struct CallerBody {
     recv: Recv,
+    /// What is left of the declared length.
     declared: Option<u64>,
+    /// The last byte of the declared length: it makes the request whole at the upstream, so it waits until the caller has said
+    /// that nothing follows.
+    last: Bytes,
     owed: usize,
     data_ended: bool,
 }
 
 impl CallerBody {
-    /// The body of `recv`.
-    pub fn new(recv: &Recv, parts: &http::request::Parts) -> CallerBody {
-        let declared = parts.headers.get(http::header::CONTENT_LENGTH);
-        let declared = declared.and_then(|value| crate::http::h1::framing::parse_length(value.as_bytes()));
-        CallerBody { recv: Rc::clone(recv), declared, owed: 0, data_ended: false }
+    fn new(recv: &Recv, parts: &http::request::Parts) -> CallerBody {
+        let declared = declared(parts);
+        CallerBody { recv: Rc::clone(recv), declared, last: Bytes::new(), owed: 0, data_ended: false }
     }
+
+    /// What may be passed on of `data`.
+    fn hold_back(&mut self, mut data: Bytes) -> Bytes {
+        self.declared = self.declared.map(|left| left.saturating_sub(data.len() as u64));
+        if self.declared == Some(0) && !self.recv.borrow().is_end_stream() {
+            self.last = data.split_off(data.len() - 1);
+        }
+        data
+    }
+}
+
+fn declared(parts: &http::request::Parts) -> Option<u64> {
+    let declared = parts.headers.get(http::header::CONTENT_LENGTH)?;
+    crate::http::h1::framing::parse_length(declared.as_bytes())
+}
+
+/// The content of a stream. One that was declared to be empty, but did not end with its head, is waited for here: the request
+/// would be whole at the upstream before the caller has said that nothing follows.
+pub async fn receive(recv: &Recv, parts: &http::request::Parts, bounds: &Bounds) -> Result<Body, Error> {
+    if recv.borrow().is_end_stream() {
+        return Ok(Body::Empty);
+    }
+    let body = Body::Stream(Box::new(CallerBody::new(recv, parts)));
+    if declared(parts) != Some(0) {
+        return Ok(body);
+    }
+    Paced::watch(body, bounds, None, false).chunk().await.transpose().map(|_| Body::Empty)
 }
 
 impl Source for CallerBody {
@@ -59,16 +91,22 @@ impl Source for CallerBody {
             let _ = self.recv.borrow_mut().flow_control().release_capacity(std::mem::take(&mut self.owed));
         }
         while !self.data_ended {
-            match ready!(self.recv.borrow_mut().poll_data(cx)) {
+            let next = ready!(self.recv.borrow_mut().poll_data(cx));
+            match next {
                 Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => {
                     self.owed = data.len();
-                    self.declared = self.declared.map(|left| left.saturating_sub(data.len() as u64));
-                    return Poll::Ready(Some(Ok(Chunk::Data(data))));
+                    let data = self.hold_back(data);
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Chunk::Data(data))));
+                    }
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(stream_error(&error)))),
                 None => self.data_ended = true,
             }
+        }
+        if !self.last.is_empty() {
+            return Poll::Ready(Some(Ok(Chunk::Data(std::mem::take(&mut self.last)))));
         }
         match ready!(self.recv.borrow_mut().poll_trailers(cx)) {
             Ok(Some(trailers)) => {
