@@ -19,6 +19,7 @@ pub struct Cell {
     failures_in_a_row: AtomicU32,
     ejections_in_a_row: AtomicU32,
     unhealthy: AtomicBool,
+    http1_only: AtomicBool,
     ejected_until_ns: AtomicU64,
     idle_limit_ns: AtomicU64,
     last_idle_close_ns: AtomicU64,
@@ -117,13 +118,20 @@ impl Endpoint {
         }
     }
 
-    /// Says what an active health check found.
+    /// Says what an active health check found. An ejection is left to run out: a check that passes says nothing about the
+    /// requests that failed.
     pub fn set_healthy(&self, healthy: bool) {
         self.cell.unhealthy.store(!healthy, Relaxed);
-        if healthy && self.cell.ejected_until_ns.load(Relaxed) != 0 {
-            self.cell.ejected_until_ns.store(0, Relaxed);
-            self.cell.failures_in_a_row.store(0, Relaxed);
-        }
+    }
+
+    /// Whether it chose HTTP/1.1 when it was last offered HTTP/2.
+    pub fn is_http1_only(&self) -> bool {
+        self.cell.http1_only.load(Relaxed)
+    }
+
+    /// Remembers what the last new connection agreed on.
+    pub fn note_http1_only(&self, http1_only: bool) {
+        self.cell.http1_only.store(http1_only, Relaxed);
     }
 
     /// Nobody checks it any more.

@@ -12,11 +12,13 @@
 pub mod client;
 pub mod h2;
 pub mod log;
+pub mod namespace;
 pub mod origin;
 pub mod ports;
 pub mod process;
 pub mod response;
 pub mod setup;
+pub mod skip;
 pub mod smuggle;
 pub mod stream;
 pub mod tls;

@@ -169,6 +169,22 @@ impl Unlag {
         RawClient::connect(&address).send(request).read_response("GET")
     }
 
+    /// What the admin API says of the endpoints of the upstream `origin`, in the order of their addresses.
+    pub fn endpoints(&self) -> Vec<Value> {
+        let all: Value = serde_json::from_str(&self.admin("/api/v1/upstreams").text()).expect("JSON");
+        let upstreams = all["upstreams"].as_array().expect("upstreams");
+        let origin =
+            upstreams.iter().find(|upstream| upstream["name"] == "origin").expect("the upstream `origin`");
+        let mut endpoints = origin["endpoints"].as_array().expect("endpoints").clone();
+        endpoints.sort_by_key(|endpoint| endpoint["address"].to_string());
+        endpoints
+    }
+
+    /// The endpoint at this address.
+    pub fn endpoint(&self, address: &str) -> Option<Value> {
+        self.endpoints().into_iter().find(|endpoint| endpoint["address"] == address)
+    }
+
     /// Waits for a log line whose message begins with `message`.
     pub fn wait_for_log(&self, message: &str) -> Value {
         let found = || self.log.with_message(message);

@@ -92,6 +92,13 @@ impl Certificate {
         Arc::new(config.with_single_cert(vec![self.der.clone()], key).expect("a certificate with its key"))
     }
 
+    /// An origin's configuration that offers these ALPN protocols, the one it likes best first.
+    pub fn server_config_for(&self, alpn: &[&str]) -> Arc<ServerConfig> {
+        let mut config = self.server_config().as_ref().clone();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
     /// Writes `NAME.pem` and `NAME.key` under `directory`.
     pub fn write(&self, directory: &Path, name: &str) {
         std::fs::write(directory.join(format!("{name}.pem")), &self.pem).expect("the certificate");

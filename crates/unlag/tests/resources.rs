@@ -7,9 +7,6 @@
     reason = "a test reports by panicking"
 )]
 
-mod suite_tools;
-
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +14,7 @@ use std::time::{Duration, Instant};
 use unlag_testkit::origin::ok;
 use unlag_testkit::process::Directory;
 use unlag_testkit::wait::pause;
-use unlag_testkit::{Gate, RawClient, RawOrigin, Script, Setup, Unlag, wait_until};
+use unlag_testkit::{Gate, RawClient, RawOrigin, Script, Setup, Unlag, namespace, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -189,25 +186,9 @@ fn r7_a_hundred_thousand_paths_and_hosts_do_not_become_labels() {
     assert!(unlag.resident_kib() < memory + 4 * 1024, "{} KiB after {memory}", unlag.resident_kib());
 }
 
-/// A new user, network or time namespace for a child; some containers do not allow them.
-fn namespaces_allowed(row: &str, flags: &[&str]) -> bool {
-    let allowed =
-        Command::new("unshare").args(flags).arg("true").output().is_ok_and(|done| done.status.success());
-    if !allowed {
-        let shown =
-            flags.iter().take_while(|flag| flag.starts_with('-')).copied().collect::<Vec<_>>().join(" ");
-        let reason = format!(
-            "`unshare {shown}` (Debian: util-linux, iproute2) is not allowed here; it is for root, and for others where \
-             kernel.unprivileged_userns_clone and user.max_user_namespaces say so"
-        );
-        suite_tools::skip(row, &reason);
-    }
-    allowed
-}
-
 #[test]
 fn r10_timers_are_sane_when_the_monotonic_clock_starts_far_away() {
-    if !namespaces_allowed("R10, a clock far away", &["-U", "-r", "-T", "--monotonic", "8640000", "--fork"]) {
+    if !namespace::allowed("R10, a clock far away", &["-U", "-r", "-T", "--monotonic", "8640000", "--fork"]) {
         return;
     }
     let origin = RawOrigin::scripted(|number| match number {
@@ -255,7 +236,7 @@ fn pair_with_two_ports(origin: &RawOrigin, directory: &Directory) -> Unlag {
 
 #[test]
 fn r5_no_port_left_to_call_from_is_503_and_no_blame_on_the_endpoint() {
-    if !namespaces_allowed("R5, no port left", &["-U", "-r", "-n", "sh", "-c", "ip link set lo up", "--"]) {
+    if !namespace::allowed("R5, no port left", &["-U", "-r", "-n", "sh", "-c", "ip link set lo up", "--"]) {
         return;
     }
     let (directory, hold) = (Directory::new(), Gate::new());

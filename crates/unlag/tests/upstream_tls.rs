@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
+use unlag_testkit::h2::{Call, H2Origin, Plan};
 use unlag_testkit::origin::ok;
 use unlag_testkit::process::Directory;
 use unlag_testkit::tls::Authority;
@@ -126,4 +127,39 @@ fn u39_connections_over_tls_are_reused() {
         assert_eq!(client.get("/").text(), "over TLS");
     }
     assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn requests_and_answers_pass_over_tls_with_http_2_and_share_one_connection_even_when_they_come_at_once() {
+    let bed = Bed::new();
+    let tls = bed.authority.certificate(&["localhost"]).server_config_for(&["h2", "http/1.1"]);
+    let origin = H2Origin::over_tls(tls, |_, request| Plan::ok(request.uri().path()));
+    let ca = format!("{{ ca = \"{}/ca.pem\" }}", bed.directory.path().display());
+    let unlag = Setup::of(UNLAG).to([origin.url()]).upstream("tls", &ca).workers(1).start();
+    let calls: Vec<Call> = (0..20).map(|n| Call::post(&format!("/{n}"), b"content")).collect();
+    for (n, answer) in Call::send_all(unlag.address(), &calls).iter().enumerate() {
+        assert_eq!((answer.status, answer.text()), (200, format!("/{n}")));
+    }
+    assert_eq!(origin.connections(), 1, "for {} requests at once", calls.len());
+    assert!(origin.requests().iter().all(|seen| seen.body.as_deref() == Some(b"content")));
+    let first = origin.requests().remove(0).head;
+    assert_eq!(first.uri().scheme_str(), Some("https"));
+}
+
+#[test]
+fn a_websocket_to_an_origin_that_prefers_http_2_goes_over_http_1() {
+    const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let bed = Bed::new();
+    let tls = bed.authority.certificate(&["localhost"]).server_config_for(&["h2", "http/1.1"]);
+    let origin = H2Origin::over_tls(tls, |_, _| Plan::ok("over HTTP/2"));
+    let unlag = bed.trusting(origin.url());
+    // With and without a shared connection that an upgrade might take by mistake.
+    for _ in 0..2 {
+        let mut client = unlag.connect();
+        assert_eq!(client.send(UPGRADE).read_response("GET").status(), 101);
+        client.send(b"\x81\x05hello");
+        assert_eq!(client.read_exact(7).expect("the echo"), b"\x81\x05hello");
+        assert_eq!(unlag.get("/").text(), "over HTTP/2");
+    }
 }

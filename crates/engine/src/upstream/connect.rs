@@ -17,7 +17,6 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use unlag_config::{Protocol, Scheme};
 use unlag_record::Phase;
 
@@ -34,33 +33,26 @@ pub enum Connected {
     Http2(Rc<Shared>),
 }
 
-/// Opens a connection; if it is for an exchange, its phases go into the trace.
+/// Opens a connection; if it is for an exchange, its phases go into the trace. `http1_only` is for what HTTP/2 cannot do.
 pub async fn open(
     core: &Rc<Core>,
     upstream: &Upstream,
     endpoint: &Arc<Endpoint>,
     trace: Option<&Trace>,
+    http1_only: bool,
 ) -> Result<Connected, Error> {
     let enter = |phase| trace.map(|trace| trace.enter(phase));
     enter(Phase::Connect);
     let socket =
         timeout(upstream.connect_timeout, connect(endpoint)).await.map_err(|_| Error::ConnectTimeout)??;
-    let (io, is_h2) = match (endpoint.url.scheme, &upstream.tls) {
-        (Scheme::Https, Some(tls)) => {
-            enter(Phase::Tls);
-            let name = tls.name_for(&endpoint.url.host)?;
-            let connector = TlsConnector::from(Arc::clone(&tls.config));
-            let handshake = connector.connect(name, socket);
-            let patience = core.limits().tls_handshake_timeout;
-            let stream =
-                timeout(patience, handshake).await.map_err(|_| Error::TlsHandshake)?.map_err(tls_error)?;
-            let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            (Io::Tls(Box::new(stream.into())), is_h2)
-        }
-        _ => (Io::Plain(socket), upstream.protocol == Protocol::Http2),
-    };
-    if !is_h2 && upstream.protocol == Protocol::Http2 {
-        return Err(Error::Protocol);
+    if endpoint.url.scheme == Scheme::Https {
+        enter(Phase::Tls);
+    }
+    let agreed = agree(upstream, endpoint, socket, http1_only);
+    let patience = core.limits().tls_handshake_timeout;
+    let (io, is_h2) = timeout(patience, agreed).await.map_err(|_| Error::TlsHandshake)??;
+    if !http1_only {
+        endpoint.note_http1_only(!is_h2);
     }
     if !is_h2 {
         enter(Phase::Overhead);
@@ -71,6 +63,25 @@ pub async fn open(
     enter(Phase::Overhead);
     core.pools.share_h2(endpoint, &shared);
     Ok(Connected::Http2(shared))
+}
+
+/// Agrees with the endpoint on what is spoken: TLS where it is wanted, and whether it is HTTP/2.
+pub async fn agree(
+    upstream: &Upstream,
+    endpoint: &Endpoint,
+    socket: Socket,
+    http1_only: bool,
+) -> Result<(Io, bool), Error> {
+    let (Scheme::Https, Some(tls)) = (endpoint.url.scheme, &upstream.tls) else {
+        return Ok((Io::Plain(socket), upstream.protocol == Protocol::Http2));
+    };
+    let name = tls.name_for(&endpoint.url.host)?;
+    let stream = tls.connector(http1_only).connect(name, socket).await.map_err(tls_error)?;
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    match upstream.protocol {
+        Protocol::Http2 if !is_h2 => Err(Error::Protocol),
+        _ => Ok((Io::Tls(Box::new(stream.into())), is_h2)),
+    }
 }
 
 /// Connects to an endpoint, whatever kind of address it has.
@@ -99,7 +110,7 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
     let mut waiting = addresses.iter().copied().take(ADDRESSES_MAX);
     let mut running = JoinSet::new();
     let mut last = Error::Unreachable;
-    running.extend_from(waiting.next());
+    start(&mut running, waiting.next());
     loop {
         let finished = timeout(ATTEMPT_DELAY, running.join_next()).await;
         match finished {
@@ -109,20 +120,14 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
             Ok(None) => return Err(last),
             Err(_) => {}
         }
-        running.extend_from(waiting.next());
+        start(&mut running, waiting.next());
     }
 }
 
 /// Starts one more attempt, if there is an address left.
-trait ExtendFrom {
-    fn extend_from(&mut self, address: Option<SocketAddr>);
-}
-
-impl ExtendFrom for JoinSet<io::Result<TcpStream>> {
-    fn extend_from(&mut self, address: Option<SocketAddr>) {
-        if let Some(address) = address {
-            self.spawn_local(tcp(address));
-        }
+fn start(running: &mut JoinSet<io::Result<TcpStream>>, address: Option<SocketAddr>) {
+    if let Some(address) = address {
+        running.spawn(tcp(address));
     }
 }
 

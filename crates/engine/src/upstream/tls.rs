@@ -5,17 +5,25 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
+use tokio_rustls::TlsConnector;
 use unlag_config::{Protocol, UpstreamTls};
 
 /// How TLS is spoken to one upstream.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
     /// Shared by all connections, with the sessions that they resume.
-    pub config: Arc<ClientConfig>,
+    config: Arc<ClientConfig>,
+    /// The same, for connections that must speak HTTP/1.1.
+    http1: Arc<ClientConfig>,
     name: Option<ServerName<'static>>,
 }
 
 impl ClientTls {
+    /// What makes connections; those that must speak HTTP/1.1 offer nothing else.
+    pub fn connector(&self, http1_only: bool) -> TlsConnector {
+        TlsConnector::from(Arc::clone(if http1_only { &self.http1 } else { &self.config }))
+    }
+
     /// The name that the certificate must be valid for, also sent as SNI.
     pub fn name_for(&self, host: &str) -> Result<ServerName<'static>, Error> {
         match &self.name {
@@ -56,12 +64,14 @@ pub fn client(config: &UpstreamTls, protocol: Protocol) -> Result<ClientTls, Str
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    let mut http1 = client.clone();
+    http1.alpn_protocols = vec![b"http/1.1".to_vec()];
     client.alpn_protocols = match protocol {
         Protocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         Protocol::Http1 => vec![b"http/1.1".to_vec()],
         Protocol::Http2 => vec![b"h2".to_vec()],
     };
-    Ok(ClientTls { config: Arc::new(client), name: name.transpose()? })
+    Ok(ClientTls { config: Arc::new(client), http1: Arc::new(http1), name: name.transpose()? })
 }
 
 /// The one cryptography provider, named wherever rustls wants one: a second one linked by accident would make it panic.

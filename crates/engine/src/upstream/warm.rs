@@ -57,7 +57,7 @@ pub fn replenish(core: &Rc<Core>, upstream: &Arc<Upstream>, endpoint: &Arc<Endpo
     let opening = core.pools.opening(endpoint);
     let (core, upstream, endpoint) = (Rc::clone(core), Arc::clone(upstream), Arc::clone(endpoint));
     tokio::task::spawn_local(async move {
-        let opened = connect::open(&core, &upstream, &endpoint, None).await;
+        let opened = connect::open(&core, &upstream, &endpoint, None, false).await;
         drop(opening);
         match opened {
             Ok(Connected::Http1(conn)) => core.pools.put_unused(conn),

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
 
 use crate::wait::wait_until;
 
@@ -69,6 +71,7 @@ type PlanOf = Arc<dyn Fn(usize, &Request<()>) -> Plan + Send + Sync>;
 /// An HTTP/2 origin with prior knowledge on a port of its own.
 pub struct H2Origin {
     address: SocketAddr,
+    scheme: &'static str,
     state: Shared,
     stop: Arc<Notify>,
 }
@@ -84,28 +87,45 @@ impl H2Origin {
         settings: Builder,
         plan: impl Fn(usize, &Request<()>) -> Plan + Send + Sync + 'static,
     ) -> H2Origin {
+        H2Origin::listen(settings, None, Arc::new(plan))
+    }
+
+    /// The same over TLS; it is called by the name `localhost`. A connection on which ALPN did not choose `h2` is an HTTP/1.1
+    /// origin that accepts any upgrade and then echoes.
+    pub fn over_tls(
+        tls: Arc<rustls::ServerConfig>,
+        plan: impl Fn(usize, &Request<()>) -> Plan + Send + Sync + 'static,
+    ) -> H2Origin {
+        H2Origin::listen(Builder::new(), Some(TlsAcceptor::from(tls)), Arc::new(plan))
+    }
+
+    fn listen(settings: Builder, tls: Option<TlsAcceptor>, plan: PlanOf) -> H2Origin {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("nonblocking");
         let address = listener.local_addr().expect("bound");
         let (state, stop) = (Shared::default(), Arc::new(Notify::new()));
-        let (shared, stopped, plan) = (state.clone(), stop.clone(), Arc::new(plan) as PlanOf);
+        let (shared, stopped) = (state.clone(), stop.clone());
+        let scheme = if tls.is_some() { "https" } else { "http" };
         std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, settings, shared, plan) => {}
+                    () = accept(listener, tls, settings, shared, plan) => {}
                     () = stopped.notified() => {}
                 }
             });
             runtime.shutdown_timeout(Duration::ZERO);
         });
-        H2Origin { address, state, stop }
+        H2Origin { address, scheme, state, stop }
     }
 
     /// As an endpoint in the config.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match self.scheme {
+            "http" => format!("http://{}", self.address),
+            scheme => format!("{scheme}://localhost:{}", self.address.port()),
+        }
     }
 
     fn with<T>(&self, look: impl FnOnce(&State) -> T) -> T {
@@ -142,7 +162,13 @@ impl Drop for H2Origin {
     }
 }
 
-async fn accept(listener: std::net::TcpListener, settings: Builder, state: Shared, plan: PlanOf) {
+async fn accept(
+    listener: std::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+    settings: Builder,
+    state: Shared,
+    plan: PlanOf,
+) {
     let listener = TcpListener::from_std(listener).expect("a listener");
     while let Ok((tcp, _)) = listener.accept().await {
         let connection = {
@@ -150,13 +176,51 @@ async fn accept(listener: std::net::TcpListener, settings: Builder, state: Share
             state.connections += 1;
             state.connections - 1
         };
-        tokio::spawn(serve(tcp, settings.clone(), connection, state.clone(), plan.clone()));
+        let _ = tcp.set_nodelay(true);
+        let (settings, state, plan) = (settings.clone(), state.clone(), plan.clone());
+        match tls.clone() {
+            None => drop(tokio::spawn(serve(tcp, settings, connection, state, plan))),
+            Some(tls) => drop(tokio::spawn(serve_tls(tls, tcp, settings, connection, state, plan))),
+        }
     }
 }
 
-async fn serve(tcp: TcpStream, settings: Builder, connection: usize, state: Shared, plan: PlanOf) {
-    let _ = tcp.set_nodelay(true);
-    let Ok(mut h2) = settings.handshake::<_, Bytes>(tcp).await else { return };
+async fn serve_tls(
+    tls: TlsAcceptor,
+    tcp: TcpStream,
+    settings: Builder,
+    connection: usize,
+    state: Shared,
+    plan: PlanOf,
+) {
+    let Ok(stream) = tls.accept(tcp).await else { return };
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => serve(stream, settings, connection, state, plan).await,
+        _ => drop(switch_and_echo(stream).await),
+    }
+}
+
+/// Reads the head of one upgrade request over HTTP/1.1, agrees, and sends back what comes.
+async fn switch_and_echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    stream.write_all(answer).await?;
+    stream.flush().await?;
+    let (mut reading, mut writing) = tokio::io::split(stream);
+    tokio::io::copy(&mut reading, &mut writing).await.map(drop)
+}
+
+async fn serve(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    settings: Builder,
+    connection: usize,
+    state: Shared,
+    plan: PlanOf,
+) {
+    let Ok(mut h2) = settings.handshake::<_, Bytes>(io).await else { return };
     while let Some(Ok((request, respond))) = h2.accept().await {
         let (head, body) = request.into_parts();
         let head = Arc::new(Request::from_parts(head, ()));

@@ -2,11 +2,12 @@
 //! one way to skip a suite that lacks a tool. A skip is a failure where `UNLAG_SUITES=required`, as in CI.
 #![allow(dead_code, reason = "each suite uses its part")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::Duration;
 
+pub(crate) use unlag_testkit::skip::skip;
 use unlag_testkit::wait::holds_within;
 
 /// The binary under test.
@@ -26,23 +27,6 @@ pub(crate) fn with_tools<T>(suite: &str, tools: Found<T>, run: impl FnOnce(T)) {
     match tools {
         Ok(tools) => run(tools),
         Err(Missing(reason)) => skip(suite, &reason),
-    }
-}
-
-/// Leaves a note that the suite, or a part of it, was not run and how to get what it lacks; fails where suites are required.
-pub(crate) fn skip(suite: &str, reason: &str) {
-    let note = format!("{suite}: {reason}");
-    assert_ne!(
-        std::env::var("UNLAG_SUITES").as_deref(),
-        Ok("required"),
-        "a required suite cannot run: {note}"
-    );
-    eprintln!("skipped: {note}");
-    if let Some(notes) = std::env::var_os("UNLAG_SUITE_NOTES") {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(notes);
-        let line = format!("{note}\n");
-        // One write, so that suites which skip at the same time do not mix their lines.
-        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("leave a note");
     }
 }
 
