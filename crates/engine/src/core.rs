@@ -7,6 +7,7 @@ use crate::upstream::pool::{PoolLimits, Pools};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::Notify;
 use unlag_record::Recorder;
 
 /// One worker's state.
@@ -17,6 +18,8 @@ pub struct Core {
     pub pools: Pools,
     /// Where its exchanges are recorded.
     pub recorder: Recorder,
+    /// Tells who waits for one that a stream to an upstream has ended.
+    pub stream_ended: Rc<Notify>,
     /// Buffers between two uses.
     pub buffers: Buffers,
     /// The callers' open connections.
@@ -38,6 +41,7 @@ impl Core {
             index,
             connections: Connections::default(),
             pools,
+            stream_ended: Rc::default(),
             recorder,
             buffers,
             shared,

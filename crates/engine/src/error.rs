@@ -95,6 +95,8 @@ pub enum Error {
     StreamReset,
     #[error("the upstream refused the stream without processing it")]
     RefusedStream,
+    #[error("the upstream allows no more streams on its connections")]
+    NoStream,
     #[error("the upstream sent an answer that is not valid HTTP: {0}")]
     BadAnswer(HeadError),
     #[error("the upstream framed its answer ambiguously: {0}")]
@@ -146,7 +148,7 @@ impl Error {
             Error::Loop => 508,
             Error::ConnectTimeout | Error::AnswerTimeout | Error::BodyTimeout | Error::Deadline => 504,
             Error::UpstreamStalled => 504,
-            Error::NoEndpoint | Error::NoLocalPort => 503,
+            Error::NoEndpoint | Error::NoStream | Error::NoLocalPort => 503,
             Error::Internal => 500,
             _ => 502,
         }
@@ -182,7 +184,7 @@ impl Error {
         use Error::*;
         match self {
             ConnectRefused | ConnectTimeout | Unreachable | Unresolved | TlsHandshake | Certificate
-            | Protocol | RefusedStream => Retry::Safe,
+            | Protocol | NoStream | RefusedStream => Retry::Safe,
             ResetEarly | ClosedEarly => Retry::Idempotent,
             _ => Retry::Never,
         }
@@ -221,6 +223,7 @@ impl Error {
             ClosedEarly => "closed_early",
             ResetEarly => "reset_early",
             RefusedStream => "refused_stream",
+            NoStream => "no_stream",
             StreamReset => "stream_reset",
             BadAnswer(HeadError::NotHttp) => "not_http",
             BadAnswer(_) => "bad_answer",

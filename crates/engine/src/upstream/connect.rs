@@ -2,7 +2,7 @@
 //! then TLS where it is wanted, then the protocol that both sides agreed on.
 
 use super::h1;
-use super::h2::{self, Shared};
+use super::h2_shared::{self, Shared};
 use crate::core::Core;
 use crate::error::Error;
 use crate::exchange::Trace;
@@ -59,7 +59,7 @@ pub async fn open(
         return Ok(Connected::Http1(h1::Conn::new(io, endpoint)));
     }
     // Settings are part of connecting: the time is theirs, not ours.
-    let shared = h2::start(core, io, endpoint).await?;
+    let shared = h2_shared::start(core, io, endpoint).await?;
     enter(Phase::Overhead);
     core.pools.share_h2(endpoint, &shared);
     Ok(Connected::Http2(shared))

@@ -2,118 +2,25 @@
 
 use super::Lost;
 use super::h1_body::BodyLimits;
+use super::h2_shared::{InStream, Shared};
 use crate::clock;
 use crate::core::Core;
 use crate::error::Error;
 use crate::exchange::{Exchange, Response};
-use crate::fleet::Endpoint;
 use crate::http::body::Source;
 use crate::http::h2::convert;
 use crate::http::{Body, Chunk, Scheme, Size};
 use crate::net::alarm::{Alarm, NEVER};
-use crate::net::io::Io;
 use crate::plan::Upstream;
 use bytes::Bytes;
-use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use unlag_record::Phase;
-
-/// What we grant an upstream: enough for its answers to keep moving on a long path.
-const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-/// The same for all streams of a connection together.
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-/// Streams that one connection gets at most, whatever the peer allows.
-const STREAMS_MAX: usize = 100;
-
-/// A connection that requests share.
-pub struct Shared {
-    send: SendRequest<Bytes>,
-    streams: Rc<Cell<usize>>,
-    closed: Rc<Cell<bool>>,
-    used_ns: Cell<u64>,
-}
-
-/// A connection without streams is kept for so long: an upstream that speaks HTTP/2 rarely closes by itself.
-const IDLE_NS: u64 = 60_000_000_000;
-
-impl Shared {
-    /// Whether it has had no stream for long at `now`.
-    pub fn is_idle(&self, now: u64) -> bool {
-        self.streams.get() == 0 && now.saturating_sub(self.used_ns.get()) > IDLE_NS
-    }
-
-    /// Whether it takes no more streams.
-    pub fn is_closed(&self) -> bool {
-        self.closed.get()
-    }
-
-    /// Streams in flight.
-    pub fn streams(&self) -> usize {
-        self.streams.get()
-    }
-
-    /// Whether another stream would not wait: below three quarters of what the peer allows.
-    pub fn has_room(&self) -> bool {
-        let allowed = self.send.current_max_send_streams().min(STREAMS_MAX);
-        !self.closed.get() && self.streams.get() * 4 < (allowed * 3).max(4)
-    }
-}
-
-/// Shakes hands on a stream that was just opened.
-pub async fn start(core: &Rc<Core>, io: Io, endpoint: &Arc<Endpoint>) -> Result<Rc<Shared>, Error> {
-    let handshake = Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(core.limits().head.head as u32)
-        .enable_push(false)
-        .handshake::<_, Bytes>(io);
-    let (send, mut connection) = handshake.await.map_err(|_| Error::Protocol)?;
-    let ping = connection.ping_pong();
-    let shared = Rc::new(Shared {
-        send,
-        streams: Rc::default(),
-        closed: Rc::default(),
-        used_ns: Cell::new(clock::now()),
-    });
-    endpoint.count_connection(true);
-    let (endpoint, closed) = (Arc::clone(endpoint), Rc::clone(&shared.closed));
-    tokio::task::spawn_local(async move {
-        let _ = connection.await;
-        closed.set(true);
-        endpoint.count_connection(false);
-    });
-    // Its answer comes after the peer's settings: until they are known, a burst would be refused for want of streams.
-    if let Some(mut ping) = ping {
-        let _ = tokio::time::timeout(SETTINGS_WAIT, ping.ping(h2::Ping::opaque())).await;
-    }
-    Ok(shared)
-}
-
-/// How long a new connection waits for the peer's settings.
-const SETTINGS_WAIT: Duration = Duration::from_secs(1);
-
-/// Counts a stream for as long as it lives.
-struct InStream(Rc<Cell<usize>>);
-
-impl InStream {
-    fn new(streams: &Rc<Cell<usize>>) -> InStream {
-        streams.set(streams.get() + 1);
-        InStream(Rc::clone(streams))
-    }
-}
-
-impl Drop for InStream {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
 
 /// Sends the exchange as a stream and waits for the head of its answer.
 pub async fn call(
@@ -128,13 +35,12 @@ pub async fn call(
     if exchange.upgrade.is_some() {
         return Err(Lost { error: Error::Upgrade, intact: true });
     }
-    shared.used_ns.set(exchange.trace.enter(Phase::PoolWait));
-    let in_stream = InStream::new(&shared.streams);
-    let mut send = match shared.send.clone().ready().await {
+    let (send, in_stream) = shared.begin(core, exchange.trace.enter(Phase::PoolWait));
+    let mut send = match send.ready().await {
         Ok(send) => send,
         // Nothing was sent: whatever closed the connection did not touch this request.
         Err(_) => {
-            shared.closed.set(true);
+            shared.close();
             return Err(Lost { error: Error::RefusedStream, intact: true });
         }
     };
@@ -158,9 +64,14 @@ pub async fn call(
     let upload = Upload { stream, body, chunk: Bytes::new(), over: ends, sent: 0 };
     let mut call =
         Call { core, exchange, answer, upload, alarm: Alarm::default(), waiting: false, interims: 0 };
-    let response = std::future::poll_fn(|cx| call.poll(cx)).await.map_err(|error| lost(error, intact))?;
+    let response = std::future::poll_fn(|cx| call.poll(cx)).await.map_err(|error| {
+        if error == Error::AnswerTimeout {
+            shared.doubt();
+        }
+        lost(error, intact)
+    })?;
     let upload = (!call.upload.over).then_some(call.upload);
-    Ok(finish(core, exchange, response, upload, in_stream))
+    finish(core, exchange, response, upload, in_stream).map_err(|error| lost(error, false))
 }
 
 /// Hands the answer over, with a body that goes on reading.
@@ -170,10 +81,10 @@ fn finish(
     response: http::Response<RecvStream>,
     upload: Option<Upload>,
     in_stream: InStream,
-) -> Response {
+) -> Result<Response, Error> {
     exchange.trace.enter(Phase::Overhead);
     let (parts, recv) = response.into_parts();
-    let mut head = convert::response_in(&parts);
+    let mut head = convert::response_in(&parts, core.limits().head.fields)?;
     head.fields.retain(|field| !field.known.is_hop_by_hop());
     if !head.may_tell_length(&exchange.head.method) {
         head.fields.remove_known(crate::http::Name::ContentLength);
@@ -204,7 +115,7 @@ fn finish(
             }))
         }
     };
-    Response { head, body, tunnel: None, in_flight: exchange.chosen.take() }
+    Ok(Response { head, body, tunnel: None, in_flight: exchange.chosen.take() })
 }
 
 /// A call until the head of its answer.
@@ -243,10 +154,15 @@ impl Call<'_> {
             if self.interims > self.core.limits().interim_responses {
                 return Poll::Ready(Err(Error::TooManyInterim));
             }
-            if let Some(caller) = &self.exchange.interim
-                && interim.status() != http::StatusCode::CONTINUE
+            let interim = match convert::response_in(&interim.into_parts().0, self.core.limits().head.fields)
             {
-                caller.send(convert::response_in(&interim.into_parts().0));
+                Ok(interim) => interim,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            if let Some(caller) = &self.exchange.interim
+                && interim.status != 100
+            {
+                caller.send(interim);
             }
         }
         if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {

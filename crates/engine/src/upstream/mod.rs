@@ -7,6 +7,9 @@ pub mod discover;
 pub mod h1;
 pub mod h1_body;
 pub mod h2;
+pub mod h2_shared;
+pub mod h2_turn;
+pub mod h2_watch;
 pub mod health;
 pub mod pool;
 pub mod resolve;
@@ -15,16 +18,14 @@ pub mod warm;
 
 use crate::core::Core;
 use crate::error::{Error, Retry};
-use crate::exchange::{Exchange, Failure, Outcome, Trace};
-use crate::fleet::Endpoint;
+use crate::exchange::{Exchange, Failure, Outcome};
 use crate::net::turn;
 use crate::pipeline::Next;
 use crate::plan::Upstream;
 use connect::Connected;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::time::timeout;
-use unlag_config::{Protocol, Scheme};
+use unlag_config::Protocol;
 use unlag_record::Phase;
 
 /// The end of every pipeline.
@@ -57,35 +58,12 @@ impl Send {
             }
         }
         // Boxed: most requests find a connection, and need no room for opening one.
-        if !http1_only && self.may_share(endpoint) {
-            return Box::pin(self.shared(endpoint, &exchange.trace)).await;
+        if !http1_only && h2_turn::may_share(&self.upstream, endpoint) {
+            let taking = h2_turn::take(&self.core, &self.upstream, endpoint, &exchange.trace);
+            return Box::pin(taking).await;
         }
         let opening = connect::open(&self.core, &self.upstream, endpoint, Some(&exchange.trace), http1_only);
         Ok((Box::pin(opening).await?, false))
-    }
-
-    /// Whether a new connection may turn out to be one that requests share.
-    fn may_share(&self, endpoint: &Endpoint) -> bool {
-        match self.upstream.protocol {
-            Protocol::Http1 => false,
-            Protocol::Http2 => true,
-            Protocol::Auto => endpoint.url.scheme == Scheme::Https && !endpoint.is_http1_only(),
-        }
-    }
-
-    /// A connection to share, opened by one request while the others wait for it; they wait no longer than for one of their own.
-    async fn shared(&self, endpoint: &Arc<Endpoint>, trace: &Trace) -> Result<(Connected, bool), Error> {
-        trace.enter(Phase::PoolWait);
-        let turn = self.core.pools.turn(endpoint);
-        let patience = self.upstream.connect_timeout + self.core.limits().tls_handshake_timeout;
-        let guard = timeout(patience, turn.lock()).await.map_err(|_| Error::ConnectTimeout)?;
-        if let Some(shared) = self.core.pools.shared_h2(endpoint) {
-            return Ok((Connected::Http2(shared), true));
-        }
-        // Who was first has found out that there is nothing to share: the others need not go one by one.
-        let _guard = self.may_share(endpoint).then_some(guard);
-        let connected = connect::open(&self.core, &self.upstream, endpoint, Some(trace), false).await?;
-        Ok((connected, false))
     }
 }
 

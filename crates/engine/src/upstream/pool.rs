@@ -1,7 +1,7 @@
 //! This core's connections that wait for their next request, last used first, so that the rest may grow old and go.
 
 use super::h1::Conn;
-use super::h2::Shared;
+use super::h2_shared::Shared;
 use super::warm::{self, Stock};
 use crate::clock;
 use crate::fleet::Endpoint;
@@ -137,7 +137,7 @@ impl Pools {
     pub fn stock(&self, endpoint: &Endpoint) -> Stock {
         let pools = self.by_endpoint.borrow();
         let Some(pool) = pools.get(&endpoint.index) else { return Stock::default() };
-        let shared = pool.shared.iter().filter(|shared| !shared.is_closed() && shared.has_room()).count();
+        let shared = pool.shared.iter().filter(|shared| !shared.is_closed()).count();
         Stock {
             ready: pool.idle.len() + shared,
             opening: pool.opening.get(),
@@ -175,6 +175,13 @@ impl Pools {
         pool.used_ns = Some(clock::now());
         pool.shared.retain(|shared| !shared.is_closed());
         pool.shared.iter().filter(|shared| shared.has_room()).min_by_key(|shared| shared.streams()).cloned()
+    }
+
+    /// The HTTP/2 connections to the endpoint, with room or without.
+    pub fn h2_connections(&self, endpoint: &Endpoint) -> Vec<Rc<Shared>> {
+        let pools = self.by_endpoint.borrow();
+        let shared = pools.get(&endpoint.index).into_iter().flat_map(|pool| &pool.shared);
+        shared.filter(|shared| !shared.is_closed()).cloned().collect()
     }
 
     /// Offers an HTTP/2 connection to all requests of this core.

@@ -23,7 +23,8 @@ pub const BACK_OFF_NS: u64 = 10_000_000_000;
 /// What is known of one endpoint's connections on one core.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stock {
-    /// Connections that wait for a request; an HTTP/2 connection with room counts as well.
+    /// Connections that wait for a request; an HTTP/2 connection counts as well: whether its streams suffice is for
+    /// [`super::h2_turn`] to say.
     pub ready: usize,
     /// Connections being opened ahead.
     pub opening: usize,

@@ -121,8 +121,11 @@ pub fn request_out(
 }
 
 /// An answer of an upstream.
-pub fn response_in(parts: &http::response::Parts) -> ResponseHead {
-    ResponseHead { status: parts.status.as_u16(), fields: fields_in(&parts.headers) }
+pub fn response_in(parts: &http::response::Parts, fields_max: usize) -> Result<ResponseHead, Error> {
+    if parts.headers.len() > fields_max {
+        return Err(Error::BadAnswer(HeadError::TooManyFields));
+    }
+    Ok(ResponseHead { status: parts.status.as_u16(), fields: fields_in(&parts.headers) })
 }
 
 /// An answer for a caller.
