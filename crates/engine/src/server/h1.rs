@@ -2,37 +2,32 @@
 
 use super::answer::{self, Incoming};
 use super::caller::Caller;
+use super::h1_answer::Manner;
 use super::h1_intake::{CallerBody, Intake};
+use super::h1_receive::Next;
 use super::recording::Recording;
-use super::{h2, tunnel};
-use crate::clock;
 use crate::connections::Slot;
 use crate::core::Core;
-use crate::error::{Error, Fault};
+use crate::error::Error;
 use crate::exchange::{Interim, Response, Trace};
 use crate::http::h1::encode::{self, Connection};
-use crate::http::h1::parse::{self, ParsedRequest};
+use crate::http::h1::parse::ParsedRequest;
 use crate::http::h1::{Framing, framing};
-use crate::http::{Body, Name, RequestHead, ResponseHead, Size, Version};
-use crate::limits::{DRAIN_BYTES, READ_AHEAD_BYTES};
+use crate::http::{Body, Name, RequestHead, ResponseHead, Version};
+use crate::limits::READ_AHEAD_BYTES;
 use crate::net::alarm::Alarm;
 use crate::net::io::Io;
-use crate::net::sender::Sender;
-use crate::net::turn;
 use crate::net::wire::{Wire, take};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use unlag_record::Phase;
 
-/// What an HTTP/2 caller with prior knowledge begins with (RFC 9113 §3.4).
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// Bytes that go out before the answer: interim heads.
 #[derive(Debug)]
 pub struct Out {
-    pending: RefCell<Vec<u8>>,
+    pub(super) pending: RefCell<Vec<u8>>,
     /// HTTP/1.0 has no interim answers.
     version: std::cell::Cell<Version>,
 }
@@ -45,17 +40,8 @@ impl Interim for Out {
     }
 }
 
-/// What came next on an idle connection.
-enum Next {
-    Request(ParsedRequest, u64),
-    Http2,
-    /// Not a request, since when something arrived.
-    Refused(Error, u64),
-    Gone,
-}
-
 /// What happens to the connection after an answer.
-enum After {
+pub(super) enum After {
     Keep,
     Close,
     /// The answer was cut: a reset says so, an orderly close could be taken for its end.
@@ -63,24 +49,18 @@ enum After {
     Tunnel(Box<crate::exchange::Tunnel>, Recording),
 }
 
-/// How an answer is written.
-#[derive(Clone, Copy)]
-struct Manner {
-    version: Version,
-    close: bool,
-    trailers: bool,
-}
-
-struct Driver {
-    core: Rc<Core>,
-    caller: Rc<Caller>,
-    wire: Rc<Wire>,
-    out: Rc<Out>,
-    slot: Rc<Slot>,
-    alarm: Alarm,
-    first: bool,
+/// A connection, and what its parts need of each other: receiving ([`super::h1_receive`]), answering ([`super::h1_answer`]),
+/// ending ([`super::h1_close`]).
+pub(super) struct Driver {
+    pub(super) core: Rc<Core>,
+    pub(super) caller: Rc<Caller>,
+    pub(super) wire: Rc<Wire>,
+    pub(super) out: Rc<Out>,
+    pub(super) slot: Rc<Slot>,
+    pub(super) alarm: Alarm,
+    pub(super) first: bool,
     /// The caller said that this is its last request: when its side ends, it may still be listening.
-    last_request: bool,
+    pub(super) last_request: bool,
 }
 
 /// Serves a connection to its end.
@@ -120,84 +100,6 @@ impl Drop for ResetOnPanic {
 }
 
 impl Driver {
-    /// Waits for the next head.
-    async fn next(&mut self) -> Next {
-        let limits = self.core.limits();
-        let mut seen = 0;
-        let mut started = None;
-        let mut leaving = false;
-        self.slot.idle_from(clock::now());
-        if self.wire.input().is_empty() {
-            self.wire.release();
-            self.alarm.set(clock::now() + limits.idle_timeout_ns);
-        } else {
-            self.alarm.set(clock::now() + limits.header_timeout_ns);
-        }
-        let next = std::future::poll_fn(|cx| {
-            loop {
-                if let Some(next) = self.look(&mut seen, &mut started) {
-                    return Poll::Ready(next);
-                }
-                match self.wire.poll_fill(cx) {
-                    Poll::Ready(Ok(n)) if n > 0 => {
-                        if started.is_none() {
-                            let now = clock::now();
-                            started = Some(now);
-                            self.slot.busy();
-                            self.alarm.set(now + limits.header_timeout_ns);
-                        }
-                    }
-                    Poll::Ready(_) => return Poll::Ready(Next::Gone),
-                    // Asked to go, it goes once nothing has arrived.
-                    Poll::Pending if started.is_none() && !leaving && self.slot.should_close(cx) => {
-                        if !self.first || self.slot.is_evicted() {
-                            return Poll::Ready(Next::Gone);
-                        }
-                        // Whoever has just connected is about to ask.
-                        leaving = true;
-                        self.alarm.set(clock::now() + FIRST_REQUEST_NS);
-                        ready!(self.alarm.poll(cx));
-                        return Poll::Ready(Next::Gone);
-                    }
-                    Poll::Pending => {
-                        ready!(self.alarm.poll(cx));
-                        return Poll::Ready(match started {
-                            Some(started) => Next::Refused(Error::HeadTimeout, started),
-                            None => Next::Gone,
-                        });
-                    }
-                }
-            }
-        })
-        .await;
-        self.slot.busy();
-        self.alarm.clear();
-        next
-    }
-
-    /// Looks at what has arrived.
-    fn look(&self, seen: &mut usize, started: &mut Option<u64>) -> Option<Next> {
-        let mut input = self.wire.input();
-        if input.is_empty() {
-            return None;
-        }
-        let started = *started.get_or_insert_with(clock::now);
-        if self.first && input.starts_with(b"PRI ") {
-            let len = input.len().min(PREFACE.len());
-            if input.get(..len) == PREFACE.get(..len) {
-                return (len == PREFACE.len()).then_some(Next::Http2);
-            }
-        }
-        match parse::request(&input, seen, &self.core.head_limits()) {
-            Ok(None) => None,
-            Ok(Some(parsed)) => {
-                input.advance(parsed.len);
-                Some(Next::Request(parsed, started))
-            }
-            Err(error) => Some(Next::Refused(error.into(), started)),
-        }
-    }
-
     /// Has one request answered and writes the answer.
     async fn serve(&mut self, parsed: ParsedRequest, started: u64) -> After {
         let head = parsed.head;
@@ -307,214 +209,6 @@ impl Driver {
         }
         let _ = self.wire.poll_flush(cx);
         Ok(())
-    }
-
-    /// Writes an answer and says what becomes of the connection.
-    async fn respond(&mut self, recording: Recording, mut response: Response, manner: Manner) -> After {
-        turn::after_the_others().await;
-        recording.trace.enter(Phase::Transfer);
-        let head = &mut response.head;
-        recording.status.set(head.status);
-        let mut out = self.core.buffers.take();
-        out.append(&mut self.out.pending.borrow_mut());
-        if let Some(tunnel) = response.tunnel.take() {
-            encode::response(&mut out, head, None, Connection::Upgrade(&tunnel.protocol));
-            return match self.send(&recording, Sender::new(out, Body::Empty, Framing::None)).await {
-                Sent::Whole => After::Tunnel(tunnel, recording),
-                Sent::Cut | Sent::Nothing(_) => After::Abort,
-            };
-        }
-        let framing = response_framing(&response, &recording.trace.method, manner.version);
-        let close = manner.close || framing == Framing::UntilClose;
-        let connection = match (close, manner.version) {
-            (true, _) => Connection::Close,
-            (false, Version::Http10) => Connection::KeepAlive,
-            (false, _) => Connection::Default,
-        };
-        encode::response(&mut out, &response.head, Some(framing), connection);
-        let body = std::mem::take(&mut response.body);
-        let sender = Sender::new(out, body, framing).without_trailers(!manner.trailers);
-        match self.send(&recording, sender).await {
-            Sent::Whole if close => After::Close,
-            Sent::Whole => After::Keep,
-            Sent::Cut => After::Abort,
-            // The answer failed before a byte of it was passed on: the caller may as well hear why.
-            Sent::Nothing(error) => {
-                let response = answer::refuse(&recording, error);
-                recording.status.set(response.head.status);
-                Box::pin(self.send_whole(&recording, response)).await
-            }
-        }
-    }
-
-    /// Sends an answer of our own instead of one that failed.
-    async fn send_whole(&mut self, recording: &Recording, response: Response) -> After {
-        let mut out = self.core.buffers.take();
-        let framing = response_framing(&response, &recording.trace.method, Version::Http11);
-        encode::response(&mut out, &response.head, Some(framing), Connection::Close);
-        match self.send(recording, Sender::new(out, response.body, framing)).await {
-            Sent::Whole => After::Close,
-            Sent::Cut | Sent::Nothing(_) => After::Abort,
-        }
-    }
-
-    /// Sends a message.
-    async fn send(&mut self, recording: &Recording, mut sender: Sender) -> Sent {
-        let patience_ns = self.core.limits().write_timeout_ns;
-        let result = std::future::poll_fn(|cx| self.poll_send(cx, recording, &mut sender, patience_ns)).await;
-        self.alarm.clear();
-        let result = match result {
-            Ok(()) if sender.is_broken() => Err(Error::CallerGone),
-            other => other,
-        };
-        let begun = sender.has_begun();
-        self.core.buffers.give(sender.into_buffer());
-        match result {
-            Ok(()) => {
-                recording.complete();
-                Sent::Whole
-            }
-            Err(error) if !begun && error.fault() == Fault::Upstream => Sent::Nothing(error),
-            Err(error) => {
-                recording.failed(error);
-                Sent::Cut
-            }
-        }
-    }
-
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        recording: &Recording,
-        sender: &mut Sender,
-        patience_ns: u64,
-    ) -> Poll<Result<(), Error>> {
-        crate::fault::point(&self.core.shared, "content");
-        let polled = sender.poll(&self.wire, cx);
-        recording.trace.bytes_out.set(sender.content_bytes());
-        if let Poll::Ready(result) = polled {
-            return Poll::Ready(result);
-        }
-        // The caller may leave while the upstream is silent: nothing is being written then, so it is the input that tells.
-        while self.wire.input().len() < READ_AHEAD_BYTES {
-            match self.wire.poll_fill(cx) {
-                Poll::Ready(Ok(n)) if n > 0 => cx.waker().wake_by_ref(),
-                Poll::Ready(Ok(_)) if self.last_request => break,
-                Poll::Ready(_) => return Poll::Ready(Err(Error::CallerGone)),
-                Poll::Pending => break,
-            }
-        }
-        if sender.waits_for_source() {
-            return Poll::Pending;
-        }
-        if sender.take_progress() {
-            self.alarm.set(clock::now() + patience_ns);
-        }
-        self.alarm.poll(cx).map(|()| Err(Error::CallerStalled))
-    }
-
-    /// Answers a head that could not be read, and closes.
-    async fn refuse(mut self, error: Error, started: u64) {
-        let head = RequestHead {
-            method: http::Method::GET,
-            path: Default::default(),
-            query: None,
-            authority: Default::default(),
-            version: Version::Http11,
-            fields: Default::default(),
-        };
-        let recording =
-            Recording::new(&self.core, Trace::new(started, &head, self.caller.peer), Version::Http11);
-        self.refuse_recorded(recording, error).await;
-        self.close().await;
-    }
-
-    async fn refuse_recorded(&mut self, recording: Recording, error: Error) -> After {
-        let response = answer::refuse_unread(&self.core, &recording, error);
-        let manner = Manner { version: Version::Http11, close: true, trailers: false };
-        self.respond(recording, response, manner).await
-    }
-
-    async fn refuse_prepared(
-        &mut self,
-        recording: Recording,
-        error: Error,
-        version: Version,
-        reusable: bool,
-    ) -> After {
-        let response = answer::refuse_unread(&self.core, &recording, error);
-        let close = !reusable || version == Version::Http10;
-        self.respond(recording, response, Manner { version, close, trailers: false }).await
-    }
-
-    /// Ends the connection so that the last answer reaches the caller: a close with unread input would reset it.
-    async fn close(mut self) {
-        self.alarm.set(clock::now() + LINGER_NS);
-        let mut drained = 0;
-        std::future::poll_fn(|cx| match self.wire.poll_shutdown(cx) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => self.alarm.poll(cx),
-        })
-        .await;
-        std::future::poll_fn(|cx| {
-            loop {
-                self.wire.input().clear();
-                match self.wire.poll_fill(cx) {
-                    Poll::Ready(Ok(n)) if n > 0 && drained < DRAIN_BYTES => drained += n as u64,
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return self.alarm.poll(cx),
-                }
-            }
-        })
-        .await;
-    }
-
-    async fn become_http2(self) {
-        let Driver { core, caller, wire, out, slot, .. } = self;
-        drop(out);
-        if let Ok(wire) = Rc::try_unwrap(wire) {
-            let (io, input) = wire.into_parts();
-            // Boxed, as all that is rare: an HTTP/1.1 connection carries no room for it.
-            Box::pin(h2::drive(core, io, input, caller, slot)).await;
-        }
-    }
-
-    async fn become_tunnel(self, upstream: crate::exchange::Tunnel, recording: Recording) {
-        let Driver { core, wire, out, .. } = self;
-        drop(out);
-        if let Ok(wire) = Rc::try_unwrap(wire) {
-            let idle_ns = core.limits().tunnel_idle_timeout_ns;
-            let _in_flight = upstream.in_flight;
-            let upstream = Wire::new(upstream.io, upstream.input);
-            Box::pin(tunnel::relay(wire, upstream, idle_ns, &core, &recording)).await;
-        }
-    }
-}
-
-/// How sending ended.
-enum Sent {
-    Whole,
-    /// The caller has part of it.
-    Cut,
-    /// The body failed before anything was sent.
-    Nothing(Error),
-}
-
-/// How long a connection that is asked to go waits for its first request.
-const FIRST_REQUEST_NS: u64 = 250_000_000;
-
-/// How long a closed connection is still read from.
-const LINGER_NS: u64 = 2_000_000_000;
-
-/// How the answer is delimited for this caller.
-fn response_framing(response: &Response, method: &http::Method, version: Version) -> Framing {
-    if response.head.is_bodiless(method) {
-        return Framing::None;
-    }
-    match (response.body.size(), version) {
-        (Size::Exact(length), _) => Framing::Length(length),
-        (Size::Unknown, Version::Http10) => Framing::UntilClose,
-        (Size::Unknown, _) => Framing::Chunked,
     }
 }
 
