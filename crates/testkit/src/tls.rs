@@ -67,12 +67,23 @@ impl Authority {
 
     /// What a caller needs to trust certificates of this authority, offering these ALPN protocols.
     pub fn client_config(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+        let mut config = self.client_builder().with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// The same, showing this certificate when asked for one.
+    pub fn client_config_with(&self, certificate: &Certificate) -> Arc<ClientConfig> {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certificate.key.clone()));
+        let config = self.client_builder().with_client_auth_cert(vec![certificate.der.clone()], key);
+        Arc::new(config.expect("a certificate with its key"))
+    }
+
+    fn client_builder(&self) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).expect("a root");
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let mut config = builder.expect("versions").with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Arc::new(config)
+        builder.expect("versions").with_root_certificates(roots)
     }
 
     /// The same without SNI.

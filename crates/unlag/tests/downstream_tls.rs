@@ -84,6 +84,30 @@ fn d25_another_authority_than_the_server_name_is_421() {
 }
 
 #[test]
+fn a_caller_without_a_certificate_of_the_right_authority_is_not_let_in() {
+    let (directory, authority, origin) = (Directory::new(), Authority::new(), RawOrigin::ok("fine"));
+    authority.certificate(&["a.example"]).write(directory.path(), "a");
+    let callers = Authority::new();
+    std::fs::write(directory.path().join("callers.pem"), callers.pem()).expect("the callers' authority");
+    let path = directory.path().display();
+    let keys = format!(
+        "address = \"127.0.0.1:0\"\n\
+         tls = {{ certificate = \"{path}/a.pem\", key = \"{path}/a.key\", client_ca = \"{path}/callers.pem\" }}"
+    );
+    let unlag = Setup::of(UNLAG).listen(&keys).to([origin.url()]).start();
+    let ask = |config| {
+        let mut client = RawClient::tls(unlag.address(), config, "a.example");
+        let _ = client.try_send(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        client.try_read_response("GET").map(|response| response.status()).ok()
+    };
+    assert_eq!(ask(authority.client_config_with(&callers.certificate(&["caller"]))), Some(200));
+    assert_eq!(ask(authority.client_config(&["http/1.1"])), None, "none");
+    let foreign = Authority::new().certificate(&["caller"]);
+    assert_eq!(ask(authority.client_config_with(&foreign)), None, "somebody else's");
+    assert_eq!(origin.request_count(), 1);
+}
+
+#[test]
 fn d25_alpn_none_is_http_1_and_h2_is_preferred() {
     let bed = bed();
     let mut plain = bed.connect("a.example", &[]);
