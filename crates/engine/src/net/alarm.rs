@@ -10,6 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Sleep, sleep_until};
 
 /// No limit.
@@ -101,7 +102,13 @@ impl Alarm {
         self.wakes = Some(cx.waker().clone());
         loop {
             let Some(sleep) = self.sleep.as_mut() else { return Poll::Pending };
-            std::task::ready!(sleep.as_mut().poll(cx));
+            if sleep.as_mut().poll(cx).is_pending() {
+                if !has_budget_remaining() {
+                    // The task has used up its turn, so the runtime did not look at the timer: it wakes nobody yet.
+                    self.wakes = None;
+                }
+                return Poll::Pending;
+            }
             let now = clock::now();
             if now >= self.due {
                 self.armed_for = NEVER;
@@ -158,5 +165,21 @@ mod tests {
         alarm.set(start + 2_000_000_000);
         wait(&mut alarm).await;
         assert!((2_000..2_010).contains(&((clock::now() - start) / 1_000_000)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_that_is_set_at_the_end_of_a_long_turn_fires_all_the_same() {
+        let mut alarm = Alarm::default();
+        alarm.set(clock::now() + 1_000_000_000);
+        std::future::poll_fn(|cx| {
+            while has_budget_remaining() {
+                let _ = std::pin::pin!(tokio::task::consume_budget()).poll(cx);
+            }
+            assert!(alarm.poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        let fired = tokio::time::timeout(Duration::from_secs(5), wait(&mut alarm)).await;
+        assert!(fired.is_ok(), "the alarm was forgotten");
     }
 }
