@@ -44,6 +44,13 @@ pub const DRAIN_BYTES: u64 = 256 * 1024;
 /// be woken, and no more than that.
 pub const ROOM_WAIT: Duration = Duration::from_millis(100);
 
+/// Content of answers that waits to be written to an HTTP/2 caller, over all streams of its connection: enough for one download
+/// at full speed. With the least piece of each of a hundred streams it stays below a MiB.
+pub const ANSWER_BYTES_SHARED: usize = 512 * 1024;
+
+/// What a stream of an HTTP/2 caller may take of its answer however much the others hold.
+pub const ANSWER_PIECE_MIN: usize = 4 * 1024;
+
 /// File descriptors that are not for connections: listeners, logs, state, admin.
 pub const RESERVED_FDS: u64 = 64;
 

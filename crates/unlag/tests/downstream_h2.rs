@@ -191,31 +191,6 @@ fn d20_a_small_block_that_decodes_to_megabytes_is_refused_in_little_memory() {
     assert!(bed.unlag.resident_kib() < before + 8 * 1024, "{} KiB after {before}", bed.unlag.resident_kib());
 }
 
-#[test]
-fn d21_two_thousand_streams_with_a_window_of_zero_stay_at_a_hundred_and_hold_little() {
-    let hold = Gate::new();
-    let held = hold.clone();
-    let big = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n{}", "x".repeat(1_000_000));
-    let origin = RawOrigin::scripted(move |_| Script::new().request().wait(&held).send(&big).silence());
-    let unlag = Setup::of(UNLAG).to([origin.url()]).workers(1).start();
-    let before = unlag.resident_kib();
-    let mut caller = RawH2::connect(unlag.address(), &[(4, 0)]);
-    let sent = caller.flood(2_000, |n| {
-        vec![Frame::new(kind::HEADERS, END_HEADERS | END_STREAM, id(n), request_block("GET", "/"))]
-    });
-    let refused =
-        || caller.count(kind::RST_STREAM) + 100 >= sent || caller.is_ended() || caller.goaway().is_some();
-    assert!(
-        holds_within(Duration::from_secs(10), refused),
-        "{} of {sent} were refused",
-        caller.count(kind::RST_STREAM)
-    );
-    assert!(origin.request_count() <= 100, "{} requests at the origin", origin.request_count());
-    hold.open();
-    assert!(unlag.get("/").status() == 200);
-    assert!(unlag.resident_kib() < before + 24 * 1024, "{} KiB after {before}", unlag.resident_kib());
-}
-
 /// One request with these fields after the pseudo-headers of a plain one, or instead of them.
 fn send_fields(bed: &Bed, fields: &[(&[u8], &[u8])]) -> RawH2 {
     let mut caller = bed.connect();

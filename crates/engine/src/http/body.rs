@@ -30,6 +30,8 @@ pub trait Source {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>>;
     /// What is left, as far as it is known.
     fn size(&self) -> Size;
+    /// Asks for pieces of at most so many bytes from now on. A source whose pieces have a size of their own gives those.
+    fn take_at_most(&mut self, _bytes: usize) {}
 }
 
 /// The content of a message.
@@ -69,6 +71,13 @@ impl Body {
             Body::Empty => Size::Exact(0),
             Body::Bytes(bytes) => Size::Exact(bytes.len() as u64),
             Body::Stream(source) => source.size(),
+        }
+    }
+
+    /// As [`Source::take_at_most`].
+    pub fn take_at_most(&mut self, bytes: usize) {
+        if let Body::Stream(source) = self {
+            source.take_at_most(bytes);
         }
     }
 

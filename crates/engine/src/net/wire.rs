@@ -109,13 +109,18 @@ impl Wire {
         Poll::Ready(Ok(read))
     }
 
-    /// Reads a part of a body of which at least `left` bytes are still to come.
-    pub fn poll_fill_body(&self, cx: &mut Context<'_>, left: u64) -> Poll<io::Result<usize>> {
+    /// Reads a part of a body of which at least `left` bytes are still to come and at most `most` are wanted.
+    pub fn poll_fill_body(&self, cx: &mut Context<'_>, left: u64, most: usize) -> Poll<io::Result<usize>> {
         if left < READ_BYTES as u64 {
             return self.poll_fill(cx);
         }
         let mut input = self.input.borrow_mut();
-        input.reserve(BODY_READ_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX)));
+        if most < READ_BYTES && input.is_empty() {
+            // A piece keeps all of the buffer that it was cut from.
+            *input = BytesMut::with_capacity(most);
+        } else {
+            input.reserve(most.min(usize::try_from(left).unwrap_or(usize::MAX)));
+        }
         self.poll_read(cx, &mut input)
     }
 

@@ -58,4 +58,8 @@ impl Source for Ensured {
     fn size(&self) -> Size {
         Size::Unknown
     }
+
+    fn take_at_most(&mut self, bytes: usize) {
+        self.body.take_at_most(bytes);
+    }
 }

@@ -8,7 +8,7 @@ use crate::http::body::Source;
 use crate::http::h1::Framing;
 use crate::http::h1::chunked::{Decoded, Decoder};
 use crate::http::{Chunk, ResponseHead, Size};
-use crate::net::wire::Wire;
+use crate::net::wire::{BODY_READ_BYTES, Wire};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -70,7 +70,7 @@ impl Intake {
                 Decode::Length(left) => *left,
                 Decode::Chunked(_) => u64::MAX,
             };
-            match std::task::ready!(self.wire.poll_fill_body(cx, left)) {
+            match std::task::ready!(self.wire.poll_fill_body(cx, left, BODY_READ_BYTES)) {
                 Ok(n) if n > 0 => {}
                 _ => return Poll::Ready(Some(Err(Error::CallerGone))),
             }

@@ -11,6 +11,7 @@ use crate::http::h1::Framing;
 use crate::http::h1::chunked::{Decoded, Decoder};
 use crate::http::{Chunk, Size};
 use crate::net::sender::Sender;
+use crate::net::wire::BODY_READ_BYTES;
 use bytes::BytesMut;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -36,11 +37,16 @@ impl Decode {
     }
 
     /// Takes what is at hand out of `input`: the outer `None` means that more must be read.
-    fn next(&mut self, input: &mut BytesMut, ended: bool) -> Result<Option<Option<Chunk>>, Error> {
+    fn next(
+        &mut self,
+        input: &mut BytesMut,
+        ended: bool,
+        most: usize,
+    ) -> Result<Option<Option<Chunk>>, Error> {
         match self {
             Decode::Length(0) => Ok(Some(None)),
             Decode::Length(_) | Decode::UntilClose if !input.is_empty() => {
-                let mut take = input.len();
+                let mut take = input.len().min(most);
                 if let Decode::Length(left) = self {
                     take = take.min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= take as u64;
@@ -82,6 +88,8 @@ pub struct UpstreamBody {
     /// The rest of the request, while an eager upstream answers already.
     upload: Option<Sender>,
     persistent: bool,
+    /// The largest piece that is wanted.
+    most: usize,
     limits: BodyLimits,
     trace: Rc<Trace>,
 }
@@ -118,7 +126,17 @@ impl UpstreamBody {
         limits: BodyLimits,
         trace: Rc<Trace>,
     ) -> UpstreamBody {
-        UpstreamBody { core: Rc::clone(core), conn: Some(conn), decode, upload, persistent, limits, trace }
+        let most = BODY_READ_BYTES;
+        UpstreamBody {
+            core: Rc::clone(core),
+            conn: Some(conn),
+            decode,
+            upload,
+            persistent,
+            most,
+            limits,
+            trace,
+        }
     }
 
     /// The body is whole; the connection may serve again if nothing else is on it.
@@ -153,7 +171,7 @@ impl Source for UpstreamBody {
         }
         loop {
             let Some(conn) = &mut self.conn else { return Poll::Ready(None) };
-            let next = self.decode.next(&mut conn.wire.input(), conn.wire.has_ended());
+            let next = self.decode.next(&mut conn.wire.input(), conn.wire.has_ended(), self.most);
             match next {
                 Ok(Some(None)) => {
                     self.complete();
@@ -172,7 +190,7 @@ impl Source for UpstreamBody {
                     return Poll::Ready(Some(Err(error)));
                 }
             }
-            let read = match conn.wire.poll_fill_body(cx, self.decode.left()) {
+            let read = match conn.wire.poll_fill_body(cx, self.decode.left(), self.most) {
                 Poll::Ready(read) => read,
                 Poll::Pending => {
                     if conn.alarm.due() == crate::net::alarm::NEVER {
@@ -200,5 +218,9 @@ impl Source for UpstreamBody {
             Decode::Length(left) => Size::Exact(*left),
             _ => Size::Unknown,
         }
+    }
+
+    fn take_at_most(&mut self, bytes: usize) {
+        self.most = bytes;
     }
 }

@@ -23,13 +23,17 @@ struct Seen {
 impl RawH2 {
     /// Connects, sends the preface and these settings, and reads on a thread of its own.
     pub fn connect(address: &str, settings: &[(u16, u32)]) -> RawH2 {
+        let mut connection = RawH2::deaf(address, settings);
+        connection.listen();
+        connection
+    }
+
+    /// The same, but reads nothing until [`RawH2::listen`].
+    pub fn deaf(address: &str, settings: &[(u16, u32)]) -> RawH2 {
         let stream =
             TcpStream::connect(address).unwrap_or_else(|error| panic!("connect to {address}: {error}"));
         stream.set_nodelay(true).and(stream.set_write_timeout(Some(DEADLINE))).expect("socket options");
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let (mut reading, shared) = (stream.try_clone().expect("a second handle"), seen.clone());
-        std::thread::spawn(move || read_frames(&mut reading, &shared));
-        let mut connection = RawH2 { stream, seen };
+        let mut connection = RawH2 { stream, seen: Arc::default() };
         let mut payload = Vec::new();
         for (id, value) in settings {
             payload.extend(id.to_be_bytes());
@@ -40,6 +44,12 @@ impl RawH2 {
         first.extend(Frame::new(kind::SETTINGS, ACK, 0, []).bytes());
         connection.send_bytes(&first);
         connection
+    }
+
+    /// Begins to read, on a thread of its own.
+    pub fn listen(&mut self) {
+        let (mut reading, seen) = (self.stream.try_clone().expect("a second handle"), self.seen.clone());
+        std::thread::spawn(move || read_frames(&mut reading, &seen));
     }
 
     /// Sends bytes as they are; `false` when the connection has ended.
@@ -109,6 +119,12 @@ impl RawH2 {
     pub fn reset_code(&self, stream: u32) -> Option<u32> {
         let of = |frame: &&Frame| frame.stream == stream && frame.kind == kind::RST_STREAM;
         self.with(|seen| seen.frames.iter().filter(of).find_map(Frame::error_code))
+    }
+
+    /// How many bytes of content came on this stream.
+    pub fn body_bytes(&self, stream: u32) -> usize {
+        let of = |frame: &&Frame| frame.stream == stream && frame.kind == kind::DATA;
+        self.with(|seen| seen.frames.iter().filter(of).map(|frame| frame.payload.len()).sum())
     }
 
     /// Waits for a status on this stream.

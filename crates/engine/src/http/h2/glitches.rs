@@ -3,6 +3,7 @@
 //! them is. The counter reads frame headers as they pass on their way to the `h2` crate and keeps no bytes.
 
 use super::guard::{Frame, Guard};
+use crate::clock;
 use bytes::BytesMut;
 use h2::Reason;
 use std::cell::{Cell, RefCell};
@@ -40,6 +41,8 @@ pub struct Scanner {
     /// The header of the current frame and as much payload as is wanted of it.
     held: Vec<u8>,
     guard: Guard,
+    /// What is skipped is content.
+    in_data: bool,
     over: bool,
 }
 
@@ -49,7 +52,7 @@ const PAYLOAD_MAX: u32 = 96;
 impl Default for Scanner {
     fn default() -> Self {
         let held = Vec::with_capacity(HEADER_BYTES + PAYLOAD_MAX as usize);
-        Scanner { skip: PREFACE_BYTES, held, guard: Guard::default(), over: false }
+        Scanner { skip: PREFACE_BYTES, held, guard: Guard::default(), in_data: false, over: false }
     }
 }
 
@@ -87,6 +90,11 @@ impl Scanner {
         scanned
     }
 
+    /// Whether the bytes so far end within a head, or within a frame that is not DATA.
+    pub fn is_in_head(&self) -> bool {
+        !self.held.is_empty() || self.guard.is_in_head() || (self.skip > 0 && !self.in_data)
+    }
+
     /// Window updates and settings are judged by their payload, the rest by the header alone.
     fn wanted(&self) -> usize {
         let Some(frame) = frame(&self.held) else { return HEADER_BYTES };
@@ -102,6 +110,7 @@ impl Scanner {
     fn judge(&mut self) -> (u32, Option<Reason>, u64) {
         let Some(frame) = frame(&self.held) else { return (0, None, 0) };
         let left = u64::from(frame.length) - frame.payload.len() as u64;
+        self.in_data = frame.kind == 0x0;
         (cost(&frame), self.guard.judge(&frame), left)
     }
 }
@@ -138,6 +147,7 @@ pub struct Budget {
     limit: u32,
     halted: Cell<bool>,
     offence: Cell<Option<Reason>>,
+    head_since: Cell<Option<u64>>,
 }
 
 impl Budget {
@@ -154,6 +164,19 @@ impl Budget {
     /// The offence after which nothing more is read.
     pub fn offence(&self) -> Option<Reason> {
         self.offence.get()
+    }
+
+    /// Since when a head, or another frame but DATA, has been there in part only.
+    pub fn head_since(&self) -> Option<u64> {
+        self.head_since.get()
+    }
+
+    fn note_head(&self, is_unfinished: bool) {
+        match (is_unfinished, self.head_since.get()) {
+            (true, None) => self.head_since.set(Some(clock::now())),
+            (true, Some(_)) => {}
+            (false, _) => self.head_since.set(None),
+        }
     }
 
     fn spend(&self, glitches: u32) {
@@ -214,6 +237,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         }
         let scanned = self.scanner.borrow_mut().scan(buf.filled().get(before..).unwrap_or_default());
         self.budget.spend(scanned.glitches);
+        self.budget.note_head(self.scanner.borrow().is_in_head());
         let Some((harmless, reason)) = scanned.offence else { return Poll::Ready(Ok(())) };
         self.budget.offence.set(Some(reason));
         buf.set_filled(before + harmless);

@@ -40,6 +40,11 @@ impl Guard {
         misshapen(frame).or_else(|| self.misplaced(frame))
     }
 
+    /// Whether a head is to be continued.
+    pub fn is_in_head(&self) -> bool {
+        self.in_head
+    }
+
     /// Frames on streams that the peer itself has ended (RFC 9113 §5.1).
     fn misplaced(&mut self, frame: &Frame<'_>) -> Option<Reason> {
         let ends_head = frame.flags & 0x4 != 0;
