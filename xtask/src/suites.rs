@@ -97,7 +97,7 @@ fn runner(targets: Targets) -> Command {
     }
     runner.args(match targets {
         Targets::All => ["--lib", "--bins", "--tests"].as_slice(),
-        Targets::Properties => &["--lib", "--test", "properties", "--test", "total"],
+        Targets::Properties => &["--lib", "--test", "properties", "--test", "router", "--test", "total"],
     });
     runner
 }

@@ -48,6 +48,9 @@ struct Search<'a> {
     fields: &'a Fields,
     best: Option<(Rank, usize)>,
     allowed: Vec<Method>,
+    /// What the walk cost.
+    #[cfg(test)]
+    looked_at: usize,
 }
 
 impl Router {
@@ -74,23 +77,49 @@ impl Router {
 
     /// Finds the route for a request. `authority` is in lower case, `path` normalised.
     pub fn find(&self, authority: &[u8], path: &[u8], method: &Method, fields: &Fields) -> Found {
-        let mut search = Search { method, fields, best: None, allowed: Vec::new() };
+        let search = self.search(authority, path, method, fields);
+        match search.best {
+            Some((_, route)) => Found::Route(route),
+            None if search.allowed.is_empty() => Found::Nothing,
+            None => Found::OtherMethods(search.allowed),
+        }
+    }
+
+    fn search<'a>(
+        &self,
+        authority: &[u8],
+        path: &[u8],
+        method: &'a Method,
+        fields: &'a Fields,
+    ) -> Search<'a> {
+        let mut search = Search {
+            method,
+            fields,
+            best: None,
+            allowed: Vec::new(),
+            #[cfg(test)]
+            looked_at: 0,
+        };
         let (host, _) = crate::http::target::split_port(authority);
         let host = host.strip_suffix(b".").unwrap_or(host);
         let own = (!self.hosts.is_empty()).then(|| self.hosts.get(host)).flatten();
         for tree in own.into_iter().chain([&self.any_host]) {
             search.visit(tree, Some(path.strip_prefix(b"/").unwrap_or(path)), 0);
-            if let Some((_, route)) = search.best {
-                return Found::Route(route);
+            if search.best.is_some() {
+                break;
             }
         }
-        if search.allowed.is_empty() { Found::Nothing } else { Found::OtherMethods(search.allowed) }
+        search
     }
 }
 
 impl Search<'_> {
     /// Looks below `node`; `rest` is what is left of the path, `None` after its last segment.
     fn visit(&mut self, node: &Node, rest: Option<&[u8]>, literals: usize) {
+        #[cfg(test)]
+        {
+            self.looked_at += 1 + node.rest.len() + rest.map_or(node.here.len(), |_| 0);
+        }
         self.consider(&node.rest, literals, false);
         let Some(rest) = rest else {
             self.consider(&node.here, literals, true);
@@ -251,6 +280,26 @@ mod tests {
         assert_eq!(router.find(b"x", b"/a", &Method::GET, &fields), Found::Route(0));
         fields.push(b"X-Beta", b"1");
         assert_eq!(router.find(b"x", b"/a", &Method::GET, &fields), Found::Route(1));
+    }
+
+    #[test]
+    fn thousands_of_routes_cost_no_more_than_one() {
+        let one = router(&[(Some("GET"), Some("shop.example"), "/products/{id}/reviews")]);
+        let mut many = router(&[(Some("GET"), Some("shop.example"), "/products/{id}/reviews")]);
+        for n in 0..2_000 {
+            let (elsewhere, beside) = (format!("host{n}.example"), format!("/products/{{id}}/part{n}"));
+            many.add(1 + n, &pattern(None, Some(&elsewhere), "/products/{id}/reviews"), &[]);
+            many.add(3_000 + n, &pattern(Some("GET"), Some("shop.example"), &beside), &[]);
+            many.add(6_000 + n, &pattern(None, Some("shop.example"), &format!("/part{n}/{{rest...}}")), &[]);
+        }
+        let fields = Fields::default();
+        let looked_at = |router: &Router| {
+            let search = router.search(b"shop.example", b"/products/7/reviews", &Method::GET, &fields);
+            assert_eq!(search.best.map(|(_, route)| route), Some(0));
+            search.looked_at
+        };
+        assert_eq!(looked_at(&many), looked_at(&one));
+        assert!(looked_at(&one) > 0);
     }
 
     #[test]

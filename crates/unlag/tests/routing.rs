@@ -111,6 +111,112 @@ fn a_prefix_is_stripped_and_added_without_touching_the_rest() {
 }
 
 #[test]
+fn prefixes_work_together_and_on_a_path_that_is_all_prefix() {
+    let (unlag, _origin) = routed(&[
+        ("/api/{rest...}", "strip_prefix = \"/api\"\nadd_prefix = \"/v2/base\""),
+        ("/apiary", "strip_prefix = \"/api\""),
+        ("/only/{rest...}", "strip_prefix = \"/only\""),
+        ("/deep/{rest...}", "strip_prefix = \"/deep/er\""),
+    ]);
+    assert_eq!(get(&unlag, "/api/a/b?x=1"), "/api/{rest...} /v2/base/a/b?x=1");
+    assert_eq!(get(&unlag, "/api"), "/api/{rest...} /v2/base");
+    assert_eq!(get(&unlag, "/api/"), "/api/{rest...} /v2/base/");
+    assert_eq!(get(&unlag, "/apiary"), "/apiary /apiary", "a prefix is whole segments");
+    assert_eq!(get(&unlag, "/only"), "/only/{rest...} /");
+    assert_eq!(get(&unlag, "/only?x=1"), "/only/{rest...} /?x=1");
+    assert_eq!(get(&unlag, "/deep/er/x"), "/deep/{rest...} /x");
+    assert_eq!(get(&unlag, "/deep/x"), "/deep/{rest...} /deep/x", "other paths stay as they are");
+}
+
+#[test]
+fn the_path_of_the_url_of_run_to_stands_in_front_of_every_path() {
+    let origin = RawOrigin::answering(|request| ok(&request.target()));
+    let to = format!("{}/base", origin.url());
+    let arguments = ["--to", &to, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let unlag = Setup::of(UNLAG).arguments(arguments).start();
+    assert_eq!(get(&unlag, "/x/y?z"), "/base/x/y?z");
+    assert_eq!(get(&unlag, "/"), "/base/");
+    assert_eq!(get(&unlag, "/../x"), "/base/x", "nothing leads out of it");
+}
+
+#[test]
+fn the_rest_of_a_path_may_be_nothing() {
+    let (unlag, _origin) = routed(&[
+        ("/old/{rest...}", ""),
+        ("/moved/{rest...}", "respond = { status = 308, location = \"/new/{rest}\" }"),
+    ]);
+    for target in ["/old", "/old/", "/old/a"] {
+        assert_eq!(get(&unlag, target), format!("/old/{{rest...}} {target}"));
+    }
+    assert_eq!(ask(&unlag, "GET", "a", "/older", "").0, 404);
+    for target in ["/moved", "/moved/"] {
+        assert_eq!(unlag.get(target).header("location"), Some("/new/"), "{target}");
+    }
+}
+
+#[test]
+fn host_method_and_header_conditions_hold_together() {
+    let origin = RawOrigin::answering(|request| ok(&request.header("x-route").unwrap_or_default()));
+    let mut toml = format!("[upstream.echo]\nendpoints = [{:?}]\n", origin.url());
+    for (name, matching, headers) in [
+        ("all", "POST shop.example/cart/{id}", "{ x-beta = \"1\", x-team = \"a b\" }"),
+        ("one", "POST shop.example/cart/{id}", "{ x-beta = \"1\" }"),
+        ("host", "shop.example/cart/{id}", "{}"),
+        ("method", "POST /cart/{id}", "{}"),
+        ("path", "/cart/{id}", "{}"),
+    ] {
+        toml += &format!(
+            "[[route]]\nname = {name:?}\nmatch = {matching:?}\nheaders = {headers}\nupstream = \"echo\"\n\
+             request_headers = {{ set = {{ x-route = {name:?} }} }}\n"
+        );
+    }
+    let unlag = Setup::of(UNLAG).toml(&toml).start();
+    let both = "X-Beta: 1\r\nX-Team: a b\r\nContent-Length: 0\r\n";
+    for (method, host, fields, route) in [
+        ("POST", "shop.example", both, "all"),
+        ("POST", "Shop.Example:80", both, "all"),
+        ("POST", "shop.example", "X-Beta: 2\r\nX-Beta: 1\r\nContent-Length: 0\r\n", "one"),
+        ("POST", "shop.example", "X-Beta: 2\r\nX-Team: a b\r\nContent-Length: 0\r\n", "host"),
+        ("GET", "shop.example", "X-Beta: 1\r\nX-Team: a b\r\n", "host"),
+        ("POST", "other.example", both, "method"),
+        ("PUT", "other.example", both, "path"),
+    ] {
+        assert_eq!(ask(&unlag, method, host, "/cart/7", fields).1, route, "{method} {host} {fields}");
+    }
+}
+
+#[test]
+fn edits_of_the_answer_hold_for_whoever_answers_once_a_route_has_taken_the_request() {
+    let edits = "response_headers = { set = { x-edited = \"yes\" }, remove = [\"content-type\"] }";
+    let toml = format!(
+        "[upstream.gone]\nendpoints = [\"http://127.0.0.1:1\"]\n\
+         [[route]]\nmatch = \"/said\"\nrespond = {{ status = 200, body = \"hi\" }}\n{edits}\n\
+         [[route]]\nmatch = \"GET /gone\"\nupstream = \"gone\"\n{edits}\n\
+         [[route]]\nmatch = \"/small\"\nupstream = \"gone\"\nbody_max = 1\n{edits}\n"
+    );
+    let unlag = Setup::of(UNLAG).toml(&toml).start();
+    let answer = |method: &str, target: &str, fields: &str| {
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        unlag.connect().send(request).read_response(method)
+    };
+    for (target, status) in [("/said", 200), ("/gone", 502)] {
+        let answer = answer("GET", target, "");
+        assert_eq!((answer.status(), answer.header("x-edited")), (status, Some("yes")), "{target}");
+        assert_eq!(answer.header("content-type"), None, "{target}");
+    }
+    for (method, target, fields, status) in [
+        ("GET", "/nowhere", "", 404),
+        ("DELETE", "/gone", "", 405),
+        ("POST", "/small", "Content-Length: 5\r\n", 413),
+        ("GET", "/said", "Expect: 200-ok\r\n", 417),
+    ] {
+        let answer = answer(method, target, fields);
+        assert_eq!((answer.status(), answer.header("x-edited")), (status, None), "{target}");
+        assert!(answer.header("x-request-id").is_some() && answer.header("date").is_some(), "{target}");
+    }
+}
+
+#[test]
 fn what_was_matched_is_what_is_forwarded() {
     let (unlag, _origin) = routed(&[("/{rest...}", ""), ("/admin/{rest...}", "respond = { status = 403 }")]);
     assert_eq!(get(&unlag, "/a/%2f/b"), "/{rest...} /a/%2f/b");
