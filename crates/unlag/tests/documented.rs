@@ -1,0 +1,79 @@
+//! What can be seen of a running unlag is written in docs/seeing.md: every metric with its labels, every field of the access
+//! log, every path of the admin listener.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+use unlag_testkit::{RawOrigin, Setup, Unlag, wait_until};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+
+/// What stands between backticks on the page, with braces and the like around it gone.
+fn documented() -> BTreeSet<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/seeing.md");
+    let page = std::fs::read_to_string(file).expect("docs/seeing.md");
+    page.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// A running unlag that has forwarded one request and written its access log line.
+fn seen() -> (Unlag, Value) {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    unlag.get(&format!("/{}", "long".repeat(100)));
+    let line = || unlag.log().objects().into_iter().find(|line| line.get("target").is_some());
+    wait_until("an access log line", || line().is_some());
+    let line = line().expect("just seen");
+    (unlag, line)
+}
+
+#[test]
+fn every_metric_and_label_is_documented() {
+    let (unlag, _) = seen();
+    let (documented, metrics) = (documented(), unlag.admin("/metrics").text());
+    let mut missing = BTreeSet::new();
+    for sample in metrics.lines().filter(|line| !line.starts_with('#')) {
+        let series = sample.rsplit_once(' ').expect("a value").0;
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let family = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        missing.insert(family.unwrap_or(name).to_owned());
+        missing.extend(labels.split("\",").filter_map(|label| Some(label.split_once('=')?.0.to_owned())));
+    }
+    // The bound of a bucket is what OpenMetrics calls it.
+    missing.remove("le");
+    missing.retain(|word| !documented.contains(word));
+    assert_eq!(missing, BTreeSet::new());
+}
+
+#[test]
+fn every_field_of_the_access_log_is_documented() {
+    let (_unlag, line) = seen();
+    let documented = documented();
+    let fields = line.as_object().expect("an object").keys();
+    let phase = |field: &str| field.strip_suffix("_us").is_some_and(|phase| documented.contains(phase));
+    let missing: Vec<_> = fields.filter(|field| !documented.contains(*field) && !phase(field)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_path_of_the_admin_listener_is_documented() {
+    let (unlag, _) = seen();
+    let description: Value = serde_json::from_str(&unlag.admin("/openapi.json").text()).expect("JSON");
+    let documented = documented();
+    let named: Vec<&str> = documented.iter().map(|entry| entry.split('?').next().unwrap_or(entry)).collect();
+    for path in description["paths"].as_object().expect("paths").keys() {
+        let shown = path.replace("{name}", "NAME").replace("{id}", "ID");
+        // The description of the API is at two places.
+        assert!(
+            named.contains(&shown.as_str()) || shown == "/api/v1/openapi.json",
+            "{path} is not documented"
+        );
+    }
+}
