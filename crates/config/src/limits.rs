@@ -109,6 +109,9 @@ limits! {
     interim_responses: usize, Count 0, 1_000; 16, "16",
         "1xx responses before the final one.",
         "a few hints are normal, an endless row is not";
+    lame_duck: Duration, Duration Duration::ZERO, secs(3_600); Duration::ZERO, "\"0s\"",
+        "How long everything is served as before after a stop signal, while `/readyz` says no.",
+        "what takes callers away before it sends the signal needs none; give one that looks at `/readyz` two of its intervals";
     drain_timeout: Duration, Duration Duration::ZERO, secs(86_400); secs(30), "\"30s\"",
         "How long requests may finish after a stop signal.",
         "what orchestrators wait before they kill";

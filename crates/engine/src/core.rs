@@ -24,6 +24,8 @@ pub struct Core {
     pub buffers: Buffers,
     /// The callers' open connections.
     pub connections: Connections,
+    /// Its accept loops that have not come to their end.
+    pub accepting: Cell<usize>,
     /// What all cores share.
     pub shared: Arc<crate::shared::Shared>,
     bounds: RefCell<Rc<Bounds>>,
@@ -40,6 +42,7 @@ impl Core {
         Rc::new(Core {
             index,
             connections: Connections::default(),
+            accepting: Cell::new(0),
             pools,
             stream_ended: Rc::default(),
             recorder,

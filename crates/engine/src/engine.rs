@@ -5,7 +5,7 @@ use crate::clock;
 use crate::listen::{self, Bound, RawListener};
 use crate::plan::{Plan, PlanError, Registry};
 use crate::server::tls;
-use crate::shared::{Handed, Shared};
+use crate::shared::{Handed, Shared, Stage};
 use crate::upstream::control;
 use crate::worker;
 use std::io;
@@ -129,22 +129,35 @@ impl Engine {
         bound.push(new);
     }
 
-    /// Stops accepting, tells callers to go, waits for what is in flight, at most `grace` or until `give_up` says so. Returns
-    /// whether all had finished.
+    /// Says that it is about to stop, and changes nothing else.
+    pub fn announce_stop(&self) {
+        self.shared.enter(Stage::LameDuck);
+    }
+
+    /// Stops accepting, tells callers to go, waits for what is in flight, at most `grace` or until `give_up` says so. Tunnels
+    /// have no end of their own and are ended then. Returns whether all had finished.
     pub fn drain(&self, grace: Duration, mut give_up: impl FnMut() -> bool) -> bool {
-        self.shared.drain();
-        let until = clock::now().saturating_add(clock::ns(grace));
-        loop {
-            if self.workers.iter().all(JoinHandle::is_finished) {
-                return true;
+        self.shared.enter(Stage::Draining);
+        // Nobody finds a unix socket without its path; those who have found it are served.
+        self.bound().iter().for_each(|bound| bound.close());
+        let mut wait = |time: Duration| {
+            let until = clock::now().saturating_add(clock::ns(time));
+            while !self.workers.iter().all(JoinHandle::is_finished) {
+                if clock::now() >= until || give_up() {
+                    return false;
+                }
+                std::thread::park_timeout(Duration::from_millis(5));
             }
-            if clock::now() >= until || give_up() {
-                return false;
-            }
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
+            true
+        };
+        let finished = wait(grace);
+        self.shared.enter(Stage::Over);
+        finished || wait(TUNNELS_END)
     }
 }
+
+/// How long tunnels may take to close: they need to be woken and nothing else.
+const TUNNELS_END: Duration = Duration::from_millis(250);
 
 fn new_tls(listen: &Listen) -> Result<Option<rustls::ServerConfig>, EngineError> {
     listen.tls.as_ref().map(tls::server).transpose().map_err(EngineError::Tls)
@@ -152,7 +165,7 @@ fn new_tls(listen: &Listen) -> Result<Option<rustls::ServerConfig>, EngineError>
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.shared.drain();
+        self.shared.enter(Stage::Over);
         self.bound().iter().for_each(|bound| bound.close());
         if let Some(control) = self.control.take() {
             let _ = control.join();

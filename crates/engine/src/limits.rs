@@ -40,6 +40,10 @@ pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// Content of a refused request that is read and thrown away so that the answer reaches the caller.
 pub const DRAIN_BYTES: u64 = 256 * 1024;
 
+/// How long a listener that is to close goes on accepting, after the kernel was told to begin no more connections: the round
+/// trip of those whose handshake has begun, over most of the world.
+pub const LAST_CALL: Duration = Duration::from_millis(200);
+
 /// How long a new connection waits at the bound until the one that is asked to make room has gone: a task on another core has to
 /// be woken, and no more than that.
 pub const ROOM_WAIT: Duration = Duration::from_millis(100);

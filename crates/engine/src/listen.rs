@@ -101,6 +101,32 @@ fn share_tcp(address: socket2::SockAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// Has the kernel begin no more connections on a listening socket, while those begun go on: a filter that drops SYN.
+///
+/// Closing a listener resets every connection that it has not accepted yet, and those whose handshake is not complete. With
+/// a socket for each core, all but the last to close do that to callers whom another core would have served. So the workers
+/// first let nobody new in, then take whoever is there, then close. A caller who comes in between tries again after a second,
+/// as after any lost packet, and finds the next process or nobody. `net.ipv4.tcp_migrate_req` would pass connections on to the
+/// listeners that are left, but not those of the last one, and it is for root to set.
+pub fn begin_no_more(listener: &tokio::net::TcpListener) -> io::Result<()> {
+    use socket2::SockFilter;
+    const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+    const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
+    const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    // The packet begins with the TCP header, whose flags are byte 13.
+    const FLAGS_AT: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    socket2::SockRef::from(listener).attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS_AT),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])
+}
+
 fn tcp_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
     tcp_socket_for(socket2::Domain::for_address(address))
 }

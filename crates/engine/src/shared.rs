@@ -23,6 +23,19 @@ use tokio::sync::{Notify, mpsc, watch};
 /// Connections and listeners that wait to be taken over by another core.
 const HANDED_MAX: usize = 256;
 
+/// How far the process is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Not at all.
+    Serving,
+    /// It says that it is about to stop, and serves everybody.
+    LameDuck,
+    /// It finishes what is under way.
+    Draining,
+    /// Its time is up: what could go on for ever ends now.
+    Over,
+}
+
 /// A worker that is late by this much keeps a share of the callers waiting that others would serve.
 const UNREADY_LAG_NS: u64 = 1_000_000_000;
 
@@ -124,7 +137,7 @@ pub struct Shared {
     plan: ArcSwap<Plan>,
     loads: Vec<Load>,
     hands: Vec<mpsc::Sender<Handed>>,
-    drain: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
     draining: AtomicBool,
 }
 
@@ -174,7 +187,7 @@ impl Shared {
             plan: ArcSwap::from_pointee(plan),
             loads: (0..workers).map(|_| Load::beginning(clock::now())).collect(),
             hands,
-            drain: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Serving),
             draining: AtomicBool::new(false),
         };
         (Arc::new(shared), taken)
@@ -201,10 +214,10 @@ impl Shared {
         self.plan.store(Arc::new(plan));
     }
 
-    /// Begins to drain.
-    pub fn drain(&self) {
-        self.draining.store(true, Relaxed);
-        self.drain.send_replace(true);
+    /// Goes on to a stage, never back to an earlier one.
+    pub fn enter(&self, stage: Stage) {
+        self.draining.fetch_or(stage >= Stage::Draining, Relaxed);
+        self.stage.send_if_modified(|now| std::mem::replace(now, stage.max(*now)) < stage);
     }
 
     /// The plan in force, with the pipelines of the core that asks.
@@ -247,16 +260,26 @@ impl Shared {
         }
     }
 
-    /// Whether the process is on its way out.
+    /// Whether the process finishes what is under way.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 
+    /// Whether the process is on its way out.
+    pub fn is_leaving(&self) -> bool {
+        *self.stage.borrow() > Stage::Serving
+    }
+
     /// Ready once draining begins.
     pub fn drained(&self) -> impl Future<Output = ()> + use<> {
-        let mut drain = self.drain.subscribe();
+        self.reached(Stage::Draining)
+    }
+
+    /// Ready once a stage is reached.
+    pub fn reached(&self, stage: Stage) -> impl Future<Output = ()> + use<> {
+        let mut stages = self.stage.subscribe();
         async move {
-            let _ = drain.wait_for(|drain| *drain).await;
+            let _ = stages.wait_for(|now| *now >= stage).await;
         }
     }
 

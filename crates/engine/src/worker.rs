@@ -4,7 +4,7 @@ use crate::clock;
 use crate::connections;
 use crate::core::Core;
 use crate::fault;
-use crate::limits::Bounds;
+use crate::limits::{Bounds, LAST_CALL};
 use crate::listen::{Bound, RawListener};
 use crate::net::io::Socket;
 use crate::panics;
@@ -34,29 +34,28 @@ pub fn run(index: usize, shared: Arc<Shared>, mut taken: mpsc::Receiver<Handed>)
         shared::enter_core(Some(Rc::clone(&core)));
         tokio::task::spawn_local(supervise(Rc::clone(&core), "sweep", sweep));
         tokio::task::spawn_local(supervise(Rc::clone(&core), "heartbeat", heartbeat));
-        let mut drain = std::pin::pin!(shared.drained());
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut drain => break,
-                Some(handed) = taken.recv() => {
-                    take(&core, handed);
-                }
-            }
-        }
-        // The accept loops take what the kernel has for them; what was handed over is taken here.
-        tokio::task::yield_now().await;
-        while let Ok(handed @ (Handed::Tcp(..) | Handed::Unix(..))) = taken.try_recv() {
-            take(&core, handed);
-        }
-        tokio::task::yield_now().await;
-        core.connections.close_all();
-        while shared.load(index).connections.load(Relaxed) > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        take_until(&core, &mut taken, shared.drained()).await;
+        // Callers who are on their way are let in, and those who just ask hear with their answer that it was the last.
+        take_until(&core, &mut taken, tokio::time::sleep(LAST_CALL)).await;
+        // Connections may come from cores that are a little later, which count them already.
+        while core.accepting.get() > 0 || shared.connections.load(Relaxed) > 0 {
             core.connections.close_all();
+            take_until(&core, &mut taken, tokio::time::sleep(Duration::from_millis(5))).await;
         }
     });
     shared::enter_core(None);
+}
+
+/// Takes over what comes until `end`.
+async fn take_until(core: &Rc<Core>, taken: &mut mpsc::Receiver<Handed>, end: impl Future) {
+    let mut end = std::pin::pin!(end);
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut end => return,
+            Some(handed) = taken.recv() => take(core, handed),
+        }
+    }
 }
 
 /// Tasks polled before the core looks for new events, about a millisecond's worth: more at once means fewer wake-ups on both

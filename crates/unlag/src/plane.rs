@@ -63,7 +63,7 @@ impl Plane for System {
     }
 
     fn readiness(&self) -> Readiness {
-        if self.engine.shared().is_draining() {
+        if self.engine.shared().is_leaving() {
             return Readiness::Draining;
         }
         match self.engine.shared().unready(clock::now()) {

@@ -31,7 +31,7 @@ pub(crate) fn run(options: RunOptions) -> Result<(), Failed> {
         Some(url) => start_without_file(url, &options, workers),
         None => start_from_file(&options.config, workers),
     };
-    let (system, console, drain_timeout) = match started {
+    let (system, console, stop) = match started {
         Ok(started) => started,
         Err(failed) => {
             drop(guard);
@@ -39,15 +39,21 @@ pub(crate) fn run(options: RunOptions) -> Result<(), Failed> {
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let finished =
-        runtime.block_on(steer(&system, options.to.is_none().then_some(options.config), drain_timeout));
+    let finished = runtime.block_on(steer(&system, options.to.is_none().then_some(options.config), stop));
     console.shutdown();
     tracing::info!(finished, "stopped");
     drop(guard);
     if finished { Ok(()) } else { Err(anyhow!("stopped before everything in flight had finished").into()) }
 }
 
-type Started = (Arc<System>, Console, Duration);
+/// How it stops.
+#[derive(Clone, Copy)]
+struct Stop {
+    lame_duck: Duration,
+    drain: Duration,
+}
+
+type Started = (Arc<System>, Console, Stop);
 
 fn start_from_file(file: &Path, workers: usize) -> Result<Started, Failed> {
     let text = crate::check::read(file)?;
@@ -140,7 +146,8 @@ fn start(
     if std::io::stderr().is_terminal() {
         tracing::info!("why a request took as long as it did: unlag explain ID, with its x-request-id");
     }
-    Ok((system, console, config.limits.drain_timeout))
+    let stop = Stop { lame_duck: config.limits.lame_duck, drain: config.limits.drain_timeout };
+    Ok((system, console, stop))
 }
 
 /// Where exchanges are recorded, with the access log that the configuration asks for.
@@ -163,7 +170,7 @@ pub(crate) fn registry(config: &Config) -> Result<Arc<Registry>> {
 }
 
 /// Waits for signals and file changes; returns whether everything in flight had finished.
-async fn steer(system: &Arc<System>, file: Option<PathBuf>, drain_timeout: Duration) -> bool {
+async fn steer(system: &Arc<System>, file: Option<PathBuf>, stop: Stop) -> bool {
     let signals =
         [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::user_defined1()];
     let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut reopen)] = signals.map(signal) else {
@@ -184,11 +191,20 @@ async fn steer(system: &Arc<System>, file: Option<PathBuf>, drain_timeout: Durat
             },
         }
     }
-    tracing::info!(grace_ms = drain_timeout.as_millis() as u64, "draining");
+    if !stop.lame_duck.is_zero() {
+        tracing::info!(for_ms = stop.lame_duck.as_millis() as u64, "about to stop");
+        system.engine.announce_stop();
+        tokio::select! {
+            () = tokio::time::sleep(stop.lame_duck) => {}
+            _ = terminate.recv() => return false,
+            _ = interrupt.recv() => return false,
+        }
+    }
+    let grace = stop.drain;
+    tracing::info!(grace_ms = grace.as_millis() as u64, "draining");
     let now = Arc::new(AtomicBool::new(false));
     let (draining, give_up) = (Arc::clone(system), Arc::clone(&now));
-    let drained =
-        tokio::task::spawn_blocking(move || draining.engine.drain(drain_timeout, || give_up.load(Relaxed)));
+    let drained = tokio::task::spawn_blocking(move || draining.engine.drain(grace, || give_up.load(Relaxed)));
     tokio::pin!(drained);
     loop {
         tokio::select! {

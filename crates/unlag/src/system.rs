@@ -37,6 +37,7 @@ struct Fixed {
     state: unlag_config::State,
     monitor: unlag_config::Monitor,
     label_series: usize,
+    lame_duck: std::time::Duration,
     drain_timeout: std::time::Duration,
 }
 
@@ -47,6 +48,7 @@ impl Fixed {
             state: config.state.clone(),
             monitor: config.monitor.clone(),
             label_series: config.limits.label_series,
+            lame_duck: config.limits.lame_duck,
             drain_timeout: config.limits.drain_timeout,
         }
     }
@@ -59,6 +61,7 @@ impl Fixed {
             ("[state]", self.state != new.state),
             ("[monitor]", self.monitor != new.monitor),
             ("limits.label_series", self.label_series != new.label_series),
+            ("limits.lame_duck", self.lame_duck != new.lame_duck),
             ("limits.drain_timeout", self.drain_timeout != new.drain_timeout),
         ];
         let changed = parts.into_iter().filter(|(_, changed)| *changed);

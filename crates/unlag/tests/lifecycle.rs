@@ -72,11 +72,9 @@ fn ask_until_refused(
                         break;
                     }
                 }
-                // A server may close an idle connection while the next request is on its way; a caller repeats it.
-                Err(ReadError::Closed) if on_this_connection > 0 => break,
-                // Two workers stop listening one after the other. A connection that the kernel had accepted for one of
-                // them in the moment before it closed is reset; its caller finds the other, or nobody.
-                Err(ReadError::Closed) if stopping.load(Ordering::Relaxed) => break,
+                // A server that stops may close an idle connection while the next request is on its way; a caller repeats
+                // it. One that was just opened is served, whatever the server is about to do.
+                Err(ReadError::Closed) if on_this_connection > 0 && stopping.load(Ordering::Relaxed) => break,
                 Ok(response) => failures.push(format!("status {}: {}", response.status(), response.text())),
                 Err(error) => {
                     failures.push(error.to_string());
@@ -101,6 +99,81 @@ fn l1_sigterm_under_load_fails_no_request_and_exits_0() {
     unlag.signal("TERM");
     assert_eq!(unlag.wait_for_exit(), Some(0));
     assert_eq!(load.failures(), Vec::<String>::new());
+}
+
+/// Callers who open a connection for each request, until nobody listens any more; what went wrong for them.
+fn strangers(unlag: &Unlag, count: usize, answered: &Arc<AtomicUsize>) -> Vec<JoinHandle<Vec<String>>> {
+    let one = |_| {
+        let (address, answered) = (unlag.address().to_owned(), answered.clone());
+        std::thread::spawn(move || {
+            let mut failures = Vec::new();
+            while let Ok(mut client) = RawClient::try_connect(&address) {
+                client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+                match client.try_read_response("GET") {
+                    Ok(response) if response.status() == 200 => {
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(response) => failures.push(format!("status {}", response.status())),
+                    Err(error) => failures.push(error.to_string()),
+                }
+            }
+            failures
+        })
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn l1_a_connection_that_was_opened_is_served_even_while_the_workers_stop_listening() {
+    let origin = RawOrigin::ok("fine");
+    for round in 0..4 {
+        let mut unlag = Setup::of(UNLAG).to([origin.url()]).start();
+        let answered = Arc::default();
+        let callers = strangers(&unlag, 8, &answered);
+        wait_until("many have been answered", || answered.load(Ordering::Relaxed) > 200);
+        unlag.signal("TERM");
+        let failures = callers.into_iter().flat_map(|caller| caller.join().expect("a caller"));
+        assert_eq!(failures.collect::<Vec<_>>(), Vec::<String>::new(), "round {round}");
+        assert_eq!(unlag.wait_for_exit(), Some(0));
+    }
+}
+
+#[test]
+fn l1_a_lame_duck_serves_everybody_while_it_says_that_it_is_about_to_stop() {
+    let origin = RawOrigin::ok("fine");
+    let mut unlag = Setup::of(UNLAG).to([origin.url()]).limit("lame_duck", "\"3s\"").start();
+    let mut kept = unlag.connect();
+    assert_eq!(kept.get("/").text(), "fine");
+    assert_eq!(unlag.admin("/readyz").status(), 200);
+    let asked = Instant::now();
+    unlag.signal("TERM");
+    wait_until("it says that it is about to stop", || unlag.admin("/readyz").status() == 503);
+    for _ in 0..20 {
+        let response = unlag.get("/");
+        assert_eq!((response.text().as_str(), response.closes()), ("fine", false));
+    }
+    assert_eq!(kept.get("/").text(), "fine");
+    assert_eq!(unlag.wait_for_exit(), Some(0));
+    assert!(asked.elapsed() >= Duration::from_secs(3), "it stopped after {:?}", asked.elapsed());
+}
+
+#[test]
+fn l1_a_tunnel_lives_until_the_drain_is_over_and_does_not_make_it_a_failure() {
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let origin = RawOrigin::always(Script::new().head().send(switching).echo());
+    let mut unlag = Setup::of(UNLAG).to([origin.url()]).limit("drain_timeout", "\"3s\"").start();
+    let mut tunnel = unlag.connect();
+    tunnel.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(tunnel.read_response("GET").status(), 101);
+    let asked = Instant::now();
+    unlag.signal("TERM");
+    let address = unlag.address().to_owned();
+    wait_until("nobody accepts any more", || RawClient::try_connect(&address).is_err());
+    tunnel.send("still here");
+    assert_eq!(tunnel.read_exact(10).expect("the echo"), b"still here");
+    tunnel.expect_closed();
+    assert!(asked.elapsed() >= Duration::from_secs(3), "it was closed after {:?}", asked.elapsed());
+    assert_eq!(unlag.wait_for_exit(), Some(0));
 }
 
 #[test]

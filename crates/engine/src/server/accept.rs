@@ -7,7 +7,8 @@ use crate::connections::{self, Entry, Place, Slot};
 use crate::core::Core;
 use crate::fault;
 use crate::http::Scheme;
-use crate::listen::Bound;
+use crate::limits::LAST_CALL;
+use crate::listen::{Bound, begin_no_more};
 use crate::net::io::{Io, Socket, tune};
 use crate::panics;
 use crate::shared::Handed;
@@ -33,27 +34,60 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// Accepts until the core drains.
+/// Accepts until the core drains or the address is given up, and then those who are on their way.
 pub async fn run(core: Rc<Core>, listener: Rc<Listener>, bound: Arc<Bound>) {
+    let _accepting = Accepting::new(&core);
+    let (drain, closed) = (core.shared.drained(), bound.closed());
+    accept_until(&core, &listener, &bound, async {
+        tokio::select! {
+            () = drain => {}
+            () = closed => {}
+        }
+    })
+    .await;
+    if let Listener::Tcp(listener) = &*listener
+        && let Err(error) = begin_no_more(listener)
+    {
+        tracing::debug!(%error, "connections may be reset while the listener closes");
+    }
+    accept_until(&core, &listener, &bound, tokio::time::sleep(LAST_CALL)).await;
+    take_the_rest(&core, &listener, &bound).await;
+}
+
+/// An accept loop, for as long as it runs: the core waits for it before it goes.
+struct Accepting(Rc<Core>);
+
+impl Accepting {
+    fn new(core: &Rc<Core>) -> Accepting {
+        core.accepting.set(core.accepting.get() + 1);
+        Accepting(Rc::clone(core))
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.accepting.set(self.0.accepting.get() - 1);
+    }
+}
+
+async fn accept_until(core: &Rc<Core>, listener: &Listener, bound: &Arc<Bound>, end: impl Future) {
     let mut spare = open_spare();
-    let mut drain = std::pin::pin!(core.shared.drained());
-    let mut closed = std::pin::pin!(bound.closed());
+    let mut end = std::pin::pin!(end);
     loop {
         fault::point(&core.shared, "accept");
         let accepted = tokio::select! {
             biased;
-            () = &mut drain => return take_the_rest(&core, &listener, &bound).await,
-            () = &mut closed => return take_the_rest(&core, &listener, &bound).await,
-            accepted = accept(&listener) => accepted,
+            _ = &mut end => return,
+            accepted = accept(listener) => accepted,
         };
         match accepted {
-            Ok(socket) => admit(&core, socket, &bound).await,
+            Ok(socket) => admit(core, socket, bound).await,
             Err(error) if is_exhausted(&error) => {
                 if let Some(times) = core.shared.exhausted_line.due() {
                     tracing::warn!(%error, times, "no file descriptor or memory is left for another connection");
                 }
-                spare = turn_away(&core, &listener, &bound, spare).await;
-                connections::evict_oldest_idle(&core);
+                spare = turn_away(core, listener, bound, spare).await;
+                connections::evict_oldest_idle(core);
             }
             // A connection that was gone before it was accepted.
             Err(_) => tokio::task::yield_now().await,

@@ -6,6 +6,7 @@ use crate::clock;
 use crate::core::Core;
 use crate::net::alarm::Alarm;
 use crate::net::wire::Wire;
+use crate::shared::Stage;
 use bytes::Buf;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -57,12 +58,13 @@ impl Direction {
     }
 }
 
-/// Relays until both directions have ended, one side fails, nothing moved for `idle_ns`, or the process drains.
+/// Relays until both directions have ended, one side fails, nothing moved for `idle_ns`, or the process has drained for as long
+/// as it may: a WebSocket has no end that could be waited for, but its callers use the time to come back elsewhere.
 pub async fn relay(caller: Wire, upstream: Wire, idle_ns: u64, core: &Rc<Core>, recording: &Recording) {
     let (mut up, mut down) = (Direction::default(), Direction::default());
     let mut alarm = Alarm::default();
     alarm.set(clock::now() + idle_ns);
-    let mut drain = std::pin::pin!(core.shared.drained());
+    let mut over = std::pin::pin!(core.shared.reached(Stage::Over));
     let whole = std::future::poll_fn(|cx| {
         crate::fault::point(&core.shared, "tunnel");
         let moved = match (up.poll(cx, &caller, &upstream), down.poll(cx, &upstream, &caller)) {
@@ -75,7 +77,7 @@ pub async fn relay(caller: Wire, upstream: Wire, idle_ns: u64, core: &Rc<Core>, 
         if moved {
             alarm.set(clock::now() + idle_ns);
         }
-        if drain.as_mut().poll(cx).is_ready() {
+        if over.as_mut().poll(cx).is_ready() {
             return Poll::Ready(true);
         }
         alarm.poll(cx).map(|()| true)
