@@ -9,10 +9,11 @@ use crate::pipeline::Pipeline;
 use crate::plan::{Action, Plan, Registry};
 use crate::seldom::Seldom;
 use crate::techniques::attempt::Attempt;
+use crate::techniques::attempt::policy::Budget;
 use crate::techniques::balance::Balance;
 use crate::upstream::Send;
 use arc_swap::ArcSwap;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -154,6 +155,8 @@ pub struct LocalPlan {
     pub plan: Arc<Plan>,
     /// One pipeline per route; none for fixed answers.
     pub pipelines: Vec<Option<Pipeline>>,
+    /// What each route may still spend on retries, by its name.
+    budgets: HashMap<String, Rc<Cell<Budget>>>,
 }
 
 impl Shared {
@@ -225,9 +228,9 @@ impl Shared {
         let current = self.plan.load();
         LOCAL.with_borrow_mut(|local| match local {
             Some(known) if known.plan.generation == current.generation => Rc::clone(known),
-            _ => {
-                let built = Rc::new(local_plan(Arc::clone(&current)));
-                *local = Some(Rc::clone(&built));
+            before => {
+                let built = Rc::new(local_plan(Arc::clone(&current), before.as_deref()));
+                *before = Some(Rc::clone(&built));
                 built
             }
         })
@@ -310,17 +313,24 @@ pub fn enter_core(core: Option<Rc<Core>>) {
     CORE.set(core);
 }
 
-fn local_plan(plan: Arc<Plan>) -> LocalPlan {
+/// Builds the pipelines of a plan, with the budgets that its routes had `before`.
+fn local_plan(plan: Arc<Plan>, before: Option<&LocalPlan>) -> LocalPlan {
     let core = CORE.with_borrow(|core| core.clone());
     let now = clock::now();
+    let known = |name: &String| before.and_then(|before| before.budgets.get(name)).cloned();
+    let budget = |name: &String| known(name).unwrap_or_else(|| Rc::new(Cell::new(Budget::new(now))));
+    let mut budgets = HashMap::new();
     let pipelines = plan.routes.iter().map(|route| match (&route.action, &core) {
         (Action::Proxy(index), Some(core)) => plan.upstreams.get(*index).map(|upstream| {
             let send = Send::new(Arc::clone(upstream), Rc::clone(core));
-            Pipeline::new(Attempt::new(now), Balance::new(Arc::clone(upstream)), send)
+            let name = &route.config.name;
+            let budget = budgets.entry(name.clone()).or_insert_with(|| budget(name));
+            Pipeline::new(Attempt::new(Rc::clone(budget)), Balance::new(Arc::clone(upstream)), send)
         }),
         _ => None,
     });
-    LocalPlan { pipelines: pipelines.collect(), plan }
+    let pipelines = pipelines.collect();
+    LocalPlan { pipelines, plan, budgets }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use unlag_testkit::origin::ok;
 use unlag_testkit::process::Directory;
@@ -57,6 +58,64 @@ fn l4_a_hundred_reloads_under_load_fail_no_request_and_mix_no_versions() {
     assert!(origin.connections() < 60, "pools survive reloads: {} connections", origin.connections());
 }
 
+/// Puts a config in force and waits until it is.
+fn reload(unlag: &Unlag, setup: &Setup) {
+    let before = unlag.log().with_message("reloaded").len();
+    unlag.write_config(setup);
+    unlag.signal("HUP");
+    wait_until("it is reloaded", || unlag.log().with_message("reloaded").len() > before);
+}
+
+#[test]
+fn l4_an_endpoint_that_was_ejected_stays_so_over_a_reload() {
+    let (good, bad) = (RawOrigin::ok("fine"), RawOrigin::always(Script::new().request()));
+    let setup = |version: &str| {
+        let set = format!("{{ set = {{ x-version = \"{version}\" }} }}");
+        Setup::of(UNLAG).to([good.url(), bad.url()]).workers(1).route("response_headers", &set)
+    };
+    let unlag = setup("1").start();
+    let ejected = || unlag.admin("/api/v1/upstreams").text().contains("\"state\":\"ejected\"");
+    wait_until("the broken endpoint is ejected", || {
+        unlag.get("/");
+        ejected()
+    });
+    let asked = bad.connections();
+    reload(&unlag, &setup("2"));
+    let response = unlag.get("/");
+    assert_eq!(response.header("x-version"), Some("2"));
+    assert!(ejected(), "{}", unlag.admin("/api/v1/upstreams").text());
+    assert_eq!(bad.connections(), asked, "nobody was sent there again");
+}
+
+#[test]
+fn l4_a_reload_does_not_fill_the_budget_of_retries_again() {
+    // Every other connection is cut, so that neither endpoint fails often enough in a row to be ejected.
+    let flaky = || {
+        RawOrigin::scripted(|number| match number % 2 {
+            0 => Script::new().request(),
+            _ => Script::new().request().send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
+        })
+    };
+    let (one, other) = (flaky(), flaky());
+    let setup = |version: usize| {
+        let set = format!("{{ set = {{ x-version = \"{version}\" }} }}");
+        Setup::of(UNLAG).to([one.url(), other.url()]).workers(1).route("request_headers", &set)
+    };
+    let unlag = setup(0).start();
+    let (began, mut requests) = (Instant::now(), 0);
+    for version in 1..=12 {
+        for _ in 0..8 {
+            assert!([204, 502].contains(&unlag.get("/").status()));
+            requests += 1;
+        }
+        reload(&unlag, &setup(version));
+    }
+    let retries = one.requests().len() + other.requests().len() - requests;
+    // Three to begin with, a tenth of the requests, and three a second.
+    let allowed = 3.0 + requests as f64 / 10.0 + 3.0 * began.elapsed().as_secs_f64();
+    assert!(retries >= 3 && retries as f64 <= allowed, "{retries} retries, {allowed} allowed");
+}
+
 fn ask_for_versions(address: &str, stop: &AtomicBool, answered: &AtomicUsize) -> Vec<String> {
     let (mut failures, mut client) = (Vec::new(), RawClient::connect(address));
     while !stop.load(Ordering::Relaxed) {
@@ -98,6 +157,8 @@ fn l5_a_config_that_does_not_validate_changes_nothing() {
     let origin = echo_version();
     let unlag = version(&origin, 1).start();
     let good = version(&origin, 2).config_text(unlag.directory());
+    std::fs::write(unlag.directory().join("garbage.pem"), "no certificate at all").expect("a file");
+    let garbage = "tls = { certificate = \"garbage.pem\", key = \"garbage.pem\" }\n";
     let broken = [
         ("a syntax error", good.clone() + "\n[[route\n"),
         ("an unknown key", good.clone() + "\n[limitz]\nhead = \"1KiB\"\n"),
@@ -108,6 +169,7 @@ fn l5_a_config_that_does_not_validate_changes_nothing() {
             good.clone()
                 + "\n[[listen]]\naddress = \"127.0.0.1:0\"\ntls = { certificate = \"no.pem\", key = \"no.key\" }\n",
         ),
+        ("a certificate that is none", good.clone() + "\n[[listen]]\naddress = \"127.0.0.1:0\"\n" + garbage),
     ];
     for (number, (what, text)) in broken.iter().enumerate() {
         unlag.write_config_text(text);
@@ -116,12 +178,26 @@ fn l5_a_config_that_does_not_validate_changes_nothing() {
             unlag.log().with_message("reload refused").len() > number
         });
         assert_eq!(current(&unlag), "1", "{what}");
+        let shown = unlag.admin("/api/v1/config").text();
+        assert!(shown.contains("\"last_error\":\""), "{what} is not shown: {shown}");
+        let counted = unlag.admin("/metrics").text();
+        let counted = counted.lines().find_map(|line| line.strip_prefix("unlag_reloads_refused_total "));
+        assert!(counted.and_then(|n| n.parse::<usize>().ok()) > Some(number), "{what}: {counted:?}");
+        assert_eq!(check(&unlag), Some(78), "{what}");
     }
     let refused = unlag.log().with_message("reload refused");
     assert!(refused.iter().all(|line| line["level"] == "ERROR"), "{refused:?}");
     unlag.write_config_text(&good);
     unlag.signal("HUP");
     wait_until("the repaired config is in force", || current(&unlag) == "2");
+    assert!(unlag.admin("/api/v1/config").text().contains("\"last_error\":null"));
+}
+
+/// The exit code of `unlag check` for the config file as it is now; what is not there counts as wrong.
+fn check(unlag: &Unlag) -> Option<i32> {
+    let mut command = std::process::Command::new(UNLAG);
+    command.args(["check", "--strict", "-c", "unlag.toml"]).current_dir(unlag.directory());
+    command.output().expect("run unlag").status.code()
 }
 
 #[test]
@@ -140,12 +216,14 @@ fn l5_a_listener_whose_port_is_taken_changes_nothing() {
 fn l6_a_request_in_flight_finishes_on_the_route_that_a_reload_removes() {
     let finish = Gate::new();
     let origin = RawOrigin::always(Script::new().request().wait(&finish).send(ok("old plan")).silence());
-    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    // Longer than this test lasts: it is the reload that closes the connection.
+    let unlag = Setup::of(UNLAG).to([origin.url()]).limit("upstream_idle_timeout", "\"60s\"").start();
     let mut client = unlag.connect();
     client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     origin.wait_for_requests(1);
     let only = "[[route]]\nmatch = \"/only\"\nrespond = { status = 200, body = \"new plan\" }\n";
-    unlag.write_config(&Setup::of(UNLAG).toml(only));
+    let without = Setup::of(UNLAG).limit("upstream_idle_timeout", "\"60s\"");
+    unlag.write_config(&without.toml(only));
     unlag.signal("HUP");
     // Asking before would be a request under the old plan, which waits as well.
     unlag.wait_for_log("reloaded");
@@ -157,15 +235,37 @@ fn l6_a_request_in_flight_finishes_on_the_route_that_a_reload_removes() {
 }
 
 #[test]
+fn l6_connections_to_an_endpoint_that_a_reload_removes_are_closed_and_the_others_kept() {
+    let (kept, removed) = (RawOrigin::ok("kept"), RawOrigin::ok("removed"));
+    let setup =
+        |urls: Vec<String>| Setup::of(UNLAG).to(urls).workers(1).limit("upstream_idle_timeout", "\"60s\"");
+    let unlag = setup(vec![kept.url(), removed.url()]).start();
+    wait_until("both have been asked", || {
+        unlag.get("/");
+        kept.connections() > 0 && removed.connections() > 0
+    });
+    reload(&unlag, &setup(vec![kept.url()]));
+    removed.wait_until_closed(0);
+    for _ in 0..10 {
+        assert_eq!(unlag.get("/").text(), "kept");
+    }
+    assert_eq!((kept.connections(), removed.connections()), (1, 1));
+}
+
+#[test]
 fn l7_a_half_written_file_changes_nothing_until_it_is_whole() {
     let origin = echo_version();
     let unlag = version(&origin, 1).start();
     let path = unlag.directory().join("unlag.toml");
     let whole = version(&origin, 2).config_text(unlag.directory());
     for end in [0, whole.len() / 4, whole.len() / 2, whole.len() - whole.len() / 8] {
+        let before = unlag.log().with_message("reload refused").len();
         std::fs::write(&path, &whole[..end]).expect("half a config");
         unlag.signal("HUP");
-        assert_eq!(unlag.get("/").status(), 200, "after {end} bytes");
+        wait_until(&format!("{end} bytes are refused"), || {
+            unlag.log().with_message("reload refused").len() > before
+        });
+        assert_eq!(current(&unlag), "1", "after {end} bytes");
     }
     std::fs::write(&path, &whole).expect("the config");
     unlag.signal("HUP");

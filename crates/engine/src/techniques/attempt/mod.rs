@@ -24,13 +24,14 @@ use std::task::Poll;
 /// The stage, for one route on one core.
 #[derive(Debug)]
 pub struct Attempt {
-    budget: Cell<Budget>,
+    budget: Rc<Cell<Budget>>,
 }
 
 impl Attempt {
-    /// A stage with a fresh budget.
-    pub fn new(now: u64) -> Attempt {
-        Attempt { budget: Cell::new(Budget::new(now)) }
+    /// A stage with the budget of its route, which outlives the plan: a reload in the middle of an outage fills it no more than
+    /// time does.
+    pub fn new(budget: Rc<Cell<Budget>>) -> Attempt {
+        Attempt { budget }
     }
 
     fn earn(&self) {
