@@ -12,6 +12,7 @@ mod plane;
 mod run;
 mod system;
 mod token;
+mod watch;
 
 use args::{Cli, Command};
 use clap::Parser;

@@ -2,13 +2,14 @@
 
 use crate::args::RunOptions;
 use crate::system::{self, Loaded, System};
+use crate::watch::Watched;
 use crate::{Failed, logging, token};
 use anyhow::{Context, Result, anyhow};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use unlag_config::{AccessLog, Address, Config, Sample};
 use unlag_console::{Console, Listener, PutError, Token};
@@ -179,15 +180,29 @@ async fn steer(system: &Arc<System>, file: Option<PathBuf>, stop: Stop) -> bool 
     };
     let mut watch = tokio::time::interval(WATCH_INTERVAL);
     let mut watched = Watched::default();
+    let reload = |watched: &mut Watched, file: &Path| {
+        // Looked at before they are read: what changes in between is noticed as a change.
+        watched.take(file, system.named_files());
+        report(system.reload());
+    };
+    if let Some(file) = &file {
+        watched.take(file, system.named_files());
+    }
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => report(system.reload()),
+            _ = hangup.recv() => match &file {
+                Some(file) => reload(&mut watched, file),
+                None => report(system.reload()),
+            },
             _ = reopen.recv() => if let Some(log) = system.engine.shared().registry.log() { log.reopen() },
-            _ = watch.tick() => if let Some(file) = &file && watched.has_settled(file) {
-                let changed = std::fs::read_to_string(file).is_ok_and(|text| system.differs(&text));
-                if changed { report(system.reload()) }
+            _ = watch.tick() => if let Some(file) = &file {
+                let changed = watched.look(file, system.named_files());
+                let other_text = || std::fs::read_to_string(file).is_ok_and(|text| system.differs(&text));
+                if changed.named || changed.config && other_text() {
+                    reload(&mut watched, file);
+                }
             },
         }
     }
@@ -226,24 +241,5 @@ fn report(result: Result<unlag_console::Applied, PutError>) {
         Err(PutError::Invalid(reason) | PutError::Io(reason)) => tracing::error!(reason, "reload refused"),
         Err(PutError::ReadOnly) => tracing::error!(reason = "there is no config file", "reload refused"),
         Err(PutError::Conflict(_)) => {}
-    }
-}
-
-/// Notices that a file has changed and then stood still, so that a half-written one is left alone.
-#[derive(Default)]
-struct Watched {
-    last: Option<(SystemTime, u64)>,
-    taken: Option<(SystemTime, u64)>,
-}
-
-impl Watched {
-    fn has_settled(&mut self, file: &Path) -> bool {
-        let now = std::fs::metadata(file).ok().and_then(|data| Some((data.modified().ok()?, data.len())));
-        let settled = now.is_some() && now == self.last && now != self.taken;
-        self.last = now;
-        if settled {
-            self.taken = now;
-        }
-        settled
     }
 }

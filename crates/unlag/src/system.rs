@@ -1,6 +1,7 @@
 //! The running system and its configuration: one place that loads, replaces and shows it.
 
 use crate::check::directory_of;
+use crate::watch;
 use anyhow::{Context, Result};
 use std::collections::hash_map::DefaultHasher;
 use std::fs::OpenOptions;
@@ -74,6 +75,8 @@ impl Fixed {
 struct State {
     text: String,
     last_error: Option<String>,
+    /// Certificates and keys that are in use.
+    named_files: Vec<PathBuf>,
 }
 
 /// A text that was read, parsed and looked at.
@@ -141,7 +144,7 @@ impl System {
             reloads_refused: AtomicU64::new(0),
             file,
             source,
-            state: Mutex::new(State { text, last_error: None }),
+            state: Mutex::new(State { text, last_error: None, named_files: watch::named_files(config) }),
         }
     }
 
@@ -155,6 +158,11 @@ impl System {
         let mut state = self.state();
         let text = std::fs::read_to_string(file).map_err(|error| PutError::Io(error.to_string()));
         self.apply(&mut state, text)
+    }
+
+    /// The certificates and keys that are in use.
+    pub(crate) fn named_files(&self) -> Vec<PathBuf> {
+        self.state().named_files.clone()
     }
 
     /// Whether the file says something else than what is in force or was refused.
@@ -185,6 +193,7 @@ impl System {
         }
         self.reloads.fetch_add(1, Relaxed);
         state.text = text;
+        state.named_files = watch::named_files(&loaded.config);
         state.last_error = None;
         Ok(Applied { hash: hash(&state.text), warnings: loaded.warnings })
     }
@@ -201,6 +210,7 @@ impl System {
             Ok(loaded) => {
                 self.reloads.fetch_add(1, Relaxed);
                 state.text = loaded.text;
+                state.named_files = watch::named_files(&loaded.config);
                 state.last_error = None;
                 Ok(Applied { hash: hash(&state.text), warnings: loaded.warnings })
             }

@@ -274,6 +274,15 @@ fn l7_a_half_written_file_changes_nothing_until_it_is_whole() {
 
 #[test]
 fn l8_new_handshakes_use_a_rotated_certificate_and_old_sessions_live() {
+    rotate(|unlag| unlag.signal("HUP"));
+}
+
+#[test]
+fn l8_a_renewed_certificate_is_noticed_without_a_signal() {
+    rotate(|_| {});
+}
+
+fn rotate(tell: impl FnOnce(&Unlag)) {
     let (directory, authority, origin) = (Directory::new(), Authority::new(), RawOrigin::ok("fine"));
     let (first, second) = (authority.certificate(&["localhost"]), authority.certificate(&["localhost"]));
     first.write(directory.path(), "site");
@@ -295,7 +304,7 @@ fn l8_new_handshakes_use_a_rotated_certificate_and_old_sessions_live() {
     assert_eq!(get(&mut old).text(), "fine");
     assert_eq!(shown(&mut old), first.der());
     second.write(directory.path(), "site");
-    unlag.signal("HUP");
+    tell(&unlag);
     wait_until("a new handshake shows the new certificate", || {
         let mut client = connect();
         get(&mut client).status() == 200 && shown(&mut client) == second.der()
