@@ -21,6 +21,7 @@ pub struct Cell {
     unhealthy: AtomicBool,
     http1_only: AtomicBool,
     ejected_until_ns: AtomicU64,
+    resolved_ns: AtomicU64,
     idle_limit_ns: AtomicU64,
     last_idle_close_ns: AtomicU64,
     successes: AtomicU64,
@@ -52,6 +53,8 @@ pub struct Endpoint {
     pub cell: Cell,
     /// The addresses that the name resolves to now; empty while it never did.
     pub addresses: arc_swap::ArcSwap<Vec<SocketAddr>>,
+    /// The address that connected last although another had a head start, and when.
+    pub won: Mutex<Option<(SocketAddr, u64)>>,
     /// The last thing that went wrong, for the console.
     pub last_error: Mutex<Option<&'static str>>,
 }
@@ -65,6 +68,8 @@ const EJECT_FIRST: Duration = Duration::from_secs(5);
 const COLD_NS: u64 = 1_000_000_000;
 /// The longest ejection.
 const EJECT_MAX: Duration = Duration::from_secs(300);
+/// How long an address is preferred that connected while one before it did not (RFC 8305 §4: on the order of 10 minutes).
+const WON_NS: u64 = 600_000_000_000;
 /// How long an idle connection is trusted before its upstream's own limit is known.
 const IDLE_LIMIT_UNKNOWN_NS: u64 = 0;
 
@@ -122,6 +127,33 @@ impl Endpoint {
     /// requests that failed.
     pub fn set_healthy(&self, healthy: bool) {
         self.cell.unhealthy.store(!healthy, Relaxed);
+    }
+
+    /// When its name was last resolved.
+    pub fn resolved_ns(&self) -> u64 {
+        self.cell.resolved_ns.load(Relaxed)
+    }
+
+    /// Its name was resolved, or its addresses confirmed.
+    pub fn note_resolved(&self, now: u64) {
+        self.cell.resolved_ns.store(now, Relaxed);
+    }
+
+    /// Its addresses in the order in which they are tried.
+    pub fn in_order(&self, now: u64) -> Vec<SocketAddr> {
+        let mut addresses = self.addresses.load().as_ref().clone();
+        let won = *self.won.lock().unwrap_or_else(PoisonError::into_inner);
+        let won = won.filter(|(_, at)| now.saturating_sub(*at) < WON_NS);
+        if let Some(at) = won.and_then(|(won, _)| addresses.iter().position(|&address| address == won)) {
+            let won = addresses.remove(at);
+            addresses.insert(0, won);
+        }
+        addresses
+    }
+
+    /// This address connected although it did not have the head start.
+    pub fn note_won(&self, address: SocketAddr, now: u64) {
+        *self.won.lock().unwrap_or_else(PoisonError::into_inner) = Some((address, now));
     }
 
     /// Whether it chose HTTP/1.1 when it was last offered HTTP/2.

@@ -283,6 +283,7 @@ fn new_endpoint(
         weight,
         cell: Cell::default(),
         addresses: ArcSwap::from_pointee(literal),
+        won: Mutex::default(),
         last_error: Mutex::default(),
     }
 }
@@ -294,14 +295,24 @@ pub mod tests {
 
     /// An endpoint that nobody listens on.
     pub fn endpoint(index: u32) -> Arc<Endpoint> {
+        at("127.0.0.1", index, 1)
+    }
+
+    /// An endpoint whose name is not resolved yet.
+    pub fn named(host: &str) -> Arc<Endpoint> {
+        at(host, 0, 1)
+    }
+
+    /// An endpoint of this weight.
+    pub fn weighing(index: u32, weight: u32) -> Arc<Endpoint> {
+        at("127.0.0.1", index, weight)
+    }
+
+    fn at(host: &str, index: u32, weight: u32) -> Arc<Endpoint> {
         let registry = unlag_record::Registry::new(unlag_record::Bounds::default(), None);
-        let url = UpstreamUrl {
-            scheme: Scheme::Http,
-            host: "127.0.0.1".into(),
-            port: 1000 + index as u16,
-            path: String::new(),
-        };
+        let port = 1000 + index as u16;
+        let url = UpstreamUrl { scheme: Scheme::Http, host: host.into(), port, path: String::new() };
         let record = registry.endpoint("test", &url.authority());
-        Arc::new(new_endpoint(index, record, &"test".into(), &url, 1))
+        Arc::new(new_endpoint(index, record, &"test".into(), &url, weight))
     }
 }

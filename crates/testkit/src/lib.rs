@@ -10,6 +10,7 @@
 )]
 
 pub mod client;
+pub mod dns;
 pub mod h2;
 pub mod log;
 pub mod namespace;

@@ -36,6 +36,11 @@ pub struct FullBacklog {
 }
 
 impl FullBacklog {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("bound")
+    }
+
     /// Listens with a backlog of one and fills it.
     pub fn new() -> FullBacklog {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -58,7 +63,7 @@ impl FullBacklog {
 
     /// As an endpoint in the config.
     pub fn url(&self) -> String {
-        format!("http://{}", self.listener.local_addr().expect("bound"))
+        format!("http://{}", self.address())
     }
 }
 

@@ -119,6 +119,17 @@ impl AsyncWrite for Io {
     }
 }
 
+impl Socket {
+    /// Gives a peer up that has not acknowledged what was sent for so long; without it the system repeats itself for a quarter
+    /// of an hour. The time is that of a write that stalls: the system also counts while a living peer takes nothing in.
+    pub fn give_up_after(&self, silence: Duration) {
+        if let Socket::Tcp(stream) = self {
+            let _ =
+                socket2::SockRef::from(stream).set_tcp_user_timeout(Some(silence.max(UNACKNOWLEDGED_MIN)));
+        }
+    }
+}
+
 impl Io {
     /// Makes the close that follows a reset; a unix socket has none.
     pub fn reset_on_close(&self) {
@@ -132,6 +143,8 @@ impl Io {
     }
 }
 
+/// A peer is not given up sooner, however short a write may take: a few packets in a row may be lost.
+const UNACKNOWLEDGED_MIN: Duration = Duration::from_secs(10);
 /// Silence after which the peer is asked whether it is still there, and how often then.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -145,4 +158,21 @@ pub fn tune(stream: &TcpStream) -> io::Result<()> {
         .with_retries(3);
     socket.set_tcp_keepalive(&probes)?;
     socket.set_tcp_nodelay(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_acknowledges_nothing_is_given_up_when_a_write_would_be_but_not_at_once() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = Socket::Tcp(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        for (write, expected) in [(1, 10), (60, 60)] {
+            socket.give_up_after(Duration::from_secs(write));
+            let Socket::Tcp(stream) = &socket else { panic!("a TCP socket") };
+            let set = socket2::SockRef::from(stream).tcp_user_timeout().unwrap();
+            assert_eq!(set, Some(Duration::from_secs(expected)));
+        }
+    }
 }

@@ -199,6 +199,7 @@ pub fn start(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>, place: Place) 
     let peer = match &socket {
         Socket::Tcp(stream) => {
             let _ = tune(stream);
+            socket.give_up_after(Duration::from_nanos(core.limits().write_timeout_ns));
             stream.peer_addr().ok()
         }
         Socket::Unix(_) => None,

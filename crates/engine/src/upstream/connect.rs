@@ -3,6 +3,7 @@
 
 use super::h1;
 use super::h2_shared::{self, Shared};
+use crate::clock;
 use crate::core::Core;
 use crate::error::Error;
 use crate::exchange::Trace;
@@ -45,6 +46,7 @@ pub async fn open(
     enter(Phase::Connect);
     let socket =
         timeout(upstream.connect_timeout, connect(endpoint)).await.map_err(|_| Error::ConnectTimeout)??;
+    socket.give_up_after(Duration::from_nanos(core.limits().write_timeout_ns));
     if endpoint.url.scheme == Scheme::Https {
         enter(Phase::Tls);
     }
@@ -91,12 +93,24 @@ pub async fn connect(endpoint: &Endpoint) -> Result<Socket, Error> {
         return Ok(Socket::Unix(stream));
     }
     let addresses = endpoint.addresses.load_full();
-    match addresses.as_slice() {
+    let connected = match addresses.as_slice() {
         [] => Err(Error::Unresolved),
         [only] => tcp(*only).await.map_err(|error| connect_error(&error)),
-        several => race(several).await,
+        _ => race_in_order(endpoint).await,
+    };
+    connected.map(Socket::Tcp)
+}
+
+/// An address that won against the one before it is tried first for a while; without one, names that stand for several machines
+/// keep the order of their answers.
+async fn race_in_order(endpoint: &Endpoint) -> Result<TcpStream, Error> {
+    let order = endpoint.in_order(clock::now());
+    let stream = race(&order).await?;
+    match stream.peer_addr() {
+        Ok(won) if order.first() != Some(&won) => endpoint.note_won(won, clock::now()),
+        _ => {}
     }
-    .map(Socket::Tcp)
+    Ok(stream)
 }
 
 async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {

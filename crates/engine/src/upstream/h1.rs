@@ -72,6 +72,10 @@ impl Conn {
 /// How long content is held back for a `100 Continue` (RFC 9110 §10.1.1 asks not to wait for ever).
 const CONTINUE_NS: u64 = 1_000_000_000;
 
+/// The longest idle time that an upstream's word is taken for: something on the way may forget the connection sooner, and telling
+/// that from a close costs a request.
+const DECLARED_IDLE_S_MAX: u64 = 600;
+
 /// What is known after the final head.
 struct Answer {
     head: ResponseHead,
@@ -256,7 +260,7 @@ impl Call<'_> {
             framing::of_response(&head.fields, version, bodiless).map_err(Error::BadAnswerFraming)?;
         let persistent = is_persistent(&head, version) && framing != Framing::UntilClose;
         if let Some(seconds) = keep_alive_timeout_s(&head) {
-            self.conn.open.endpoint.declare_idle_limit(seconds.saturating_mul(1_000_000_000));
+            self.conn.open.endpoint.declare_idle_limit(seconds.min(DECLARED_IDLE_S_MAX) * 1_000_000_000);
         }
         strip(&mut head);
         // Framing is ours to say.

@@ -1,40 +1,79 @@
-//! Names of endpoints, resolved beside the request path and kept when they cannot be resolved any more (RFC 8767).
+//! Names of endpoints, resolved beside the request path and kept for a while when they cannot be resolved any more (RFC 8767).
 
 use crate::fleet::Endpoint;
-use hickory_resolver::TokioResolver;
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+type Builder = ResolverBuilder<TokioRuntimeProvider>;
+
 /// A name is asked for again at 80 % of its time to live, within these bounds.
 const REFRESH_MIN: Duration = Duration::from_secs(1);
 const REFRESH_MAX: Duration = Duration::from_secs(300);
-/// After a failure.
-const RETRY: Duration = Duration::from_secs(1);
+/// After a failure, twice as long after each further one.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Addresses that could not be confirmed for so long are dropped: longer than an outage of a name server usually takes, and no
+/// more than that, because by then they may be somebody else's. RFC 8767 §5 allows days, for caches that serve everybody.
+const STALE_MAX: Duration = Duration::from_secs(3600);
 
 /// The system's resolver; none when the system has no configuration for one, then the C library is asked.
 pub fn resolver() -> Option<TokioResolver> {
-    TokioResolver::builder_tokio().and_then(|builder| builder.build()).ok()
+    TokioResolver::builder_tokio().and_then(without_cache).ok()
+}
+
+/// Answers are kept in the endpoints; a cache in between would give the old one again until its time is over, and say no for as
+/// long as the zone wishes.
+fn without_cache(mut builder: Builder) -> Result<TokioResolver, NetError> {
+    builder.options_mut().cache_size = 0;
+    builder.build()
 }
 
 /// Keeps the addresses of an endpoint fresh for as long as the task lives.
 pub async fn keep_fresh(endpoint: Arc<Endpoint>, resolver: Option<Arc<TokioResolver>>) {
+    let mut failures = 0;
     loop {
-        let wait = match look_up(&endpoint, resolver.as_deref()).await {
+        let found = look_up(&endpoint, resolver.as_deref()).await;
+        let now = crate::clock::now();
+        let wait = match found {
             Ok((addresses, lifetime)) if !addresses.is_empty() => {
+                failures = 0;
+                endpoint.note_resolved(now);
                 if **endpoint.addresses.load() != addresses {
                     tracing::info!(upstream = %endpoint.upstream, endpoint = %endpoint.authority(), ?addresses, "resolved");
                     endpoint.addresses.store(Arc::new(addresses));
                 }
-                (lifetime * 4 / 5).clamp(REFRESH_MIN, REFRESH_MAX)
+                refresh_after(lifetime)
             }
-            Ok(_) => RETRY,
-            Err(error) => {
+            failed => {
+                let error = failed.err().unwrap_or_else(|| "no addresses".to_owned());
                 tracing::warn!(upstream = %endpoint.upstream, endpoint = %endpoint.authority(), %error, "cannot resolve");
-                RETRY
+                drop_if_stale(&endpoint, now);
+                failures += 1;
+                retry_after(failures)
             }
         };
         tokio::time::sleep(wait).await;
+    }
+}
+
+fn refresh_after(lifetime: Duration) -> Duration {
+    (lifetime * 4 / 5).clamp(REFRESH_MIN, REFRESH_MAX)
+}
+
+fn retry_after(failures: u32) -> Duration {
+    RETRY_MIN.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(RETRY_MAX)
+}
+
+/// Forgets addresses that were confirmed too long ago.
+fn drop_if_stale(endpoint: &Endpoint, now: u64) {
+    let is_stale = now.saturating_sub(endpoint.resolved_ns()) > crate::clock::ns(STALE_MAX);
+    if is_stale && !endpoint.addresses.load().is_empty() {
+        tracing::warn!(upstream = %endpoint.upstream, endpoint = %endpoint.authority(), "its last addresses are too old");
+        endpoint.addresses.store(Arc::default());
     }
 }
 
@@ -73,6 +112,7 @@ pub fn first(endpoints: &[Arc<Endpoint>]) {
                 std::net::ToSocketAddrs::to_socket_addrs(&(endpoint.url.host.as_str(), endpoint.url.port));
             if let Ok(found) = found {
                 let addresses = in_turn(found.map(|address| address.ip()), endpoint.url.port);
+                endpoint.note_resolved(crate::clock::now());
                 endpoint.addresses.store(Arc::new(addresses));
             }
             let _ = done.try_send(());
@@ -102,13 +142,4 @@ fn in_turn(found: impl Iterator<Item = IpAddr>, port: u16) -> Vec<SocketAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::in_turn;
-
-    #[test]
-    fn families_alternate() {
-        let found = ["10.0.0.1", "10.0.0.2", "::1"].map(|ip| ip.parse().unwrap());
-        let order: Vec<String> = in_turn(found.into_iter(), 80).iter().map(ToString::to_string).collect();
-        assert_eq!(order, ["[::1]:80", "10.0.0.1:80", "10.0.0.2:80"]);
-    }
-}
+mod tests;

@@ -48,7 +48,15 @@ pub struct RawOrigin {
 impl RawOrigin {
     /// Plays `script(n)` on the n-th connection, from 0.
     pub fn scripted(script: impl Fn(usize) -> Script + Send + Sync + 'static) -> RawOrigin {
-        RawOrigin::listen_tcp(None, Arc::new(script))
+        RawOrigin::scripted_at(([127, 0, 0, 1], 0).into(), script)
+    }
+
+    /// The same on this address.
+    pub fn scripted_at(
+        address: SocketAddr,
+        script: impl Fn(usize) -> Script + Send + Sync + 'static,
+    ) -> RawOrigin {
+        RawOrigin::listen_tcp(address, None, Arc::new(script))
     }
 
     /// The same over TLS.
@@ -56,7 +64,7 @@ impl RawOrigin {
         tls: Arc<rustls::ServerConfig>,
         script: impl Fn(usize) -> Script + Send + Sync + 'static,
     ) -> RawOrigin {
-        RawOrigin::listen_tcp(Some(tls), Arc::new(script))
+        RawOrigin::listen_tcp(([127, 0, 0, 1], 0).into(), Some(tls), Arc::new(script))
     }
 
     /// The same on a unix socket at `path`.
@@ -93,8 +101,12 @@ impl RawOrigin {
         RawOrigin { place, connections: Connections::default(), stopped: Arc::default() }
     }
 
-    fn listen_tcp(tls: Option<Arc<rustls::ServerConfig>>, script: ScriptOf) -> RawOrigin {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
+    fn listen_tcp(
+        address: SocketAddr,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        script: ScriptOf,
+    ) -> RawOrigin {
+        let listener = TcpListener::bind(address).expect("bind the address");
         let address = listener.local_addr().expect("a bound listener has an address");
         let origin = RawOrigin::new(if tls.is_some() { Place::Tls(address) } else { Place::Tcp(address) });
         let accept = move || {
