@@ -130,7 +130,7 @@ fn of_two_addresses_the_one_that_answers_is_found_and_then_tried_first() {
     let directory = Directory::new();
     let hosts = directory.path().join("hosts");
     std::fs::write(&hosts, "127.0.0.1 twice\n127.0.0.2 twice\n").expect("a host file");
-    let Some(shell) = namespace::with_hosts(&hosts) else { return };
+    let Some(shell) = namespace::with_hosts("Happy Eyeballs", &hosts) else { return };
     let url = format!("http://twice:{}", swallows.address().port());
     let setup = Setup::of(UNLAG).to([url]).upstream("connect_timeout", "\"5s\"");
     let unlag = setup.wrapped_in(&shell).start();

@@ -14,7 +14,7 @@ use unlag_testkit::h2::{H2Origin, Plan};
 use unlag_testkit::origin::ok;
 use unlag_testkit::process::Directory;
 use unlag_testkit::tls::Authority;
-use unlag_testkit::{RawOrigin, Request, Setup, Unlag, namespace, wait_until};
+use unlag_testkit::{Gate, RawOrigin, Request, Script, Setup, Unlag, namespace, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 const CHECK: &str = "{ path = \"/healthz\", interval = \"100ms\" }";
@@ -172,4 +172,44 @@ fn an_ejected_endpoint_is_left_out_and_the_others_answer_everything() {
     let asked = broken.request_count();
     (0..30).for_each(|_| assert_eq!(unlag.get("/").text(), "fine"));
     assert_eq!((asked, broken.request_count()), (5, 5));
+}
+
+/// The first endpoint has three times the weight of the second.
+fn three_to_one(origins: &[RawOrigin; 2]) -> Unlag {
+    let list = format!(
+        "[upstream.weighted]\nendpoints = [{{ url = \"{}\", weight = 3 }}, \"{}\"]\n\
+         [[route]]\nmatch = \"/{{path...}}\"\nupstream = \"weighted\"",
+        origins[0].url(),
+        origins[1].url()
+    );
+    Setup::of(UNLAG).toml(&list).workers(1).start()
+}
+
+#[test]
+fn an_endpoint_of_three_times_the_weight_has_three_times_the_requests() {
+    let answered = Gate::new();
+    let origins = [(); 2].map(|()| RawOrigin::always(Script::new().request().wait(&answered).send(ok("x"))));
+    let unlag = three_to_one(&origins);
+    let count = || origins.each_ref().map(RawOrigin::request_count);
+    // Weight counts where requests are under way together; each one is chosen after the one before it has been sent.
+    let mut clients: Vec<_> = (1..=40)
+        .map(|number| {
+            let mut client = unlag.connect();
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            wait_until("it is sent", || count().iter().sum::<usize>() == number);
+            client
+        })
+        .collect();
+    assert_eq!(count(), [30, 10]);
+    answered.open();
+    clients.iter_mut().for_each(|client| assert_eq!(client.read_response("GET").status(), 200));
+}
+
+#[test]
+fn weight_counts_as_well_when_requests_come_one_after_the_other() {
+    let origins = ["heavy", "light"].map(RawOrigin::ok);
+    let unlag = three_to_one(&origins);
+    let mut client = unlag.connect();
+    (0..40).for_each(|_| assert_eq!(client.get("/").status(), 200));
+    assert_eq!(origins.each_ref().map(RawOrigin::request_count), [30, 10]);
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 const SCAN_MAX: usize = 32;
 
 /// Picks the endpoint with the fewest requests in flight for its weight. Endpoints in `failed` have refused this very request
-/// and are taken only if there is nothing else; then those that join and have no connections yet; then those that do not pass their health check, then ejected ones, unless
-/// more than half are ejected (then the signal is not about them). `turn` decides between equals, so that they take turns.
+/// and are taken only if there is nothing else; then those that do not pass their health check, then ejected ones, unless
+/// more than half are ejected (then the signal is not about them), then those that join and have no connections yet. `turn`
+/// decides between equals, so that they take turns, as often as they have weight: while nothing is under way, all are equal.
 pub fn pick<'a>(
     fleet: &'a [Arc<Endpoint>],
     failed: &[(u32, Error)],
@@ -18,20 +19,30 @@ pub fn pick<'a>(
 ) -> Option<&'a Arc<Endpoint>> {
     let ejected = fleet.iter().filter(|endpoint| endpoint.is_ejected(now)).count();
     let panic = ejected * 2 > fleet.len();
-    let start = turn as usize % fleet.len().max(1);
-    let in_turn = fleet.iter().cycle().skip(start).take(fleet.len().min(SCAN_MAX));
+    let in_turn = fleet.iter().cycle().skip(first_in_turn(fleet, turn)).take(fleet.len().min(SCAN_MAX));
     in_turn.min_by(|a, b| {
         let last_resort = |endpoint: &Endpoint| {
             let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
             let ejected = u8::from(!panic && endpoint.is_ejected(now));
-            refused * 8
-                + u8::from(endpoint.is_cold(now)) * 4
-                + u8::from(endpoint.is_unhealthy()) * 2
-                + ejected
+            let cold = u8::from(endpoint.is_cold(now));
+            refused * 8 + u8::from(endpoint.is_unhealthy()) * 4 + ejected * 2 + cold
         };
-        let load = |a: &Endpoint, b: &Endpoint| u64::from(a.in_flight() + 1) * u64::from(b.weight);
+        let load = |a: &Endpoint, b: &Endpoint| u64::from(a.in_flight()) * u64::from(b.weight);
         last_resort(a).cmp(&last_resort(b)).then_with(|| load(a, b).cmp(&load(b, a)))
     })
+}
+
+/// The position of the endpoint whose turn it is: each has as many turns in a row as its weight.
+fn first_in_turn(fleet: &[Arc<Endpoint>], turn: u32) -> usize {
+    let all: u32 = fleet.iter().map(|endpoint| endpoint.weight).sum();
+    let mut left = turn % all.max(1);
+    for (index, endpoint) in fleet.iter().enumerate() {
+        match left.checked_sub(endpoint.weight) {
+            Some(less) => left = less,
+            None => return index,
+        }
+    }
+    0
 }
 
 /// Whether an answer says that the endpoint, not the request, is the problem.

@@ -30,6 +30,13 @@ fn equals_take_turns() {
 }
 
 #[test]
+fn while_nothing_is_under_way_turns_go_by_weight() {
+    let fleet = [crate::plan::tests::weighing(0, 3), crate::plan::tests::weighing(1, 1)];
+    let order: Vec<u32> = (0..8).map(|turn| picked(&fleet, &[], turn)).collect();
+    assert_eq!(order, [0, 0, 0, 1, 0, 0, 0, 1]);
+}
+
+#[test]
 fn a_request_goes_back_to_an_endpoint_that_failed_it_only_when_there_is_no_other() {
     let two = fleet(2);
     assert_eq!(picked(&two, &[(0, Error::ConnectRefused)], 0), 1);

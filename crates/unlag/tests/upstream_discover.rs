@@ -1,0 +1,97 @@
+//! Endpoints that are listed in a file of their own, which is watched.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::collections::BTreeSet;
+
+use unlag_testkit::process::Directory;
+use unlag_testkit::{RawOrigin, Setup, Unlag, wait_until};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+
+struct Bed {
+    directory: Directory,
+    unlag: Unlag,
+}
+
+impl Bed {
+    /// An unlag whose endpoints are listed in a file with this text.
+    fn new(text: &str) -> Bed {
+        let directory = Directory::new();
+        let file = directory.path().join("endpoints.txt");
+        std::fs::write(&file, text).expect("the list");
+        let upstream = format!(
+            "[upstream.origin]\ndiscover = \"file://{}\"\n\n[[route]]\nmatch = \"/{{path...}}\"\nupstream = \"origin\"",
+            file.display()
+        );
+        Bed { unlag: Setup::of(UNLAG).toml(&upstream).workers(1).start(), directory }
+    }
+
+    /// Replaces the list at once, as a tool that keeps it does.
+    fn write(&self, text: &str) {
+        let (next, file) = (self.directory.path().join("next"), self.directory.path().join("endpoints.txt"));
+        std::fs::write(&next, text).and_then(|()| std::fs::rename(&next, file)).expect("the list");
+    }
+
+    fn wait_for_endpoints(&self, count: usize) {
+        wait_until(&format!("{count} endpoints"), || self.unlag.endpoints().len() == count);
+    }
+
+    fn answers(&self) -> BTreeSet<String> {
+        (0..10).map(|_| self.unlag.get("/").text()).collect()
+    }
+}
+
+#[test]
+fn endpoints_come_and_go_with_their_lines_and_those_that_stay_keep_what_is_known_of_them() {
+    let (first, second) = (RawOrigin::ok("first"), RawOrigin::ok("second"));
+    let bed = Bed::new(&format!("{} # the only one\n", first.url()));
+    assert_eq!(bed.answers(), BTreeSet::from(["first".to_owned()]));
+    bed.write(&format!("{}\n{} weight=2\n", first.url(), second.url()));
+    bed.wait_for_endpoints(2);
+    let kept = bed.unlag.endpoint(&first.address()).expect("the first");
+    assert_eq!((&kept["successes"], &kept["connections_open"]), (&10.into(), &1.into()), "{kept}");
+    // Who joins is asked once every core has had the time to connect.
+    wait_until("both answer", || bed.answers() == BTreeSet::from(["first".to_owned(), "second".to_owned()]));
+    bed.write(&format!("{} weight=2\n", second.url()));
+    bed.wait_for_endpoints(1);
+    assert_eq!(bed.answers(), BTreeSet::from(["second".to_owned()]));
+    first.wait_until_closed(0);
+}
+
+#[test]
+fn a_file_that_is_broken_or_gone_keeps_the_last_list_and_says_so() {
+    let origin = RawOrigin::ok("still here");
+    let bed = Bed::new(&origin.url());
+    let complaints = || bed.unlag.log().with_message("endpoints not read, the last ones stay").len();
+    bed.write("http://127.0.0.1:1\nwhat is this?\n");
+    wait_until("it is complained about", || complaints() == 1);
+    assert_eq!(bed.answers(), BTreeSet::from(["still here".to_owned()]));
+    std::fs::remove_file(bed.directory.path().join("endpoints.txt")).expect("remove the list");
+    wait_until("it is complained about", || complaints() == 2);
+    assert_eq!(bed.answers(), BTreeSet::from(["still here".to_owned()]));
+    let reads = || bed.unlag.log().with_message("endpoints read").len();
+    let before = reads();
+    bed.write(&format!("{} # mended\n", origin.url()));
+    wait_until("it is read again", || reads() > before);
+    assert_eq!(bed.unlag.endpoints().len(), 1);
+}
+
+#[test]
+fn an_empty_file_is_a_service_scaled_to_nothing() {
+    let origin = RawOrigin::ok("back");
+    let bed = Bed::new("# nobody yet\n");
+    let response = bed.unlag.get("/");
+    assert_eq!(response.status(), 503, "{}", response.text());
+    bed.write(&origin.url());
+    bed.wait_for_endpoints(1);
+    assert_eq!(bed.unlag.get("/").text(), "back");
+    bed.write("");
+    bed.wait_for_endpoints(0);
+    assert_eq!(bed.unlag.get("/").status(), 503);
+}
