@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustls_pki_types::pem::PemObject;
@@ -95,6 +96,11 @@ impl Findings<'_> {
 
     fn private_key(&mut self, key: &str, path: &Path) {
         let Some(bytes) = self.read(key, path).map(Zeroizing::new) else { return };
+        let whole = self.base.join(path);
+        if std::fs::metadata(&whole).is_ok_and(|data| data.mode() & 0o007 != 0) {
+            let message = format!("every user of this machine can read {}", whole.display());
+            self.note(Severity::Warning, key, message, "`chmod 600` it, or 640 for a group that needs it");
+        }
         if let Err(error) = PrivateKeyDer::from_pem_slice(&bytes) {
             let why = match error {
                 rustls_pki_types::pem::Error::NoItemsFound => "holds no private key".to_owned(),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a set-up that fails has to fail the test")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -165,6 +166,10 @@ impl Scratch {
     fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.0.join(name), text).unwrap();
     }
+
+    fn set_mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.0.join(name), PermissionsExt::from_mode(mode)).unwrap();
+    }
 }
 
 impl Drop for Scratch {
@@ -233,7 +238,13 @@ fn good_files_are_fine_and_useless_ones_are_errors() {
     scratch.write("site.key", key());
     scratch.write("token", "s3cret\n");
     scratch.write("list.txt", "http://10.0.0.1:80\n");
+    scratch.set_mode("site.key", 0o640);
     assert_eq!(seen(&scratch.0), []);
+    scratch.set_mode("site.key", 0o644);
+    let problems = seen(&scratch.0);
+    assert_eq!(summary(&problems), [(Severity::Warning, 4, 41)], "a key that everybody can read");
+    assert!(problems[0].to_string().contains("chmod 600"), "{}", problems[0]);
+    scratch.set_mode("site.key", 0o600);
 
     scratch.write("site.pem", "not PEM at all");
     scratch.write("site.key", CERTIFICATE);

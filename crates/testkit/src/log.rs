@@ -1,6 +1,7 @@
 //! The lines that the binary writes to stderr, as they come.
 
 use std::io::{BufRead, BufReader, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -14,6 +15,7 @@ struct Shared {
     lines: Mutex<Vec<String>>,
     paused: Mutex<bool>,
     resumed: Condvar,
+    ended: AtomicBool,
 }
 
 impl Log {
@@ -23,12 +25,13 @@ impl Log {
         let shared = log.0.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(source).split(b'\n') {
-                let Ok(line) = line else { return };
+                let Ok(line) = line else { break };
                 let text = String::from_utf8_lossy(&line).into_owned();
                 shared.lines.lock().unwrap_or_else(PoisonError::into_inner).push(text);
                 let paused = shared.paused.lock().unwrap_or_else(PoisonError::into_inner);
                 drop(shared.resumed.wait_while(paused, |paused| *paused));
             }
+            shared.ended.store(true, Ordering::Relaxed);
         });
         log
     }
@@ -37,6 +40,11 @@ impl Log {
     pub fn set_paused(&self, paused: bool) {
         *self.0.paused.lock().unwrap_or_else(PoisonError::into_inner) = paused;
         self.0.resumed.notify_all();
+    }
+
+    /// Whether nobody writes any more and everything is read.
+    pub fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Relaxed)
     }
 
     /// Every line until now.

@@ -86,6 +86,7 @@ impl Setup {
         if log.with_message("ready").is_empty() {
             let _ = child.kill();
             let _ = child.wait();
+            holds_within(DEADLINE, || log.has_ended());
             return Err(StartError { code, stderr: log.lines().join("\n") });
         }
         let address_of = |kind: &str| -> Vec<String> {

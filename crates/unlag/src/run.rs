@@ -96,7 +96,7 @@ fn start_without_file(url: &str, options: &RunOptions, workers: usize) -> Result
             listen_admin(&Address::Tcp(([127, 0, 0, 1], 0).into()))
         })?,
     };
-    let token = token::in_directory(&token::runtime_directory())?;
+    let token = token::in_runtime_directory()?;
     start(&config, workers, None, format!("--to {url}"), String::new(), listener, &token)
 }
 

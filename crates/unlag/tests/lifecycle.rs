@@ -261,6 +261,31 @@ fn l11_sigterm_in_the_middle_of_reloads_still_exits_0() {
     assert_eq!(unlag.wait_for_exit(), Some(0));
 }
 
+#[test]
+fn a_token_that_others_can_read_is_refused_and_one_of_our_own_is_used_again() {
+    use std::os::unix::fs::PermissionsExt;
+    let setup = Setup::of(UNLAG).to(["http://127.0.0.1:1"]);
+    let directory = Directory::new();
+    let (config, token) = (directory.path().join("unlag.toml"), directory.path().join("state/admin.token"));
+    std::fs::write(&config, setup.config_text(directory.path())).expect("the config");
+    let start = || setup.clone().arguments(["-c", &config.display().to_string()]).try_start();
+    let read = || std::fs::read_to_string(&token).expect("the token");
+    drop(start().expect("the first start"));
+    let first = read();
+    drop(start().expect("the second start"));
+    assert_eq!(read(), first);
+    let mode = |mode| std::fs::set_permissions(&token, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    mode(0o644);
+    let error = start().err().expect("a refusal");
+    assert_eq!(error.code, Some(1));
+    assert!(error.stderr.contains("chmod 600") && error.stderr.contains("admin.token"), "{error:?}");
+    mode(0o600);
+    drop(start().expect("the third start"));
+    std::fs::rename(&token, token.with_extension("elsewhere")).expect("move it");
+    std::os::unix::fs::symlink(token.with_extension("elsewhere"), &token).expect("a link");
+    assert!(start().is_err(), "a link in its place");
+}
+
 fn exit_code(arguments: &[&str], directory: &Directory) -> Option<i32> {
     let mut command = Command::new(UNLAG);
     command.args(arguments).current_dir(directory.path()).env("XDG_RUNTIME_DIR", directory.path());
