@@ -170,6 +170,15 @@ impl Unlag {
         RawClient::connect(&address).send(request).read_response("GET")
     }
 
+    /// Waits until the access log names a cause of failure; the last one.
+    pub fn wait_for_cause(&self) -> String {
+        let causes = || -> Vec<String> {
+            self.log.objects().iter().filter_map(|line| field(line, "cause").map(str::to_owned)).collect()
+        };
+        wait_until("a cause in the access log", || !causes().is_empty());
+        causes().pop().unwrap_or_default()
+    }
+
     /// What the admin API says of the endpoints of the upstream `origin`, in the order of their addresses.
     pub fn endpoints(&self) -> Vec<Value> {
         let all: Value = serde_json::from_str(&self.admin("/api/v1/upstreams").text()).expect("JSON");

@@ -9,19 +9,37 @@
 
 use std::time::{Duration, Instant};
 
+use unlag_testkit::h2::Call;
 use unlag_testkit::origin::ok;
 use unlag_testkit::response::Framing;
 use unlag_testkit::wait::{holds_within, pause};
-use unlag_testkit::{Gate, RawOrigin, ReadError, Response, Script, Setup};
+use unlag_testkit::{Gate, RawOrigin, ReadError, Response, Script, Setup, Unlag};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 const GET: &str = "GET / HTTP/1.1\r\nHost: unlag.test\r\n\r\n";
 
 fn through(script: Script) -> (Result<Response, ReadError>, RawOrigin) {
-    let origin = RawOrigin::always(script);
-    let unlag = Setup::of(UNLAG).to([origin.url()]).route("idle_timeout", "\"300ms\"").start();
-    let result = unlag.connect().send(GET).try_read_response("GET");
+    let (result, origin, _unlag) = through_with("300ms", script);
     (result, origin)
+}
+
+fn through_with(idle_timeout: &str, script: Script) -> (Result<Response, ReadError>, RawOrigin, Unlag) {
+    let origin = RawOrigin::always(script);
+    let setup = Setup::of(UNLAG).to([origin.url()]).route("idle_timeout", &format!("{idle_timeout:?}"));
+    let unlag = setup.start();
+    let result = unlag.connect().send(GET).try_read_response("GET");
+    (result, origin, unlag)
+}
+
+/// Two endpoints that both do the same to every request, so that a second attempt would have somewhere to go.
+fn pair(script: &Script) -> ([RawOrigin; 2], Unlag) {
+    let origins = [(); 2].map(|()| RawOrigin::always(script.clone()));
+    let unlag = Setup::of(UNLAG).to(origins.iter().map(RawOrigin::url)).start();
+    (origins, unlag)
+}
+
+fn sent(origins: &[RawOrigin]) -> usize {
+    origins.iter().map(RawOrigin::request_count).sum()
 }
 
 /// The caller must see that the body is not whole.
@@ -41,18 +59,31 @@ fn u9_a_body_that_stalls_is_cut_at_the_idle_timeout_and_never_ended_as_if_whole(
         ["Content-Length: 100\r\n\r\n0123456789", "Transfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n"]
     {
         let script = Script::new().request().send(format!("HTTP/1.1 200 OK\r\n{framing}")).silence();
+        let started = Instant::now();
         let (result, origin) = through(script);
+        assert!(started.elapsed() >= Duration::from_millis(290), "{framing}: after {:?}", started.elapsed());
         assert_cut(framing, result);
         origin.wait_until_closed(0);
     }
 }
 
 #[test]
+fn u9_a_caller_of_http_2_sees_a_reset_where_the_body_stalled() {
+    let script =
+        Script::new().request().send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789").silence();
+    let origin = RawOrigin::always(script);
+    let unlag = Setup::of(UNLAG).to([origin.url()]).route("idle_timeout", "\"300ms\"").start();
+    let answer = Call::get("/").send(unlag.address());
+    assert_eq!((answer.status, answer.text().as_str()), (200, "0123456789"));
+    assert!(answer.reset.is_some(), "{answer:?}");
+}
+
+#[test]
 fn u10_a_body_shorter_than_its_length_is_cut() {
     let script = Script::new().request().send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort").close();
-    let (result, origin) = through(script);
-    assert_cut("short body", result);
-    assert_eq!(origin.connections(), 1, "no retry after a byte of the response");
+    let (origins, unlag) = pair(&script);
+    assert_cut("short body", unlag.connect().send(GET).try_read_response("GET"));
+    assert_eq!(sent(&origins), 1, "no retry after a byte of the response");
 }
 
 #[test]
@@ -70,23 +101,21 @@ fn u11_a_chunked_body_without_its_last_chunk_is_cut() {
 fn u12_a_reset_in_the_body_is_a_cut_without_a_retry() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nfirst bytes";
     let seen = Gate::new();
-    let origin = RawOrigin::always(Script::new().request().send(head).wait(&seen).reset());
-    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let (origins, unlag) = pair(&Script::new().request().send(head).wait(&seen).reset());
     let mut client = unlag.connect();
     let head = client.send(GET).read_head().expect("a head");
     assert_eq!(head.status, 200);
     seen.open();
     let rest = client.read_to_end().expect("the end of the connection");
     assert!(rest.len() < 1000, "{} bytes", rest.len());
-    assert_eq!(origin.connections(), 1);
+    assert_eq!(sent(&origins), 1);
 }
 
 #[test]
 fn u12_a_close_delimited_body_that_ends_by_reset_is_a_cut() {
     let seen = Gate::new();
     let script = Script::new().request().send("HTTP/1.1 200 OK\r\n\r\nfirst bytes").wait(&seen).reset();
-    let origin = RawOrigin::always(script);
-    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let (origins, unlag) = pair(&script);
     let mut client = unlag.connect().with_deadline(Duration::from_secs(5));
     client.send(GET);
     let opener = std::thread::spawn(move || {
@@ -96,6 +125,7 @@ fn u12_a_close_delimited_body_that_ends_by_reset_is_a_cut() {
     let result = client.try_read_response("GET");
     opener.join().expect("the opener");
     assert_cut("close-delimited", result);
+    assert_eq!(sent(&origins), 1);
 }
 
 #[test]
@@ -119,11 +149,14 @@ fn u13_a_malformed_chunk_gives_502_or_a_cut() {
     for chunk in chunks {
         let bytes = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunk].concat();
         let shown = String::from_utf8_lossy(chunk).into_owned();
-        match through(Script::new().request().send(bytes).silence()).0 {
+        // With so long an idle timeout it is the chunk that ends it.
+        let (result, _origin, unlag) = through_with("60s", Script::new().request().send(bytes).silence());
+        match result {
             Ok(response) => assert_eq!(response.status(), 502, "{shown:?}"),
             Err(ReadError::Cut(_)) => {}
             Err(error) => panic!("{shown:?}: {error}"),
         }
+        assert_eq!(unlag.wait_for_cause(), "bad_answer_chunk", "{shown:?}");
     }
 }
 
@@ -271,7 +304,7 @@ fn u29_fields_named_in_connection_are_removed_from_the_response() {
 
 #[test]
 fn u30_an_early_413_is_passed_on_and_the_upload_stops() {
-    let answer = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nmuch";
+    let answer = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nmuch";
     let origin = RawOrigin::always(Script::new().head().send(answer).silence());
     let unlag = Setup::of(UNLAG).to([origin.url()]).start();
     let mut client = unlag.connect();
@@ -285,6 +318,8 @@ fn u30_an_early_413_is_passed_on_and_the_upload_stops() {
         holds_within(Duration::from_secs(5), || client.try_send(&[b'x'; 65_536]).is_err()),
         "the upload stops"
     );
+    let taken = origin.connection(0).received.len();
+    assert!(taken < 512 * 1024, "the origin was sent {taken} bytes that it did not want");
 }
 
 #[test]
@@ -300,11 +335,10 @@ fn u31_an_origin_that_stops_reading_slows_the_caller_in_bounded_memory_until_the
         sent += block.len();
     }
     assert!(sent < 64 << 20, "{sent} bytes were taken for an origin that reads nothing");
-    assert!(
-        started.elapsed() < Duration::from_secs(12),
-        "ended by the write timeout: {:?}",
-        started.elapsed()
-    );
+    let taken = started.elapsed();
+    assert!(taken >= Duration::from_millis(490), "before the write timeout: {taken:?}");
+    assert!(taken < Duration::from_secs(12), "ended by the write timeout: {taken:?}");
+    assert_eq!(unlag.wait_for_cause(), "upstream_stalled");
     assert!(unlag.resident_kib() < before + 16 * 1024, "{} KiB after {before}", unlag.resident_kib());
     never.open();
     origin.wait_until_closed(0);

@@ -298,6 +298,22 @@ fn u40_grpc_trailers_arrive_as_trailers() {
 }
 
 #[test]
+fn u28_a_grpc_caller_gets_trailers_even_when_it_did_not_say_so() {
+    let origin = H2Origin::start(|_, _| Plan::Answer {
+        status: 200,
+        fields: vec![("content-type", "application/grpc".into())],
+        body: "\0\0\0\0\0".into(),
+        trailers: vec![("grpc-status", "0".into()), ("x-cost", "3".into())],
+    });
+    let unlag = in_front_of(&origin);
+    let call = Call::post("/shop.Catalog/Get", &[0; 5]).field("content-type", "application/grpc");
+    let answer = call.send(unlag.address());
+    assert_eq!((answer.status, answer.body.len()), (200, 5));
+    let trailer = |name: &str| answer.trailers.get(name).and_then(|value| value.to_str().ok());
+    assert_eq!((trailer("grpc-status"), trailer("x-cost")), (Some("0"), Some("3")), "{answer:?}");
+}
+
+#[test]
 fn u40_a_missing_grpc_status_becomes_unknown() {
     let origin = H2Origin::start(|_, _| Plan::Answer {
         status: 200,

@@ -15,7 +15,7 @@ use unlag_testkit::h2::{Call, H2Origin, Plan};
 use unlag_testkit::origin::ok;
 use unlag_testkit::process::Directory;
 use unlag_testkit::tls::Authority;
-use unlag_testkit::{RawOrigin, ReadError, Script, Setup, Unlag};
+use unlag_testkit::{RawOrigin, ReadError, Response, Script, Setup, Unlag};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -37,18 +37,19 @@ impl Bed {
     }
 
     /// What a caller gets from an origin with this certificate.
-    fn status_with(&self, certificate: Arc<ServerConfig>) -> (u16, String, usize) {
+    fn answer_with(&self, certificate: Arc<ServerConfig>) -> (Response, RawOrigin, Unlag) {
         let origin = RawOrigin::scripted_tls(certificate, |_| Script::new().answer(|_| ok("over TLS")));
-        let response = self.trusting(origin.url()).get("/");
-        (response.status(), response.text(), origin.request_count())
+        let unlag = self.trusting(origin.url());
+        (unlag.get("/"), origin, unlag)
     }
 }
 
 #[test]
 fn u39_a_trusted_certificate_with_the_right_name_is_accepted() {
     let bed = Bed::new();
-    let (status, text, _) = bed.status_with(bed.authority.certificate(&["localhost"]).server_config());
-    assert_eq!((status, text.as_str()), (200, "over TLS"));
+    let certificate = bed.authority.certificate(&["localhost"]).server_config();
+    let (response, _origin, _unlag) = bed.answer_with(certificate);
+    assert_eq!((response.status(), response.text().as_str()), (200, "over TLS"));
 }
 
 #[test]
@@ -60,9 +61,11 @@ fn u39_an_expired_a_foreign_or_a_misnamed_certificate_gives_502_and_no_request_i
         ("another authority", Authority::new().certificate(&["localhost"])),
     ];
     for (what, certificate) in bad {
-        let (status, text, requests) = bed.status_with(certificate.server_config());
-        assert_eq!(status, 502, "{what}: {text}");
-        assert_eq!(requests, 0, "{what}: a request was sent");
+        let (response, origin, unlag) = bed.answer_with(certificate.server_config());
+        assert_eq!(response.status(), 502, "{what}: {}", response.text());
+        assert_eq!(origin.request_count(), 0, "{what}: a request was sent");
+        assert_eq!(unlag.wait_for_cause(), "certificate", "{what}");
+        assert_eq!(unlag.endpoints()[0]["last_error"], "certificate", "{what}");
     }
 }
 
@@ -84,7 +87,9 @@ fn u39_a_handshake_that_stalls_is_given_up() {
     let started = Instant::now();
     let status = unlag.get("/").status();
     assert!(matches!(status, 502 | 504), "{status}");
+    assert!(started.elapsed() >= Duration::from_millis(490), "took {:?}", started.elapsed());
     assert!(started.elapsed() < Duration::from_secs(4), "took {:?}", started.elapsed());
+    assert_eq!(unlag.wait_for_cause(), "tls_handshake");
     origin.wait_until_closed(0);
 }
 
@@ -94,6 +99,7 @@ fn u39_a_plain_port_behind_https_gives_502() {
     let origin = RawOrigin::always(Script::new().send("HTTP/1.1 400 Bad Request\r\n\r\n").close());
     let unlag = bed.trusting(origin.url().replace("http://127.0.0.1", "https://localhost"));
     assert_eq!(unlag.get("/").status(), 502);
+    assert_eq!(unlag.wait_for_cause(), "tls_handshake");
 }
 
 #[test]
