@@ -352,3 +352,14 @@ fn u40_an_origin_that_is_gone_is_unavailable_to_a_grpc_caller() {
     let answer = Call::grpc("/shop.Catalog/Get").send(unlag.address());
     assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("14")), "{answer:?}");
 }
+
+#[test]
+fn an_origin_that_answers_the_preface_in_http_1_is_502_at_once() {
+    let origin = RawOrigin::always(Script::new().head().send("HTTP/1.1 400 Bad Request\r\n\r\n").close());
+    let setup = Setup::of(UNLAG).to([origin.url()]).upstream("protocol", "\"http2\"");
+    let unlag = setup.upstream("connect_timeout", "\"10s\"").start();
+    let started = Instant::now();
+    assert_eq!(unlag.get("/").status(), 502);
+    assert!(started.elapsed() < Duration::from_secs(3), "took {:?}", started.elapsed());
+    assert_eq!(unlag.wait_for_cause(), "protocol");
+}

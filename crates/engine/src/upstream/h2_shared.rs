@@ -151,5 +151,6 @@ pub async fn start(core: &Rc<Core>, io: Io, endpoint: &Arc<Endpoint>) -> Result<
         endpoint.count_connection(false);
     });
     settled.notified().await;
-    Ok(shared)
+    // It ended before it began: that was no HTTP/2.
+    if shared.is_closed() { Err(Error::Protocol) } else { Ok(shared) }
 }

@@ -150,14 +150,14 @@ mod tests {
         let (_send, mut connection) =
             h2::client::Builder::new().handshake::<_, Bytes>(Heard::new(ours, &ear)).await.unwrap();
         let ping = connection.ping_pong().unwrap();
+        let heard = Cell::new(0);
         let counting = async {
-            let (mut times, mut last) = (0, ear.heard_ns.get());
+            let mut last = ear.heard_ns.get();
             loop {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 if std::mem::replace(&mut last, ear.heard_ns.get()) != ear.heard_ns.get() {
-                    times += 1;
+                    heard.set(heard.get() + 1);
                 }
-                TIMES.set(times);
             }
         };
         if doubt {
@@ -171,11 +171,7 @@ mod tests {
             () = tokio::time::sleep(limit) => false,
         };
         serving.abort();
-        (given_up, TIMES.get())
-    }
-
-    thread_local! {
-        static TIMES: Cell<usize> = const { Cell::new(0) };
+        (given_up, heard.get())
     }
 
     #[tokio::test(start_paused = true)]
