@@ -105,6 +105,17 @@ fn an_h2c_upgrade_is_not_forwarded() {
 }
 
 #[test]
+fn a_tunnel_counts_as_a_request_up_to_its_101() {
+    let origin = RawOrigin::always(Script::new().head().send(SWITCHING).echo());
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let mut tunnel = unlag.connect();
+    assert_eq!(tunnel.send(UPGRADE).read_response("GET").status(), 101);
+    wait_until("its line", || unlag.log().objects().iter().any(|line| line["status"] == 101));
+    tunnel.send("still open");
+    assert_eq!(tunnel.read_exact(10).expect("the echo"), b"still open");
+}
+
+#[test]
 fn d24_an_idle_tunnel_outlives_the_idle_timeout_and_is_ended_by_a_drain() {
     let origin = RawOrigin::always(Script::new().head().send(SWITCHING).echo());
     let setup = Setup::of(UNLAG).to([origin.url()]);

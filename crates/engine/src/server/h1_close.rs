@@ -49,11 +49,14 @@ impl Driver {
     pub(super) async fn become_tunnel(self, upstream: Tunnel, recording: Recording) {
         let Driver { core, wire, out, .. } = self;
         drop(out);
+        // The request is over with its 101: how long both go on talking says nothing about the latency of the route.
+        recording.complete();
+        drop(recording);
         if let Ok(wire) = Rc::try_unwrap(wire) {
             let idle_ns = core.limits().tunnel_idle_timeout_ns;
             let _in_flight = upstream.in_flight;
             let upstream = Wire::new(upstream.io, upstream.input);
-            Box::pin(tunnel::relay(wire, upstream, idle_ns, &core, &recording)).await;
+            Box::pin(tunnel::relay(wire, upstream, idle_ns, &core)).await;
         }
     }
 }

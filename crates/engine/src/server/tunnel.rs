@@ -1,7 +1,6 @@
 //! A connection after a change of protocol (WebSocket and others): bytes both ways until one side ends and the other has
 //! followed, or nothing moves for long.
 
-use super::recording::Recording;
 use crate::clock;
 use crate::core::Core;
 use crate::net::alarm::Alarm;
@@ -60,30 +59,27 @@ impl Direction {
 
 /// Relays until both directions have ended, one side fails, nothing moved for `idle_ns`, or the process has drained for as long
 /// as it may: a WebSocket has no end that could be waited for, but its callers use the time to come back elsewhere.
-pub async fn relay(caller: Wire, upstream: Wire, idle_ns: u64, core: &Rc<Core>, recording: &Recording) {
+pub async fn relay(caller: Wire, upstream: Wire, idle_ns: u64, core: &Rc<Core>) {
     let (mut up, mut down) = (Direction::default(), Direction::default());
     let mut alarm = Alarm::default();
     alarm.set(clock::now() + idle_ns);
     let mut over = std::pin::pin!(core.shared.reached(Stage::Over));
-    let whole = std::future::poll_fn(|cx| {
+    std::future::poll_fn(|cx| {
         crate::fault::point(&core.shared, "tunnel");
         let moved = match (up.poll(cx, &caller, &upstream), down.poll(cx, &upstream, &caller)) {
             (Ok(up), Ok(down)) => up || down,
-            _ => return Poll::Ready(false),
+            _ => return Poll::Ready(()),
         };
         if up.shut && down.shut {
-            return Poll::Ready(true);
+            return Poll::Ready(());
         }
         if moved {
             alarm.set(clock::now() + idle_ns);
         }
         if over.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(true);
+            return Poll::Ready(());
         }
-        alarm.poll(cx).map(|()| true)
+        alarm.poll(cx)
     })
     .await;
-    if whole {
-        recording.complete();
-    }
 }
