@@ -193,14 +193,20 @@ fn u37_connections_to_an_origin_with_one_stream_each_are_bounded_and_the_rest_is
 
 #[test]
 fn a_connection_on_which_an_answer_did_not_come_is_not_used_again_while_it_says_nothing() {
-    let origin = RawOrigin::always(greeting(100).silence());
-    let setup = Setup::of(UNLAG).to([origin.url()]).upstream("protocol", "\"http2\"").workers(1);
-    let unlag = setup.limit("response_head_timeout", "\"300ms\"").start();
-    assert_eq!(unlag.get("/").status(), 504);
-    assert_eq!(unlag.get("/").status(), 504);
-    assert_eq!(origin.connections(), 2);
-    // Asked whether it is still there, it did not answer either.
-    origin.wait_until_closed(0);
+    let origin = || RawOrigin::always(greeting(100).silence());
+    let [by_step, by_total] = [origin(), origin()];
+    let setup =
+        |origin: &RawOrigin| Setup::of(UNLAG).to([origin.url()]).upstream("protocol", "\"http2\"").workers(1);
+    let first = setup(&by_step).limit("response_head_timeout", "\"300ms\"").start();
+    let second = setup(&by_total).route("timeout", "\"1500ms\"").start();
+    for (origin, unlag) in [(&by_step, &first), (&by_total, &second)] {
+        assert_eq!(unlag.get("/").status(), 504);
+        assert_eq!(unlag.get("/").status(), 504);
+        assert_eq!(origin.connections(), 2);
+    }
+    // Asked whether they are still there, they did not answer either.
+    by_step.wait_until_closed(0);
+    by_total.wait_until_closed(0);
 }
 
 #[test]

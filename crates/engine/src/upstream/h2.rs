@@ -64,14 +64,27 @@ pub async fn call(
     let upload = Upload { stream, body, chunk: Bytes::new(), over: ends, sent: 0 };
     let mut call =
         Call { core, exchange, answer, upload, alarm: Alarm::default(), waiting: false, interims: 0 };
-    let response = std::future::poll_fn(|cx| call.poll(cx)).await.map_err(|error| {
-        if error == Error::AnswerTimeout {
-            shared.doubt();
-        }
-        lost(error, intact)
-    })?;
+    let mut patience = Patience { shared: &shared, deadline_ns: exchange.deadline_ns };
+    let response = std::future::poll_fn(|cx| call.poll(cx)).await;
+    let timed_out = matches!(response, Err(Error::AnswerTimeout));
+    patience.deadline_ns = if timed_out { 0 } else { NEVER };
+    let response = response.map_err(|error| lost(error, intact))?;
     let upload = (!call.upload.over).then_some(call.upload);
     finish(core, exchange, response, upload, in_stream).map_err(|error| lost(error, false))
+}
+
+/// Doubts the connection when a call ends, or is given up from outside, after its time.
+struct Patience<'a> {
+    shared: &'a Shared,
+    deadline_ns: u64,
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        if clock::now() >= self.deadline_ns {
+            self.shared.doubt();
+        }
+    }
 }
 
 /// Hands the answer over, with a body that goes on reading.
