@@ -14,6 +14,7 @@ use unlag_testkit::h2::frame::{
     END_HEADERS, END_STREAM, PROTOCOL_ERROR, block, indexed_literal, request_block,
 };
 use unlag_testkit::h2::{Call, Frame, RawH2, kind};
+use unlag_testkit::origin::ok;
 use unlag_testkit::wait::holds_within;
 use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, wait_until};
 
@@ -390,4 +391,18 @@ fn a_drain_sends_goaway_and_finishes_streams() {
     caller.answer_pings();
     assert_eq!(unlag.wait_for_exit(), Some(0));
     assert!(caller.goaway().is_none(), "a drain is no error");
+}
+
+#[test]
+fn d15_an_http2_caller_that_waits_for_100_continue_gets_it_and_then_the_answer() {
+    let echo = |request: &unlag_testkit::Request| ok(&String::from_utf8_lossy(&request.body));
+    let origin = RawOrigin::always(Script::new().answer(echo));
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let mut caller = RawH2::connect(unlag.address(), &[]);
+    let mut head = request_block("POST", "/upload");
+    head.extend(block(&[(b"expect", b"100-continue"), (b"content-length", b"5")]));
+    caller.send(kind::HEADERS, END_HEADERS, 1, head);
+    assert_eq!(caller.wait_for_status(1), 100);
+    caller.send(kind::DATA, END_STREAM, 1, *b"hello");
+    wait_until("the echo", || caller.body_bytes(1) == 5);
 }

@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::pace::Paced;
 use super::prepare::{self, Wishes};
 use super::recording::Recording;
-use super::{forward, grpc, trace_context};
+use super::{continued, forward, grpc, trace_context};
 use crate::clock;
 use crate::core::Core;
 use crate::deadline;
@@ -88,6 +88,7 @@ pub fn admit(
         return Err(Error::LastForward);
     }
     let body = Paced::watch(body, &core.limits(), route.config.body_max, recording.grpc.get());
+    let body = if wishes.expects_continue { continued::on_demand(body, interim.as_ref()) } else { body };
     Ok(Prepared { head, body, interim, wishes, plan, route, index })
 }
 

@@ -13,7 +13,7 @@ use crate::exchange::{Interim, Response, Trace};
 use crate::http::h1::encode::{self, Connection};
 use crate::http::h1::parse::ParsedRequest;
 use crate::http::h1::{Framing, framing};
-use crate::http::{Body, Name, RequestHead, ResponseHead, Version};
+use crate::http::{Body, RequestHead, ResponseHead, Version};
 use crate::limits::READ_AHEAD_BYTES;
 use crate::net::alarm::Alarm;
 use crate::net::io::Io;
@@ -114,8 +114,7 @@ impl Driver {
             Ok(framing) => framing,
             Err(error) => return Box::pin(self.refuse_recorded(recording, error)).await,
         };
-        let expects = head.fields.has(Name::Expect) && version == Version::Http11;
-        let (body, intake) = self.body(framing, expects);
+        let (body, intake) = self.body(framing);
         self.wire.release();
         let at_hand = intake.is_none();
         let incoming = Incoming { head, body, interim: Some(self.out.clone()) };
@@ -153,7 +152,7 @@ impl Driver {
     }
 
     /// The content as the pipeline sees it: at once if it is here already, else with what is known of its arrival.
-    fn body(&self, framing: Framing, expects_continue: bool) -> (Body, Option<Rc<Intake>>) {
+    fn body(&self, framing: Framing) -> (Body, Option<Rc<Intake>>) {
         match framing {
             Framing::None | Framing::UntilClose => (Body::Empty, None),
             Framing::Length(0) => (Body::Bytes(Bytes::new()), None),
@@ -161,7 +160,7 @@ impl Driver {
                 (Body::Bytes(take(&mut self.wire.input(), length as usize)), None)
             }
             Framing::Length(_) | Framing::Chunked => {
-                let intake = Intake::new(&self.wire, &self.out, framing, expects_continue);
+                let intake = Intake::new(&self.wire, framing);
                 (Body::Stream(Box::new(CallerBody(Rc::clone(&intake)))), Some(intake))
             }
         }

@@ -1,13 +1,11 @@
 //! The content of a request, read from the caller's connection while the pipeline asks for it. The connection's driver keeps
 //! the other end: it reads ahead within a bound, and knows at the end whether all of it was taken.
 
-use super::h1::Out;
 use crate::error::Error;
-use crate::exchange::Interim;
 use crate::http::body::Source;
 use crate::http::h1::Framing;
 use crate::http::h1::chunked::{Decoded, Decoder};
-use crate::http::{Chunk, ResponseHead, Size};
+use crate::http::{Chunk, Size};
 use crate::net::wire::{BODY_READ_BYTES, Wire};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,16 +19,13 @@ enum Decode {
 /// What driver and body share.
 pub struct Intake {
     wire: Rc<Wire>,
-    out: Rc<Out>,
     decode: RefCell<Decode>,
     done: Cell<bool>,
-    /// A `100 Continue` is still owed.
-    owes_continue: Cell<bool>,
 }
 
 impl Intake {
     /// For content framed so.
-    pub fn new(wire: &Rc<Wire>, out: &Rc<Out>, framing: Framing, owes_continue: bool) -> Rc<Intake> {
+    pub fn new(wire: &Rc<Wire>, framing: Framing) -> Rc<Intake> {
         let decode = match framing {
             Framing::Chunked => Decode::Chunked(Decoder::default()),
             Framing::Length(length) => Decode::Length(length),
@@ -38,13 +33,7 @@ impl Intake {
         };
         let done = Cell::new(matches!(decode, Decode::Length(0)));
         let decode = RefCell::new(decode);
-        Rc::new(Intake {
-            wire: Rc::clone(wire),
-            out: Rc::clone(out),
-            decode,
-            done,
-            owes_continue: Cell::new(owes_continue),
-        })
+        Rc::new(Intake { wire: Rc::clone(wire), decode, done })
     }
 
     /// Whether all of the content has been taken.
@@ -55,9 +44,6 @@ impl Intake {
     fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
         if self.done.get() {
             return Poll::Ready(None);
-        }
-        if self.owes_continue.replace(false) {
-            self.out.send(ResponseHead::new(100));
         }
         loop {
             if let Some(found) = self.decode_some() {

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod answer;
 pub mod caller;
+mod continued;
 pub mod forward;
 pub mod grpc;
 pub mod h1;
