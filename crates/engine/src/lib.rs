@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod http;
 pub mod limits;
 pub mod listen;
+pub mod local;
 pub mod net;
 pub mod panics;
 pub mod pipeline;

@@ -2,21 +2,13 @@
 
 use crate::clock;
 use crate::connections::Place;
-use crate::core::Core;
 use crate::listen::{Bound, RawListener};
 use crate::panics::Panics;
-use crate::pipeline::Pipeline;
-use crate::plan::{Action, Plan, Registry};
+use crate::plan::{Plan, Registry};
 use crate::seldom::Seldom;
-use crate::techniques::attempt::Attempt;
-use crate::techniques::attempt::policy::Budget;
-use crate::techniques::balance::Balance;
-use crate::upstream::Send;
 use arc_swap::ArcSwap;
-use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
@@ -142,23 +134,6 @@ pub struct Shared {
     draining: AtomicBool,
 }
 
-thread_local! {
-    /// The plan as this core uses it, built when it is first asked for.
-    static LOCAL: RefCell<Option<Rc<LocalPlan>>> = const { RefCell::new(None) };
-    /// This core's state, for the stages of its pipelines.
-    static CORE: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
-}
-
-/// A plan as one core uses it.
-pub struct LocalPlan {
-    /// The plan.
-    pub plan: Arc<Plan>,
-    /// One pipeline per route; none for fixed answers.
-    pub pipelines: Vec<Option<Pipeline>>,
-    /// What each route may still spend on retries, by its name.
-    budgets: HashMap<String, Rc<Cell<Budget>>>,
-}
-
 impl Shared {
     /// The state before the first request, and the receiving ends of the ways to each core.
     pub fn new(
@@ -223,17 +198,9 @@ impl Shared {
         self.stage.send_if_modified(|now| std::mem::replace(now, stage.max(*now)) < stage);
     }
 
-    /// The plan in force, with the pipelines of the core that asks.
-    pub fn plan(&self) -> Rc<LocalPlan> {
-        let current = self.plan.load();
-        LOCAL.with_borrow_mut(|local| match local {
-            Some(known) if known.plan.generation == current.generation => Rc::clone(known),
-            before => {
-                let built = Rc::new(local_plan(Arc::clone(&current), before.as_deref()));
-                *before = Some(Rc::clone(&built));
-                built
-            }
-        })
+    /// The plan in force, for as long as it is looked at.
+    pub fn plan(&self) -> arc_swap::Guard<Arc<Plan>> {
+        self.plan.load()
     }
 
     /// What core `index` is doing.
@@ -305,32 +272,6 @@ impl Shared {
 /// How much later than its interval a heartbeat is that was last felt at `beat`.
 fn lag(beat: u64, now: u64) -> u64 {
     now.saturating_sub(beat).saturating_sub(clock::ns(crate::worker::HEARTBEAT))
-}
-
-/// Makes `core` the state of this thread, or takes it away with its plan.
-pub fn enter_core(core: Option<Rc<Core>>) {
-    LOCAL.set(None);
-    CORE.set(core);
-}
-
-/// Builds the pipelines of a plan, with the budgets that its routes had `before`.
-fn local_plan(plan: Arc<Plan>, before: Option<&LocalPlan>) -> LocalPlan {
-    let core = CORE.with_borrow(|core| core.clone());
-    let now = clock::now();
-    let known = |name: &String| before.and_then(|before| before.budgets.get(name)).cloned();
-    let budget = |name: &String| known(name).unwrap_or_else(|| Rc::new(Cell::new(Budget::new(now))));
-    let mut budgets = HashMap::new();
-    let pipelines = plan.routes.iter().map(|route| match (&route.action, &core) {
-        (Action::Proxy(index), Some(core)) => plan.upstreams.get(*index).map(|upstream| {
-            let send = Send::new(Arc::clone(upstream), Rc::clone(core));
-            let name = &route.config.name;
-            let budget = budgets.entry(name.clone()).or_insert_with(|| budget(name));
-            Pipeline::new(Attempt::new(Rc::clone(budget)), Balance::new(Arc::clone(upstream)), send)
-        }),
-        _ => None,
-    });
-    let pipelines = pipelines.collect();
-    LocalPlan { pipelines, plan, budgets }
 }
 
 #[cfg(test)]

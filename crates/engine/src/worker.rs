@@ -6,10 +6,11 @@ use crate::core::Core;
 use crate::fault;
 use crate::limits::{Bounds, LAST_CALL};
 use crate::listen::{Bound, RawListener};
+use crate::local;
 use crate::net::io::Socket;
 use crate::panics;
 use crate::server::accept::{self, Listener};
-use crate::shared::{self, Handed, Shared};
+use crate::shared::{Handed, Shared};
 use crate::upstream::warm;
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -31,7 +32,6 @@ pub fn run(index: usize, shared: Arc<Shared>, mut taken: mpsc::Receiver<Handed>)
     runtime.block_on(async move {
         let bounds = shared.current().bounds.clone();
         let core = Core::new(index, Arc::clone(&shared), bounds, seed());
-        shared::enter_core(Some(Rc::clone(&core)));
         tokio::task::spawn_local(supervise(Rc::clone(&core), "sweep", sweep));
         tokio::task::spawn_local(supervise(Rc::clone(&core), "heartbeat", heartbeat));
         take_until(&core, &mut taken, shared.drained()).await;
@@ -43,7 +43,7 @@ pub fn run(index: usize, shared: Arc<Shared>, mut taken: mpsc::Receiver<Handed>)
             take_until(&core, &mut taken, tokio::time::sleep(Duration::from_millis(5))).await;
         }
     });
-    shared::enter_core(None);
+    local::forget();
 }
 
 /// Takes over what comes until `end`.
@@ -132,7 +132,7 @@ async fn sweep(core: Rc<Core>) {
     loop {
         tick.tick().await;
         fault::point(&core.shared, "sweep");
-        let local = core.shared.plan();
+        let local = local::plan(&core);
         let plan = &local.plan;
         let mut known = std::collections::HashSet::new();
         for upstream in &plan.upstreams {

@@ -13,10 +13,10 @@ use crate::error::Error;
 use crate::exchange::{Exchange, Interim, Response};
 use crate::fault;
 use crate::http::{Body, Name, RequestHead, ResponseHead, date};
+use crate::local::{self, LocalPlan};
 use crate::panics;
 use crate::plan::{Action, Route};
 use crate::router::{self, Found};
-use crate::shared::LocalPlan;
 use bytes::Bytes;
 use http::Method;
 use std::fmt::Write;
@@ -51,7 +51,7 @@ pub struct Prepared {
 /// Everything up to the pipeline, without waiting. On refusal the wishes are lost, so the connection closes or goes on by the
 /// protocol's own rules.
 pub fn admit(
-    core: &Core,
+    core: &Rc<Core>,
     caller: &Caller,
     recording: &Recording,
     incoming: Incoming,
@@ -65,7 +65,7 @@ pub fn admit(
     recording.trace.id.set(id);
     *recording.trace.request_id.borrow_mut() = request_id;
     let wishes = prepared?;
-    let plan = core.shared.plan();
+    let plan = local::plan(core);
     let index = match plan.plan.router.find(head.authority(), head.path(), &head.method, &head.fields) {
         Found::Route(index) => index,
         Found::OtherMethods(methods) => {

@@ -15,13 +15,14 @@ use unlag_engine::exchange::{Exchange, Interim, Outcome, Response, Trace};
 use unlag_engine::fleet::Endpoint;
 use unlag_engine::http::h1::parse::{self, HeadLimits};
 use unlag_engine::http::{Body, Chunk, RequestHead, ResponseHead, Scheme};
+use unlag_engine::local;
 use unlag_engine::net::alarm::NEVER;
 use unlag_engine::pipeline::Next;
 use unlag_engine::plan::{Plan, Registry, Upstream};
 use unlag_engine::server::answer::{self, Incoming};
 use unlag_engine::server::caller::Caller;
 use unlag_engine::server::recording::Recording;
-use unlag_engine::shared::{self, Shared};
+use unlag_engine::shared::Shared;
 
 /// Longer than any of these tests takes where it runs at all.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,7 +33,7 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
     runtime.expect("a runtime").block_on(async {
         tokio::time::timeout(PATIENCE, test).await.expect("it comes to an end");
     });
-    shared::enter_core(None);
+    local::forget();
 }
 
 /// Runs a test whose time passes as fast as it is waited for.
@@ -40,7 +41,7 @@ pub(crate) fn run_paused(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().start_paused(true).build_local(Default::default());
     runtime.expect("a runtime").block_on(test);
-    shared::enter_core(None);
+    local::forget();
 }
 
 /// One core with one route to one upstream.
@@ -87,7 +88,6 @@ impl Bench {
         let bounds = plan.bounds.clone();
         let (shared, _) = Shared::new(record, endpoints, plan, 1, "unlag-test".into());
         let core = Core::new(0, shared, bounds, 1);
-        shared::enter_core(Some(Rc::clone(&core)));
         Bench { core }
     }
 

@@ -1,0 +1,70 @@
+//! The plan as one core serves it: a pipeline for each route, with what the stages keep of one plan for the next.
+
+use crate::clock;
+use crate::core::Core;
+use crate::pipeline::Pipeline;
+use crate::plan::{Action, Plan};
+use crate::techniques::attempt::Attempt;
+use crate::techniques::attempt::policy::Budget;
+use crate::techniques::balance::Balance;
+use crate::upstream::Send;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+thread_local! {
+    /// Built when it is first asked for, and anew when another plan is in force.
+    static LOCAL: RefCell<Option<Rc<LocalPlan>>> = const { RefCell::new(None) };
+}
+
+/// A plan as one core uses it.
+pub struct LocalPlan {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// One pipeline per route; none for fixed answers.
+    pub pipelines: Vec<Option<Pipeline>>,
+    /// What each route may still spend on retries, by its name.
+    budgets: HashMap<String, Rc<Cell<Budget>>>,
+    core: Rc<Core>,
+}
+
+/// The plan in force on this core.
+pub fn plan(core: &Rc<Core>) -> Rc<LocalPlan> {
+    let current = core.shared.plan();
+    LOCAL.with_borrow_mut(|local| {
+        let before = local.as_ref().filter(|known| Rc::ptr_eq(&known.core, core));
+        match before {
+            Some(known) if known.plan.generation == current.generation => Rc::clone(known),
+            before => {
+                let built = Rc::new(LocalPlan::build(core, Arc::clone(&current), before));
+                *local = Some(Rc::clone(&built));
+                built
+            }
+        }
+    })
+}
+
+/// Lets go of it at the end of the core's life.
+pub fn forget() {
+    LOCAL.set(None);
+}
+
+impl LocalPlan {
+    fn build(core: &Rc<Core>, plan: Arc<Plan>, before: Option<&Rc<LocalPlan>>) -> LocalPlan {
+        let now = clock::now();
+        let known = |name: &String| before.and_then(|before| before.budgets.get(name)).cloned();
+        let budget = |name: &String| known(name).unwrap_or_else(|| Rc::new(Cell::new(Budget::new(now))));
+        let mut budgets = HashMap::new();
+        let pipelines = plan.routes.iter().map(|route| {
+            let Action::Proxy(index) = &route.action else { return None };
+            let upstream = plan.upstreams.get(*index)?;
+            let send = Send::new(Arc::clone(upstream), Rc::clone(core));
+            let name = &route.config.name;
+            let budget = budgets.entry(name.clone()).or_insert_with(|| budget(name));
+            Some(Pipeline::new(Attempt::new(Rc::clone(budget)), Balance::new(Arc::clone(upstream)), send))
+        });
+        let pipelines = pipelines.collect();
+        LocalPlan { pipelines, plan, budgets, core: Rc::clone(core) }
+    }
+}
