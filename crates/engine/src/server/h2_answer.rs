@@ -52,13 +52,13 @@ impl Out {
         self.respond.borrow_mut().poll_reset(cx).map(|_| ())
     }
 
-    /// Sends an answer; `false` when it was cut.
+    /// Sends an answer; the error says why it was cut.
     pub async fn respond_with(
         &self,
         session: &Session,
         recording: &Recording,
         mut response: Response,
-    ) -> bool {
+    ) -> Result<(), Error> {
         recording.trace.enter(Phase::Transfer);
         recording.status.set(response.head.status);
         let bodiless = response.head.is_bodiless(&recording.trace.method);
@@ -72,7 +72,7 @@ impl Out {
         let head = convert::response_out(&response.head, length);
         let Ok(mut stream) = self.respond.borrow_mut().send_response(head, ends) else {
             recording.failed(Error::CallerGone);
-            return false;
+            return Err(Error::CallerGone);
         };
         let result = match (ends, body) {
             (true, _) => Ok(()),
@@ -94,7 +94,7 @@ impl Out {
                 stream.send_reset(if is_caller { Reason::CANCEL } else { Reason::INTERNAL_ERROR });
             }
         }
-        result.is_ok()
+        result
     }
 }
 

@@ -6,7 +6,7 @@ use super::h2_answer::{Out, Respond};
 use super::h2_intake::{self, Recv};
 use super::recording::Recording;
 use crate::clock;
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::exchange::{Response, Trace};
 use crate::http::h1::parse::HeadError;
 use crate::http::h2::convert;
@@ -59,9 +59,14 @@ pub async fn serve(session: &Session, request: http::Request<RecvStream>, respon
             }
         }
     };
-    if out.respond_with(session, &recording, response).await {
-        session.budget.earn();
-        h2_intake::linger(&recv).await;
+    match out.respond_with(session, &recording, response).await {
+        Ok(()) => {
+            session.budget.earn();
+            h2_intake::linger(&recv).await;
+        }
+        // The reset that follows is not the caller's to pay.
+        Err(error) if error.fault() != Fault::Caller => session.budget.earn(),
+        Err(_) => {}
     }
 }
 

@@ -33,6 +33,10 @@ pub const END_HEADERS: u8 = 0x4;
 
 /// PROTOCOL_ERROR.
 pub const PROTOCOL_ERROR: u32 = 0x1;
+/// FLOW_CONTROL_ERROR.
+pub const FLOW_CONTROL_ERROR: u32 = 0x3;
+/// STREAM_CLOSED.
+pub const STREAM_CLOSED: u32 = 0x5;
 /// REFUSED_STREAM.
 pub const REFUSED_STREAM: u32 = 0x7;
 /// ENHANCE_YOUR_CALM.

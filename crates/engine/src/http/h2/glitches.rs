@@ -1,8 +1,10 @@
 //! The budget for frames that cost us work and bring nothing: resets, pings, settings, priorities, empty data, tiny window
 //! updates (CVE-2023-44487, CVE-2019-9512 and its kin). HTTP/2 allows each of them, so no single one is an error; a flood of
-//! them is. The counter reads frame headers as they pass on their way to the `h2` crate and keeps no bytes.
+//! them is, and so are streams that we have to reset. The counter reads frame headers as they pass on their way to the `h2`
+//! crate and keeps no bytes.
 
 use super::guard::{Frame, Guard};
+use super::resets::Resets;
 use crate::clock;
 use bytes::BytesMut;
 use h2::Reason;
@@ -10,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The client's preface comes before the first frame.
@@ -205,13 +207,24 @@ pub struct Counted<T> {
     first: BytesMut,
     io: T,
     scanner: RefCell<Scanner>,
+    resets: Resets,
     budget: Rc<Budget>,
 }
 
 impl<T> Counted<T> {
     /// Counts what is in `first` and then what is read from `io`.
     pub fn new(first: BytesMut, io: T, budget: &Rc<Budget>) -> Counted<T> {
-        Counted { first, io, scanner: RefCell::default(), budget: Rc::clone(budget) }
+        let budget = Rc::clone(budget);
+        Counted { first, io, scanner: RefCell::default(), resets: Resets::default(), budget }
+    }
+
+    /// Looks at the first `written` bytes of `slices`.
+    fn count_written(&mut self, slices: &[io::IoSlice<'_>], mut written: usize) {
+        for slice in slices {
+            let len = slice.len().min(written);
+            written -= len;
+            self.budget.spend(self.resets.scan(slice.get(..len).unwrap_or_default()));
+        }
     }
 }
 
@@ -230,7 +243,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         }
         let before = buf.filled().len();
         if self.first.is_empty() {
-            std::task::ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         } else {
             let take = self.first.len().min(buf.remaining());
             buf.put_slice(&self.first.split_to(take));
@@ -249,7 +262,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        self.count_written(&[io::IoSlice::new(bytes)], written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -257,7 +272,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
+        self.count_written(slices, written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

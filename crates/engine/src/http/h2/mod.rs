@@ -4,3 +4,4 @@
 pub mod convert;
 pub mod glitches;
 pub mod guard;
+pub mod resets;
