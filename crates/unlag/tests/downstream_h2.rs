@@ -250,6 +250,18 @@ fn an_http_2_caller_sees_a_cut_body_as_a_reset() {
 }
 
 #[test]
+fn u10_a_grpc_caller_sees_a_cut_answer_as_unavailable() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\n";
+    for framing in ["Content-Length: 100\r\n\r\nshort", "Transfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n"] {
+        let origin = RawOrigin::always(Script::new().request().send(format!("{head}{framing}")).close());
+        let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+        let answer = Call::grpc("/svc/Method").send(unlag.address());
+        assert_eq!((answer.reset, answer.text().as_str()), (None, "short"), "{framing:?}");
+        assert_eq!(answer.header("grpc-status"), Some("14"), "{framing:?}");
+    }
+}
+
+#[test]
 fn a_drain_sends_goaway_and_finishes_streams() {
     let finish = Gate::new();
     let origin = RawOrigin::always(

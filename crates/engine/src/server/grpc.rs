@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::exchange::Response;
 use crate::http::body::Source;
 use crate::http::{Body, Chunk, Fields, Name, Size};
+use http::{HeaderMap, HeaderName};
 use std::task::{Context, Poll};
 
 /// UNKNOWN
@@ -24,6 +25,11 @@ pub fn ensure_status(response: &mut Response) {
         Body::Empty => response.head.fields.push_known(Name::GrpcStatus, UNKNOWN),
         body => response.body = Body::Stream(Box::new(Ensured { body, ended: false })),
     }
+}
+
+/// The end of an answer that was cut: a caller that gets trailers knows the status, one that gets a reset has to guess it.
+pub fn trailers(error: Error) -> HeaderMap {
+    HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), u16::from(error.grpc_status()).into())])
 }
 
 /// A body whose trailers are looked at as they pass.

@@ -4,10 +4,11 @@
 //! shut makes us keep what we have read for it: a hundred streams of either kind are megabytes. So what waits is counted over
 //! the connection, and a stream takes the less from its upstream the more there is.
 
+use super::grpc;
 use super::h2::Session;
 use super::recording::Recording;
 use crate::clock;
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::exchange::{Interim, Response};
 use crate::http::h2::convert;
 use crate::http::{Body, Chunk, ResponseHead, Size};
@@ -90,8 +91,12 @@ impl Out {
             Ok(()) => recording.complete(),
             Err(error) => {
                 recording.failed(error);
-                let is_caller = error == Error::CallerGone;
-                stream.send_reset(if is_caller { Reason::CANCEL } else { Reason::INTERNAL_ERROR });
+                let is_grpc = recording.grpc.get() && length.is_none() && error.fault() != Fault::Caller;
+                let told = is_grpc && stream.send_trailers(grpc::trailers(error)).is_ok();
+                let is_gone = error == Error::CallerGone;
+                if !told {
+                    stream.send_reset(if is_gone { Reason::CANCEL } else { Reason::INTERNAL_ERROR });
+                }
             }
         }
         result
