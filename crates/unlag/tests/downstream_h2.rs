@@ -262,7 +262,7 @@ fn u10_a_grpc_caller_sees_a_cut_answer_as_unavailable() {
 }
 
 #[test]
-fn a_drain_sends_goaway_and_finishes_streams() {
+fn l1_a_drain_sends_goaway_twice_and_finishes_streams() {
     let finish = Gate::new();
     let origin = RawOrigin::always(
         Script::new().request().wait(&finish).send(unlag_testkit::origin::ok("late")).silence(),
@@ -272,10 +272,21 @@ fn a_drain_sends_goaway_and_finishes_streams() {
     caller.get(1, "/");
     origin.wait_for_requests(1);
     unlag.signal("TERM");
-    assert!(holds_within(Duration::from_secs(10), || caller.count(kind::GOAWAY) > 0), "no GOAWAY");
+    let goaways = |caller: &RawH2| {
+        let frames = caller.frames();
+        let last_streams = frames.iter().filter(|frame| frame.kind == kind::GOAWAY);
+        last_streams.map(|frame| frame.payload[..4].to_vec()).collect::<Vec<_>>()
+    };
+    wait_until("the first GOAWAY, which rejects no stream", || {
+        goaways(&caller) == [0x7fff_ffff_u32.to_be_bytes()]
+    });
+    wait_until("the PING that tells when the caller has seen it", || caller.count(kind::PING) > 0);
+    caller.answer_pings();
+    wait_until("the second, which names the last stream", || {
+        goaways(&caller).last().is_some_and(|last| *last == 1_u32.to_be_bytes())
+    });
     finish.open();
     assert_eq!(caller.wait_for_status(1), 200);
-    caller.answer_pings();
     assert_eq!(unlag.wait_for_exit(), Some(0));
     assert!(caller.goaway().is_none(), "a drain is no error");
 }
@@ -295,7 +306,7 @@ fn d15_an_http2_caller_that_waits_for_100_continue_gets_it_and_then_the_answer()
 }
 
 #[test]
-fn a_drain_lets_an_upload_finish() {
+fn l1_a_drain_lets_an_upload_finish() {
     let origin = RawOrigin::ok("fine");
     let mut unlag = Setup::of(UNLAG).to([origin.url()]).start();
     let mut caller = RawH2::connect(unlag.address(), &[]);
