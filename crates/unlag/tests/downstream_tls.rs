@@ -11,6 +11,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use unlag_testkit::h2::frame::{END_HEADERS, END_STREAM, PREFACE, block};
+use unlag_testkit::h2::{Frame, kind};
 use unlag_testkit::process::Directory;
 use unlag_testkit::stream::Stream;
 use unlag_testkit::tls::Authority;
@@ -145,4 +147,41 @@ fn d25_plain_http_or_garbage_on_a_tls_port_is_closed_and_never_routed() {
     }
     assert_eq!(bed.origin.request_count(), 0);
     assert_eq!(get(&mut bed.connect("a.example", &[]), "a.example").0, 200);
+}
+
+/// The next frame that unlag sends.
+fn read_frame(client: &mut RawClient) -> Frame {
+    let mut bytes = client.read_exact(9).expect("a frame header");
+    let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+    bytes.extend(client.read_exact(length as usize).expect("its payload"));
+    Frame::take(&mut bytes).expect("a whole frame")
+}
+
+#[test]
+fn d25_a_request_over_http_2_is_answered_and_must_name_the_server() {
+    let bed = bed();
+    let mut client = bed.connect("a.example", &["h2"]);
+    let mut bytes = [PREFACE, &Frame::new(kind::SETTINGS, 0, 0, []).bytes()].concat();
+    for (stream, authority) in [(1, &b"a.example"[..]), (3, b"b.example")] {
+        let fields: [(&[u8], &[u8]); 4] =
+            [(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/"), (b":authority", authority)];
+        bytes.extend(Frame::new(kind::HEADERS, END_HEADERS | END_STREAM, stream, block(&fields)).bytes());
+    }
+    client.send(bytes);
+    assert_eq!(alpn_of(&mut client).as_deref(), Some(&b"h2"[..]));
+    let (mut statuses, mut ended, mut body) = ([0; 4], 0, Vec::new());
+    while ended < 2 {
+        let frame = read_frame(&mut client);
+        if let Some(status) = frame.status() {
+            statuses[frame.stream as usize] = status;
+        }
+        if frame.stream > 0 && frame.flags & END_STREAM != 0 {
+            ended += 1;
+        }
+        if frame.stream == 1 && frame.kind == kind::DATA {
+            body.extend(frame.payload);
+        }
+    }
+    assert_eq!((statuses[1], statuses[3], body.as_slice()), (200, 421, &b"fine"[..]));
+    assert_eq!(bed.origin.only_request().header("x-forwarded-proto").as_deref(), Some("https"));
 }
