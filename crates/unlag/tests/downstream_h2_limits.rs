@@ -11,7 +11,10 @@ use unlag_testkit::h2::frame::{
     END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, REFUSED_STREAM, block, request_block,
 };
 use unlag_testkit::h2::{Call, RawH2, kind};
-use unlag_testkit::{RawOrigin, Script, Setup, wait_until};
+use unlag_testkit::wait::holds_within;
+use unlag_testkit::{Gate, RawOrigin, Script, Setup, wait_until};
+
+use std::time::Duration;
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -84,4 +87,41 @@ fn connect_is_refused_and_opens_nothing() {
     assert_eq!(origin.connections(), 0);
     caller.get(3, "/");
     assert_eq!(caller.wait_for_status(3), 200);
+}
+
+/// Everything that the caller may send now on `stream`, 0 for the connection: the window at first and what was added.
+fn window(caller: &RawH2, stream: u32, at_first: usize) -> usize {
+    let updates = caller.frames().into_iter();
+    let updates = updates.filter(|frame| frame.kind == kind::WINDOW_UPDATE && frame.stream == stream);
+    let added = updates.filter_map(|frame| frame.payload.try_into().ok().map(u32::from_be_bytes));
+    at_first + added.map(|bytes| bytes as usize).sum::<usize>()
+}
+
+#[test]
+fn an_upload_that_the_origin_does_not_read_is_stopped_by_the_windows() {
+    const PIECE: usize = 16 * 1024;
+    let origin = RawOrigin::always(Script::new().head().wait(&Gate::new()));
+    let setup = Setup::of(UNLAG).to([origin.url()]).limit("h2_stream_window", "\"32KiB\"");
+    let unlag = setup.limit("h2_connection_window", "\"128KiB\"").start();
+    let mut caller = RawH2::connect(unlag.address(), &[]);
+    wait_until("the settings", || caller.count(kind::SETTINGS) > 0 && caller.count(kind::WINDOW_UPDATE) > 0);
+    let settings = caller.frames().into_iter().find(|frame| frame.kind == kind::SETTINGS);
+    let announced = settings.expect("just seen").payload;
+    assert!(announced.chunks(6).any(|entry| *entry == [0, 4, 0, 0, 0x80, 0]), "{announced:?}");
+    assert_eq!(window(&caller, 0, 65_535), 128 * 1024);
+    let before = unlag.resident_kib();
+    caller.send(kind::HEADERS, END_HEADERS, 1, request_block("POST", "/up"));
+    let mut sent = 0;
+    // The sockets between unlag and the origin take some megabytes, then nothing moves.
+    while holds_within(Duration::from_millis(500), || {
+        window(&caller, 1, 32 * 1024).min(window(&caller, 0, 65_535)) >= sent + PIECE
+    }) {
+        assert!(caller.send(kind::DATA, 0, 1, vec![b'x'; PIECE]));
+        sent += PIECE;
+        assert!(sent < 64 << 20, "the upload goes on for ever");
+    }
+    assert!(sent >= 32 * 1024, "{sent} bytes");
+    let grown = unlag.resident_kib().saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB more");
+    assert_eq!(caller.goaway(), None);
 }
