@@ -137,6 +137,13 @@ fn own_counters(registry: &Registry) -> Vec<Counter> {
     let counter = |name, help, value| Counter { name, help, labels: Vec::new(), value };
     let help = "Requests not kept among the recent ones because a reader was in the way.";
     let mut counters = vec![counter("unlag_recent_requests_missed", help, registry.recent_missed())];
+    let help = "Requests that unlag answered itself or gave up, by cause.";
+    counters.extend(registry.causes().into_iter().map(|(cause, value)| Counter {
+        name: "unlag_errors",
+        help,
+        labels: vec![("cause", cause.to_owned())],
+        value,
+    }));
     if let Some(log) = registry.log() {
         counters.extend([
             counter("unlag_access_log_lines_written", "Access log lines written.", log.written()),

@@ -83,10 +83,10 @@ const NOT_LOOKED: u64 = 0;
 const NONE_IDLE: u64 = u64::MAX;
 
 /// Tells the other cores since when this one's oldest idle connection is idle. Looking costs a walk over all connections, so it
-/// is only done near the bound.
+/// is only done near the bound; one below it is near, for there the count is while one connection makes room for another.
 pub fn publish_oldest_idle(core: &Core) {
     let bound = core.limits().connections;
-    let near = core.shared.connections.load(Relaxed) >= bound - bound / 8;
+    let near = core.shared.connections.load(Relaxed) + 1 + bound / 8 >= bound;
     let since = match near {
         true => core.connections.oldest_idle().map_or(NONE_IDLE, |(since, _)| since),
         false => NOT_LOOKED,

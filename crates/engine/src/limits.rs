@@ -45,8 +45,8 @@ pub const DRAIN_BYTES: u64 = 256 * 1024;
 pub const LAST_CALL: Duration = Duration::from_millis(200);
 
 /// How long a new connection waits at the bound until the one that is asked to make room has gone: a task on another core has to
-/// be woken, and no more than that.
-pub const ROOM_WAIT: Duration = Duration::from_millis(100);
+/// be woken, which takes microseconds unless that core is busy. Nobody else is accepted by this core meanwhile.
+pub const ROOM_WAIT: Duration = Duration::from_millis(250);
 
 /// Content of answers that waits to be written to an HTTP/2 caller, over all streams of its connection: enough for one download
 /// at full speed. With the least piece of each of a hundred streams it stays below a MiB.

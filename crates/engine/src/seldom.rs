@@ -7,6 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// flood of lines.
 const DISTANCE_NS: u64 = 1_000_000_000;
 
+/// The kinds of line of the data plane.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// Connections turned away at a bound.
+    pub refused: Seldom,
+    /// Descriptors or memory that are missing.
+    pub exhausted: Seldom,
+    /// TLS handshakes that failed.
+    pub handshakes: Seldom,
+    /// HTTP/2 connections closed for flooding.
+    pub floods: Seldom,
+}
+
 /// One kind of line.
 #[derive(Debug, Default)]
 pub struct Seldom {

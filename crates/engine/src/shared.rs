@@ -5,7 +5,7 @@ use crate::connections::Place;
 use crate::listen::{Bound, RawListener};
 use crate::panics::Panics;
 use crate::plan::{Plan, Registry};
-use crate::seldom::Seldom;
+use crate::seldom::Lines;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -40,7 +40,7 @@ pub struct Load {
     pub connections: AtomicUsize,
     /// Requests begun.
     pub requests: AtomicU64,
-    /// HTTP/2 streams being answered.
+    /// Requests begun and not yet at their end.
     pub streams: AtomicUsize,
     /// When the core last came round to its heartbeat; before the first, when it was to begin.
     pub beat_ns: AtomicU64,
@@ -122,10 +122,8 @@ pub struct Shared {
     pub faults: crate::fault::Faults,
     /// Times that a worker did not come round for longer than [`crate::worker::STALL`].
     pub stalls: AtomicU64,
-    /// What is said of connections turned away at a bound.
-    pub refused_line: Seldom,
-    /// What is said of descriptors or memory that are missing.
-    pub exhausted_line: Seldom,
+    /// What is said of all that callers can cause in numbers.
+    pub lines: Lines,
     fleet_version: AtomicU64,
     plan: ArcSwap<Plan>,
     loads: Vec<Load>,
@@ -159,8 +157,7 @@ impl Shared {
             #[cfg(test)]
             faults: Default::default(),
             stalls: AtomicU64::new(0),
-            refused_line: Seldom::default(),
-            exhausted_line: Seldom::default(),
+            lines: Lines::default(),
             fleet_version: AtomicU64::new(0),
             plan: ArcSwap::from_pointee(plan),
             loads: (0..workers).map(|_| Load::beginning(clock::now())).collect(),

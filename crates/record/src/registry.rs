@@ -6,7 +6,7 @@ use crate::names::Names;
 use crate::recent::{Order, Recent, RecentQuery};
 use crate::shard::Core;
 use crate::{EndpointId, HistogramSnapshot, Outcome, Phase, Recorder, RequestId, RouteId};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -162,6 +162,15 @@ impl Registry {
     /// How often a request was not kept among the recent ones because a reader was in the way.
     pub fn recent_missed(&self) -> u64 {
         self.cores().iter().map(|core| core.missed.load(Relaxed)).sum()
+    }
+
+    /// How many requests ended by each cause, over all cores.
+    pub fn causes(&self) -> BTreeMap<&'static str, u64> {
+        let mut causes = BTreeMap::new();
+        for core in self.cores() {
+            core.causes().for_each(|(cause, count)| *causes.entry(cause).or_default() += count);
+        }
+        causes
     }
 
     /// Bytes of histograms and slow requests, over all cores.

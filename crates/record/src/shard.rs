@@ -16,11 +16,15 @@ use std::sync::{Arc, OnceLock};
 /// A histogram once it was asked for; `None` if the bounds refused it, and its values go to `other`.
 type Slot = OnceLock<Option<Box<SingleWriter>>>;
 
+/// Causes that are counted apart: there are some fifty in the engine's table of errors, and nobody else can name one.
+const CAUSES_MAX: usize = 64;
+
 /// The state of one core, written by one [`Recorder`].
 pub(crate) struct Core {
     taken: AtomicBool,
     routes: Box<[OnceLock<Box<RouteCell>>]>,
     endpoints: Box<[OnceLock<Box<EndpointCell>>]>,
+    causes: Box<[OnceLock<(&'static str, AtomicU64)>]>,
     ring: Ring,
     serial: AtomicU64,
     pub(crate) bytes: AtomicUsize,
@@ -45,6 +49,7 @@ impl Core {
             taken: AtomicBool::new(true),
             routes: (0..=bounds.routes).map(|_| OnceLock::new()).collect(),
             endpoints: (0..=bounds.endpoints).map(|_| OnceLock::new()).collect(),
+            causes: (0..CAUSES_MAX).map(|_| OnceLock::new()).collect(),
             ring: Ring::new(bounds.recent),
             serial: AtomicU64::new(0),
             bytes: AtomicUsize::new(Ring::bytes(bounds.recent)),
@@ -74,6 +79,21 @@ impl Core {
     /// The histogram of a series, if this core has one.
     pub(crate) fn existing(&self, series: Series) -> Option<&SingleWriter> {
         self.slot(series)?.get()?.as_deref()
+    }
+
+    /// How many requests ended by each cause.
+    pub(crate) fn causes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.causes.iter().filter_map(OnceLock::get).map(|(cause, count)| (*cause, count.load(Relaxed)))
+    }
+
+    fn count_cause(&self, cause: &'static str) {
+        for (number, place) in self.causes.iter().enumerate() {
+            let name = if number + 1 == CAUSES_MAX { "other" } else { cause };
+            let (known, count) = place.get_or_init(|| (name, AtomicU64::new(0)));
+            if *known == name {
+                return count.store(count.load(Relaxed) + 1, Relaxed);
+            }
+        }
     }
 
     pub(crate) fn each_recent(&self, mut visit: impl FnMut(&Entry)) {
@@ -135,6 +155,9 @@ impl Recorder {
                 let spent = spent + timeline.spent_ns(Phase::Transfer);
                 self.count(slot, Series::Endpoint(endpoint, record.outcome), spent);
             }
+        }
+        if let Some(cause) = record.cause {
+            self.core.count_cause(cause);
         }
         self.keep(record, cell);
     }

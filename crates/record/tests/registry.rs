@@ -11,6 +11,26 @@ use unlag_record::{
 const MS: u64 = 1_000_000;
 
 #[test]
+fn causes_are_counted_over_all_cores_and_those_past_the_bound_together() {
+    let registry = Registry::new(Bounds::default(), None);
+    let (one, other) = (registry.recorder(), registry.recorder());
+    let timeline = timeline(&[(Phase::Wait, 1)]);
+    let of = |cause| Record { cause: Some(cause), ..record(registry.route("r"), &timeline) };
+    one.record(&of("no_route"));
+    one.record(&of("no_route"));
+    other.record(&of("no_route"));
+    other.record(&of("loop"));
+    assert_eq!(registry.causes().into_iter().collect::<Vec<_>>(), [("loop", 1), ("no_route", 3)]);
+    for n in 0..200 {
+        one.record(&of(Box::leak(format!("cause-{n}").into_boxed_str())));
+    }
+    let causes = registry.causes();
+    assert_eq!(causes.len(), 65, "the bound of one core, and what only the other had");
+    assert_eq!(causes.values().sum::<u64>(), 204);
+    assert_eq!(causes["other"], 138);
+}
+
+#[test]
 fn two_recorders_on_two_threads_merge_into_what_one_would_have_counted() {
     let registry = Registry::new(Bounds::default(), None);
     let route = registry.route("shop");

@@ -9,6 +9,7 @@
 
 use serde_json::Value;
 use unlag_testkit::origin::ok;
+use unlag_testkit::ports::RefusedPort;
 use unlag_testkit::{RawOrigin, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
@@ -96,6 +97,29 @@ fn a_head_that_never_came_whole_is_recorded_from_its_first_byte_on() {
     wait_until("a line about the head", || find().is_some());
     let line = find().expect("just seen");
     assert!(nanos(&line["total_us"]) >= 290_000_000, "{line}");
+}
+
+#[test]
+fn every_fault_is_counted_by_the_cause_that_the_access_log_names() {
+    let gone = RefusedPort::new();
+    let unlag = Setup::of(UNLAG).to([gone.url()]).start();
+    for (cause, times, request) in [
+        ("connect_refused", 3, "GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: ID\r\n\r\n"),
+        ("expectation", 2, "GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: ID\r\nExpect: wonders\r\n\r\n"),
+    ] {
+        for n in 0..times {
+            let id = format!("{cause}-{n}");
+            unlag.connect().send(request.replace("ID", &id)).read_response("GET");
+            assert_eq!(access_line(&unlag, &id)["cause"], cause);
+        }
+        let line = format!("unlag_errors_total{{cause=\"{cause}\"}} {times}");
+        let page = unlag.admin("/metrics").text();
+        assert!(page.lines().any(|text| text == line), "no {line} in {page}");
+    }
+    unlag.connect().send("GET / HTTP/1.1 nonsense\r\n\r\n").read_response("GET");
+    wait_until("a head that cannot be read is counted", || {
+        unlag.admin("/metrics").text().contains("unlag_errors_total{cause=\"bad_head\"} 1\n")
+    });
 }
 
 #[test]

@@ -83,7 +83,7 @@ async fn accept_until(core: &Rc<Core>, listener: &Listener, bound: &Arc<Bound>, 
         match accepted {
             Ok(socket) => admit(core, socket, bound).await,
             Err(error) if is_exhausted(&error) => {
-                if let Some(times) = core.shared.exhausted_line.due() {
+                if let Some(times) = core.shared.lines.exhausted.due() {
                     tracing::warn!(%error, times, "no file descriptor or memory is left for another connection");
                 }
                 spare = turn_away(core, listener, bound, spare).await;
@@ -175,7 +175,7 @@ const REFUSED_BYTES_MAX: usize = 64 * 1024;
 /// since the runtime does not know yet that it can be written to. Under TLS an answer would cost a handshake: it is closed.
 fn refuse(core: &Core, socket: &Socket, bound: &Bound) {
     core.shared.refused_connections.fetch_add(1, Relaxed);
-    if let Some(times) = core.shared.refused_line.due() {
+    if let Some(times) = core.shared.lines.refused.due() {
         tracing::warn!(address = %bound.address, times, "connections were turned away at a bound");
     }
     if bound.tls.is_some() {
@@ -241,9 +241,11 @@ async fn serve_tls(
         true => Poll::Ready(None),
         false => handshake.as_mut().poll(cx).map(Some),
     });
-    let Some(Ok(Ok(stream))) = shaken.await else {
-        core.shared.failed_handshakes.fetch_add(1, Relaxed);
-        return;
+    let stream = match shaken.await {
+        Some(Ok(Ok(stream))) => stream,
+        Some(Ok(Err(error))) => return handshake_failed(&core, peer, &error.to_string()),
+        Some(Err(_)) => return handshake_failed(&core, peer, "it was not complete in time"),
+        None => return handshake_failed(&core, peer, "it made room for another connection"),
     };
     let session = stream.get_ref().1;
     let is_h2 = session.alpn_protocol() == Some(b"h2");
@@ -253,6 +255,14 @@ async fn serve_tls(
     match is_h2 {
         true => h2::drive(core, io, BytesMut::new(), caller, slot).await,
         false => h1::drive(core, io, caller, slot).await,
+    }
+}
+
+fn handshake_failed(core: &Core, peer: Option<SocketAddr>, reason: &str) {
+    core.shared.failed_handshakes.fetch_add(1, Relaxed);
+    if let Some(times) = core.shared.lines.handshakes.due() {
+        let peer = peer.map(tracing::field::display);
+        tracing::debug!(peer, reason, times, "a TLS handshake failed");
     }
 }
 

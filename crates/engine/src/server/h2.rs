@@ -35,8 +35,6 @@ pub struct Session {
 impl Session {
     fn count(&self, change: isize) {
         self.streams.set(self.streams.get().saturating_add_signed(change));
-        let all = &self.core.shared.load(self.core.index).streams;
-        all.store(all.load(Relaxed).saturating_add_signed(change), Relaxed);
     }
 }
 
@@ -153,7 +151,12 @@ impl Driver {
     fn offence(&mut self, cx: &mut Context<'_>) -> Option<Reason> {
         let budget = &self.session.budget;
         if budget.is_spent(clock::now()) {
-            self.session.core.shared.floods.fetch_add(1, Relaxed);
+            let shared = &self.session.core.shared;
+            shared.floods.fetch_add(1, Relaxed);
+            if let Some(times) = shared.lines.floods.due() {
+                let caller = &self.session.caller.address;
+                tracing::debug!(%caller, times, "an HTTP/2 connection is closed for flooding");
+            }
             return Some(Reason::ENHANCE_YOUR_CALM);
         }
         match budget.head_since() {

@@ -7,6 +7,7 @@ use crate::exchange::Trace;
 use crate::http::{Version, date};
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use unlag_record::{Outcome, Protocol, Record, RouteId};
 
 /// One exchange, until it is recorded.
@@ -28,7 +29,10 @@ pub struct Recording {
 impl Recording {
     /// Begins to record an exchange.
     pub fn new(core: &Rc<Core>, trace: Trace, version: Version) -> Recording {
-        core.shared.load(core.index).requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // Only this core writes its own counters: no locked instruction is needed.
+        let load = core.shared.load(core.index);
+        load.requests.store(load.requests.load(Relaxed) + 1, Relaxed);
+        load.streams.store(load.streams.load(Relaxed) + 1, Relaxed);
         Recording {
             core: Rc::clone(core),
             trace: Rc::new(trace),
@@ -70,6 +74,8 @@ impl Drop for Recording {
         } else if !self.complete.get() {
             self.failed(Error::CallerGone);
         }
+        let streams = &self.core.shared.load(self.core.index).streams;
+        streams.store(streams.load(Relaxed).saturating_sub(1), Relaxed);
         let trace = &self.trace;
         trace.finish(clock::now());
         let protocol = match self.version {
