@@ -166,7 +166,8 @@ impl Unlag {
     /// One `GET` at the admin listener.
     pub fn admin(&self, target: &str) -> Response {
         let address = self.admin.clone();
-        let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let host = if address.starts_with("unix:") { "localhost" } else { &address };
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         RawClient::connect(&address).send(request).read_response("GET")
     }
 

@@ -11,6 +11,7 @@ pub struct Setup {
     pub(crate) arguments: Option<Vec<String>>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) wrapper: Option<String>,
+    admin: Option<String>,
     endpoints: Vec<String>,
     listen: Vec<String>,
     limits: Vec<String>,
@@ -34,6 +35,12 @@ impl Setup {
     /// Listens as this `[[listen]]` table says (its keys, one a line) instead of on a free port.
     pub fn listen(mut self, keys: &str) -> Setup {
         self.listen.push(keys.to_owned());
+        self
+    }
+
+    /// Where the admin API listens instead of on a free port.
+    pub fn admin(mut self, address: &str) -> Setup {
+        self.admin = Some(address.to_owned());
         self
     }
 
@@ -92,7 +99,8 @@ impl Setup {
         for keys in if self.listen.is_empty() { &free_port } else { &self.listen } {
             let _ = writeln!(text, "[[listen]]\n{keys}\n");
         }
-        let _ = writeln!(text, "[admin]\naddress = \"127.0.0.1:0\"\n");
+        let admin = self.admin.as_deref().unwrap_or("127.0.0.1:0");
+        let _ = writeln!(text, "[admin]\naddress = {admin:?}\n");
         let _ = writeln!(text, "[state]\ndirectory = {:?}\n", directory.join("state"));
         // A scripted origin plays its connections one by one: none is opened but for a request, unless a test is about that.
         let warm = self.limits.iter().any(|limit| limit.starts_with("warm_connections"));

@@ -74,9 +74,7 @@ impl Plane for System {
 
     fn counters(&self) -> Vec<Counter> {
         let shared = self.engine.shared();
-        let registry = &shared.registry;
         let count = |name, help, value| Counter { name, help, labels: Vec::new(), value };
-        let log = registry.log();
         vec![
             count(
                 "unlag_connections_refused",
@@ -113,11 +111,6 @@ impl Plane for System {
                 "unlag_reloads_refused",
                 "configurations that were not valid",
                 self.reloads_refused.load(Relaxed),
-            ),
-            count(
-                "unlag_log_lines_dropped",
-                "access log lines lost to a slow sink",
-                log.map_or(0, |log| log.dropped()),
             ),
         ]
     }

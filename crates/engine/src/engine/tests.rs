@@ -136,6 +136,14 @@ fn l9_the_accept_loop_is_started_again_after_a_panic() {
 }
 
 #[test]
+fn l9_a_worker_outlives_a_panic_while_it_takes_something_over() {
+    let bed = Bed::new(1);
+    bed.fault("handover", Fault::Panic);
+    assert!(bed.engine.shared.hand(0, Handed::MakeRoom).is_ok());
+    bed.expect_survived("handover");
+}
+
+#[test]
 fn l9_the_sweep_is_started_again_after_a_panic() {
     let bed = Bed::new(1);
     bed.fault("sweep", Fault::Panic);
