@@ -333,6 +333,35 @@ fn a_listener_that_a_reload_removes_stops_and_a_new_one_starts() {
 }
 
 #[test]
+fn a_tcp_listener_that_a_reload_removes_resets_no_connection_that_was_opened() {
+    let origin = RawOrigin::ok("fine");
+    let (first, second) = ("address = \"127.0.0.1:0\"", "address = \"127.0.0.2:0\"");
+    let unlag = Setup::of(UNLAG).listen(first).listen(second).to([origin.url()]).start();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let callers: Vec<_> = (0..6)
+        .map(|_| {
+            let (address, answered) = (unlag.addresses()[1].clone(), answered.clone());
+            std::thread::spawn(move || {
+                let mut failures = Vec::new();
+                while let Ok(mut client) = RawClient::try_connect(&address) {
+                    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+                    match client.try_read_response("GET") {
+                        Ok(_) => drop(answered.fetch_add(1, Ordering::Relaxed)),
+                        Err(error) => failures.push(error.to_string()),
+                    }
+                }
+                failures
+            })
+        })
+        .collect();
+    wait_until("many have been answered", || answered.load(Ordering::Relaxed) > 200);
+    reload(&unlag, &Setup::of(UNLAG).listen(first).to([origin.url()]));
+    let failures = callers.into_iter().flat_map(|caller| caller.join().expect("a caller"));
+    assert_eq!(failures.collect::<Vec<_>>(), Vec::<String>::new());
+    assert_eq!(unlag.get("/").text(), "fine", "the other listener stays");
+}
+
+#[test]
 fn a_reload_that_cannot_open_a_new_listener_changes_nothing() {
     let directory = Directory::new();
     let keys = |name: &str| format!("address = \"unix:{}\"", directory.path().join(name).display());
