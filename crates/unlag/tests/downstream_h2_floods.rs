@@ -229,6 +229,19 @@ fn d19_a_flood_of_tiny_window_updates_is_stopped() {
 }
 
 #[test]
+fn a_caller_near_its_budget_is_asked_for_another_connection_and_served_to_the_end() {
+    let bed = bed();
+    let mut caller = RawH2::connect(bed.unlag.address(), &[]);
+    caller.send(kind::HEADERS, END_HEADERS, 1, request_block("POST", "/up"));
+    caller.flood(850, |n| vec![Frame::new(kind::PING, 0, 0, (n as u64).to_be_bytes())]);
+    wait_until("a GOAWAY", || caller.count(kind::GOAWAY) > 0);
+    caller.send(kind::DATA, END_STREAM, 1, *b"hello");
+    assert_eq!(caller.wait_for_status(1), 200);
+    wait_until("the end", || caller.is_ended());
+    assert_eq!(caller.goaway(), None, "no error yet");
+}
+
+#[test]
 fn d20_a_small_block_that_decodes_to_megabytes_is_refused_in_little_memory() {
     const STREAMS: usize = 10;
     let bed = bed();

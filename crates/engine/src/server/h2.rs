@@ -125,6 +125,10 @@ impl Driver {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if !self.leaving && self.session.budget.is_low() {
+            self.leave();
+            cx.waker().wake_by_ref();
+        }
         if let Poll::Ready(next) = polled {
             return Poll::Ready(next.and_then(Result::ok));
         }

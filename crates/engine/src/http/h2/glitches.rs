@@ -189,6 +189,12 @@ impl Budget {
         self.glitches.get() > self.limit.saturating_add(self.earned.get())
     }
 
+    /// Whether three quarters of the budget are spent: the caller is asked to open another connection.
+    pub fn is_low(&self) -> bool {
+        let limit = self.limit.saturating_add(self.earned.get());
+        self.glitches.get() > limit - limit / 4
+    }
+
     /// Whether the budget is spent at `now`.
     pub fn is_spent(&self, now: u64) -> bool {
         let over = self.is_over();
