@@ -43,7 +43,10 @@ impl<'a> Lines<'a> {
         loop {
             let start = self.at;
             let rest = self.bytes.get(start..).unwrap_or_default();
-            let (name, has_underscore) = token(rest);
+            let (name, has_underscore) = match plain_name(rest) {
+                Some(len) => (len, false),
+                None => token(rest),
+            };
             let (value, is_line) = match plain_value(rest, name) {
                 Some(value) => {
                     self.at = start + value.end() + 2;
@@ -93,23 +96,48 @@ fn plain_value(rest: &[u8], name: usize) -> Option<Span> {
     is_line.then(|| Span::new(name + 2, len))
 }
 
-/// How many bytes there are before the first control byte, eight at a time; `None` if the end comes first.
+/// How many bytes there are before the first that is not plain ASCII; `None` if the end comes first.
 fn plain_len(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = ONES << 7;
     let (words, _) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let delete = word ^ (ONES * 0x7f);
-        // A borrow can only mark bytes above one that is marked rightly, and the lowest mark is the one that counts.
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-        let is_delete = delete.wrapping_sub(ONES) & !delete;
-        let marks = (below_space | is_delete) & HIGH;
+        // Below the space, or from DEL on. A borrow or carry only marks bytes above one that is marked rightly, and the lowest
+        // mark is the one that counts.
+        let marks = (word.wrapping_sub(each(b' ')) | word.wrapping_add(each(1)) | word) & each(0x80);
         if marks != 0 {
             return Some(index * 8 + marks.trailing_zeros() as usize / 8);
         }
     }
     None
+}
+
+/// The length of a name of letters and dashes that a colon follows: what nearly every name is.
+fn plain_name(bytes: &[u8]) -> Option<usize> {
+    let (words, _) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let colons = !nonzero(word ^ each(b':')) & each(0x80);
+        let before_colon = colons.wrapping_sub(1) & !colons;
+        let lower = word | each(0x20);
+        let letters = lower.wrapping_add(each(0x80 - b'a')) & !lower.wrapping_add(each(0x7f - b'z'));
+        let named = (letters | !nonzero(word ^ each(b'-'))) & !word & each(0x80);
+        if colons == 0 && named == each(0x80) {
+            continue;
+        }
+        let is_name = named & before_colon == each(0x80) & before_colon && colons != 0;
+        return is_name.then(|| index * 8 + colons.trailing_zeros() as usize / 8);
+    }
+    None
+}
+
+/// The byte eight times.
+const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The upper bit of each byte that is not zero, whatever the other bits.
+const fn nonzero(word: u64) -> u64 {
+    ((word & each(0x7f)).wrapping_add(each(0x7f))) | word
 }
 
 #[cfg(test)]
@@ -130,17 +158,42 @@ mod tests {
     }
 
     #[test]
-    fn the_first_control_byte_is_found_wherever_it_is_and_whatever_surrounds_it() {
-        for control in (0..0x20).chain([0x7f]) {
-            for around in [b' ', b'~', 0x80, 0xff, b'a'] {
+    fn the_first_byte_that_is_not_plain_is_found_wherever_it_is_and_whatever_surrounds_it() {
+        for odd in (0..0x20).chain(0x7f..=0xff) {
+            for around in [b' ', b'~', b'a'] {
                 for at in 0..24 {
                     let mut bytes = [around; 32];
-                    bytes[at] = control;
-                    assert_eq!(plain_len(&bytes), Some(at), "{control} among {around}");
+                    bytes[at] = odd;
+                    assert_eq!(plain_len(&bytes), Some(at), "{odd} among {around}");
+                    bytes[at + 1..].fill(odd);
+                    assert_eq!(plain_len(&bytes), Some(at), "{odd} after {around}");
                 }
             }
         }
         assert_eq!(plain_len(&[b' '; 32]), None);
+    }
+
+    #[test]
+    fn a_plain_name_is_letters_and_dashes_and_ends_at_the_first_colon() {
+        for len in 0..20 {
+            for after in [b'x', b':', 0, 0xff, b' '] {
+                let mut bytes = [after; 32];
+                bytes[..len].fill(b'Z');
+                bytes[len] = b':';
+                assert_eq!(plain_name(&bytes), Some(len), "{len} before {after}");
+                for odd in (0..=255).filter(|byte: &u8| !byte.is_ascii_alphabetic() && !b":-".contains(byte))
+                {
+                    for at in 0..len {
+                        let mut broken = bytes;
+                        broken[at] = odd;
+                        assert_eq!(plain_name(&broken), None, "{odd} at {at} of {len}");
+                    }
+                }
+                bytes[..len].fill(b'-');
+                assert_eq!(plain_name(&bytes), Some(len), "dashes");
+            }
+        }
+        assert_eq!(plain_name(b"no-colon-in-all-of-these-bytes"), None);
     }
 
     #[test]
