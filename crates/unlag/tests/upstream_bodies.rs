@@ -289,6 +289,7 @@ fn u28_trailers_reach_a_caller_who_asked_for_them_without_framing_names() {
     let unasked = client.get("/");
     assert_eq!(unasked.text(), "hello");
     assert!(unasked.trailers.is_empty(), "{:?}", unasked.trailers);
+    assert_eq!(origin.connections(), 1, "trailers end an answer, not its connection");
 }
 
 #[test]

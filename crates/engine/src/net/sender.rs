@@ -24,6 +24,8 @@ pub struct Sender {
     held: bool,
     /// Writing failed; what the peer said may still be there to be read.
     broken: bool,
+    /// All is sent, or cannot be.
+    over: bool,
     drops_trailers: bool,
     waits_for_source: bool,
     progress: bool,
@@ -43,6 +45,7 @@ impl Sender {
             content_bytes: 0,
             held: false,
             broken: false,
+            over: false,
             drops_trailers: false,
             waits_for_source: false,
             progress: true,
@@ -62,9 +65,9 @@ impl Sender {
         self
     }
 
-    /// Whether nothing more will be written.
+    /// Whether nothing more will be written. What TLS still holds is not written yet.
     pub fn is_over(&self) -> bool {
-        self.broken || (self.complete && self.is_flushed())
+        self.over
     }
 
     /// Whether it ended because the peer does not take it.
@@ -125,7 +128,14 @@ impl Sender {
             }
             if self.is_flushed() {
                 let flushed = wire.poll_flush(cx);
-                return if self.complete { flushed.map(|_| Ok(())) } else { Poll::Pending };
+                if !self.complete {
+                    return Poll::Pending;
+                }
+                return flushed.map(|flushed| {
+                    self.broken = flushed.is_err();
+                    self.over = true;
+                    Ok(())
+                });
             }
             match self.poll_write(wire, cx) {
                 Poll::Ready(Ok(())) => {
@@ -134,6 +144,7 @@ impl Sender {
                 }
                 Poll::Ready(Err(_)) => {
                     self.broken = true;
+                    self.over = true;
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Pending => {

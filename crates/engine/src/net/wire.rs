@@ -18,6 +18,8 @@ pub const BODY_READ_BYTES: usize = 64 * 1024;
 thread_local! {
     /// Inputs that wait for another connection.
     static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    /// The same, for large bodies: one that is silent holds none.
+    static SPARE_BODY: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Takes `len` bytes out of an input. Few are copied, so that the input's buffer serves again; many are cut off.
@@ -37,6 +39,9 @@ const COPY_BYTES_MAX: usize = 2 * 1024;
 /// Inputs kept by a core.
 const SPARE_MAX: usize = 64;
 
+/// Of these few are enough: between two reads of a body that moves, nearly always the one that was just used.
+const SPARE_BODY_MAX: usize = 8;
+
 /// A buffer for a connection that has something to read.
 fn buffer() -> BytesMut {
     SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(READ_BYTES))
@@ -52,6 +57,15 @@ fn give_back(mut buffer: BytesMut) {
             spare.push(buffer);
         }
     });
+}
+
+/// What happened on a connection that nobody used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disturbance {
+    /// The peer has closed it.
+    Closed,
+    /// The peer sent bytes that nobody asked for.
+    Bytes,
 }
 
 /// A stream and its unread input.
@@ -119,20 +133,39 @@ impl Wire {
             // A piece keeps all of the buffer that it was cut from.
             *input = BytesMut::with_capacity(most);
         } else {
+            if input.capacity() == 0 {
+                *input = SPARE_BODY.with_borrow_mut(Vec::pop).unwrap_or_default();
+            }
             input.reserve(most.min(usize::try_from(left).unwrap_or(usize::MAX)));
         }
-        self.poll_read(cx, &mut input)
+        let read = self.poll_read(cx, &mut input);
+        if read.is_pending() && input.is_empty() {
+            let unused = std::mem::take(&mut *input);
+            SPARE_BODY.with_borrow_mut(|spare| {
+                if spare.len() < SPARE_BODY_MAX && unused.capacity() >= READ_BYTES {
+                    spare.push(unused);
+                }
+            });
+        }
+        read
     }
 
-    /// Whether the connection has gone, or holds bytes that nobody asked for. Costs no system call while nothing happened.
-    pub fn is_disturbed(&self) -> bool {
-        if self.ended.get() || !self.input.borrow().is_empty() {
-            return true;
+    /// What makes an idle connection one that must not be used again. Costs no system call while nothing happened.
+    pub fn disturbance(&self) -> Option<Disturbance> {
+        if !self.input.borrow().is_empty() {
+            return Some(Disturbance::Bytes);
+        }
+        if self.ended.get() {
+            return Some(Disturbance::Closed);
         }
         let mut byte = [0u8; 1];
         let mut buf = ReadBuf::new(&mut byte);
         let mut cx = Context::from_waker(Waker::noop());
-        Pin::new(&mut *self.io.borrow_mut()).poll_read(&mut cx, &mut buf).is_ready()
+        match Pin::new(&mut *self.io.borrow_mut()).poll_read(&mut cx, &mut buf) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => Some(Disturbance::Bytes),
+            Poll::Ready(_) => Some(Disturbance::Closed),
+        }
     }
 
     /// Writes some of `bytes`.

@@ -14,7 +14,7 @@ use crate::http::{Body, Name, Size};
 use crate::net::alarm::Alarm;
 use crate::net::io::Io;
 use crate::net::sender::Sender;
-use crate::net::wire::{Wire, take};
+use crate::net::wire::{Disturbance, Wire, take};
 use crate::plan::Upstream;
 use bytes::{Buf, BytesMut};
 use std::rc::Rc;
@@ -53,14 +53,9 @@ impl Conn {
         &self.open.endpoint
     }
 
-    /// Whether an idle connection has gone or holds bytes that nobody asked for: never used again.
-    pub fn is_disturbed(&self) -> bool {
-        self.wire.is_disturbed()
-    }
-
-    /// Whether a disturbance was the peer's close.
-    pub fn was_closed(&self) -> bool {
-        self.wire.input().is_empty()
+    /// Why an idle connection is never used again, if something happened on it.
+    pub fn disturbance(&self) -> Option<Disturbance> {
+        self.wire.disturbance()
     }
 
     /// Gives memory back before it waits.

@@ -179,7 +179,7 @@ impl Source for UpstreamBody {
                 }
                 Ok(Some(Some(chunk))) => {
                     conn.alarm.clear();
-                    if self.decode.is_over() && matches!(self.decode, Decode::Length(_)) {
+                    if self.decode.is_over() {
                         self.complete();
                     }
                     return Poll::Ready(Some(Ok(chunk)));

@@ -5,6 +5,7 @@ use super::h2_shared::Shared;
 use super::warm::{self, Stock};
 use crate::clock;
 use crate::fleet::Endpoint;
+use crate::net::wire::Disturbance;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -96,7 +97,7 @@ impl Pools {
         let limit = endpoint.idle_limit_ns(self.limits.get().idle_timeout);
         while let Some(idle) = pool.idle.pop() {
             endpoint.count_idle(false);
-            if now.saturating_sub(idle.since_ns) <= limit && !idle.conn.is_disturbed() {
+            if now.saturating_sub(idle.since_ns) <= limit && idle.conn.disturbance().is_none() {
                 return Some(idle.conn);
             }
         }
@@ -118,6 +119,9 @@ impl Pools {
         let endpoint = Arc::clone(conn.endpoint());
         if endpoint.count_idle(true) as usize > self.limits.get().idle_per_endpoint {
             endpoint.count_idle(false);
+            if !used {
+                self.back_off(&endpoint, clock::now() + warm::BACK_OFF_NS);
+            }
             return;
         }
         conn.release();
@@ -198,10 +202,11 @@ impl Pools {
         let limit = endpoint.idle_limit_ns(self.limits.get().idle_timeout);
         pool.idle.retain(|idle| {
             let age = now.saturating_sub(idle.since_ns);
-            let disturbed = idle.conn.is_disturbed();
+            let disturbance = idle.conn.disturbance();
+            let disturbed = disturbance.is_some();
             if disturbed && !idle.used {
                 pool.not_before_ns = now + warm::BACK_OFF_NS;
-            } else if disturbed && idle.conn.was_closed() && age > LEARNABLE_AGE_NS {
+            } else if disturbance == Some(Disturbance::Closed) && age > LEARNABLE_AGE_NS {
                 endpoint.learn_idle_limit(age);
             }
             let keep = !disturbed && age <= limit;
