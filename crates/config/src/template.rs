@@ -50,6 +50,14 @@ impl Template {
         }
         Ok(Self(parts))
     }
+
+    /// What comes before the first parameter.
+    pub fn beginning(&self) -> &str {
+        match self.0.first() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        }
+    }
 }
 
 fn known(name: &str, pattern: &Pattern) -> Result<(), Invalid> {

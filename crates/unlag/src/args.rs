@@ -56,7 +56,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "ADDRESS", requires = "to")]
     pub(crate) admin: Option<String>,
     /// Worker threads; one per core unless set
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = workers)]
     pub(crate) workers: Option<usize>,
 }
 
@@ -165,4 +165,12 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
     let ms =
         number.checked_mul(unit_ms).filter(|ms| (1..=3_600_000).contains(ms)).ok_or("between 1ms and 60m")?;
     Ok(std::time::Duration::from_millis(ms))
+}
+
+/// A number of worker threads: at least one, and no more than anybody has cores.
+fn workers(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|count| (1..=1024).contains(count))
+        .ok_or_else(|| "a number from 1 to 1024".to_owned())
 }

@@ -11,12 +11,16 @@ use unlag_engine::seldom::Seldom;
 /// Lines that wait for the sink.
 const WAITING_LINES: usize = 4_096;
 
+/// What is said unless `RUST_LOG` says otherwise. Libraries warn of what any peer can make happen as often as it likes: that is
+/// counted where it is handled, and no caller may fill the log with it.
+const QUIET_LIBRARIES: &str =
+    "info,h2=error,hickory_net=error,hickory_resolver=error,hyper=error,rustls=error";
+
 /// Starts the log, which is told of every panic; it is written until the guard is dropped.
 pub(crate) fn start() -> WorkerGuard {
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES);
     let (writer, guard) = builder.finish(std::io::stderr());
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,hickory_net=error,hickory_resolver=error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET_LIBRARIES));
     let log = tracing_subscriber::fmt().with_writer(writer).with_env_filter(filter).with_target(false);
     let terminal = std::io::stderr().is_terminal();
     if terminal {

@@ -67,7 +67,13 @@ fn start_from_file(file: &Path, workers: usize) -> Result<Started, Failed> {
     }
     let token = match &config.admin.token {
         Some(secret) if secret.is_resolved() => secret.expose().to_owned(),
-        _ => token::in_directory(&config.state.directory)?,
+        // `check` needs no environment; to run without the token that was meant would let another one in.
+        Some(_) => {
+            return Err(
+                anyhow!("admin.token: what it refers to is not there; `unlag check` says what").into()
+            );
+        }
+        None => token::in_directory(&config.state.directory)?,
     };
     let listener = listen_admin(&config.admin.address)?;
     let source = file.display().to_string();
@@ -145,7 +151,10 @@ fn start(
     }
     tracing::info!(workers, version = env!("CARGO_PKG_VERSION"), "ready");
     if std::io::stderr().is_terminal() {
-        tracing::info!("why a request took as long as it did: unlag explain ID, with its x-request-id");
+        let admin = console.address().map(|address| format!(" --admin http://{address}")).unwrap_or_default();
+        tracing::info!(
+            "why a request took as long as it did: unlag explain ID{admin}, with its x-request-id"
+        );
     }
     let stop = Stop { lame_duck: config.limits.lame_duck, drain: config.limits.drain_timeout };
     Ok((system, console, stop))
@@ -202,6 +211,8 @@ async fn steer(system: &Arc<System>, file: Option<PathBuf>, stop: Stop) -> bool 
                 let other_text = || std::fs::read_to_string(file).is_ok_and(|text| system.differs(&text));
                 if changed.named || changed.config && other_text() {
                     reload(&mut watched, file);
+                } else if changed.config {
+                    system.forget_error();
                 }
             },
         }

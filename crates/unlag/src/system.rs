@@ -72,6 +72,15 @@ impl Fixed {
     }
 }
 
+impl System {
+    /// The file says again what is in force: what was wrong with it has been mended.
+    pub(crate) fn forget_error(&self) {
+        if self.state().last_error.take().is_some() {
+            tracing::info!("the config file is what is in force again");
+        }
+    }
+}
+
 struct State {
     text: String,
     last_error: Option<String>,

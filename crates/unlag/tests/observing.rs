@@ -97,6 +97,12 @@ fn a_head_that_never_came_whole_is_recorded_from_its_first_byte_on() {
     wait_until("a line about the head", || find().is_some());
     let line = find().expect("just seen");
     assert!(nanos(&line["total_us"]) >= 290_000_000, "{line}");
+    assert_eq!((&line["method"], &line["target"]), (&"GET".into(), &"/half".into()));
+    unlag.connect().send("DELETE /all HTTP/1.1\r\nHost: a\r\nA b: c\r\n\r\n").read_response("DELETE");
+    let named = || {
+        unlag.log().objects().into_iter().any(|line| line["method"] == "DELETE" && line["target"] == "/all")
+    };
+    wait_until("a line about what was asked", named);
 }
 
 #[test]

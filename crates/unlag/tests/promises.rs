@@ -38,6 +38,20 @@ fn a_port_that_another_process_listens_on_is_not_shared_with_it() {
 }
 
 #[test]
+fn a_token_that_is_not_there_lets_nobody_start_without_it() {
+    let directory = Directory::new();
+    let setup = Setup::of(UNLAG).to(["http://127.0.0.1:1"]);
+    let text = setup.config_text(directory.path());
+    let text = text.replacen("[admin]", "[admin]\ntoken = \"env:UNLAG_TOKEN_THAT_NOBODY_SETS\"", 1);
+    let file = directory.path().join("unlag.toml");
+    std::fs::write(&file, text).expect("a config");
+    let run = std::process::Command::new(UNLAG).args(["run", "-c"]).arg(&file).output().expect("it ends");
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{said}");
+    assert!(said.contains("admin.token"), "{said}");
+}
+
+#[test]
 fn the_config_api_never_shows_a_token_however_it_is_spelled() {
     let setup = Setup::of(UNLAG).to(["http://127.0.0.1:1"]);
     let unlag = setup.start();

@@ -201,6 +201,20 @@ fn check(unlag: &Unlag) -> Option<i32> {
 }
 
 #[test]
+fn l5_an_error_is_forgotten_when_the_file_is_again_what_is_in_force() {
+    let origin = echo_version();
+    let unlag = version(&origin, 1).start();
+    let path = unlag.directory().join("unlag.toml");
+    let good = std::fs::read_to_string(&path).expect("the config");
+    let shows_error = || !unlag.admin("/api/v1/config").text().contains("\"last_error\":null");
+    unlag.write_config_text(&format!("{good}\n[[route\n"));
+    wait_until("the error is shown", shows_error);
+    unlag.write_config_text(&good);
+    wait_until("it is gone", || !shows_error());
+    assert_eq!(current(&unlag), "1");
+}
+
+#[test]
 fn l5_a_listener_whose_port_is_taken_changes_nothing() {
     let origin = echo_version();
     let unlag = version(&origin, 1).start();

@@ -6,12 +6,27 @@ use crate::model::Respond;
 use crate::pattern::Pattern;
 use crate::problem::Invalid;
 use crate::reader::Value;
-use crate::template::Template;
+use crate::template::{Part, Template};
 
 /// Longest body, bytes: a fixed answer is held in memory for as long as the configuration.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// The answer; `pattern` is that of its route, when it is valid.
+/// A parameter is the caller's: it may say where on a site to go on, but not on which.
+fn stays_on_its_site(template: Template) -> Result<Template, Invalid> {
+    let beginning = template.beginning();
+    let path = match beginning.split_once("://") {
+        Some((_, rest)) => rest.contains('/'),
+        None => beginning.starts_with('/'),
+    };
+    let has_parameter = template.0.iter().any(|part| matches!(part, Part::Param(_)));
+    if path || !has_parameter {
+        return Ok(template);
+    }
+    let help = "begin with `/`, or with `https://host/`, and let parameters come after it";
+    Err(Invalid::new("a caller could choose the site that this leads to", help))
+}
+
 pub(super) fn respond(value: &Value<'_>, pattern: Option<&Pattern>) -> Option<Respond> {
     let mut table = value.table(&keys::RESPOND)?;
     let status_value = table.need("status");
@@ -22,7 +37,7 @@ pub(super) fn respond(value: &Value<'_>, pattern: Option<&Pattern>) -> Option<Re
     let location = location_value.as_ref().zip(pattern).and_then(|(value, pattern)| {
         value.parse(|text| match text {
             "" => Err(Invalid::new("the location is empty", value.help())),
-            text => Template::parse(text, pattern),
+            text => Template::parse(text, pattern).and_then(stays_on_its_site),
         })
     });
     let redirects = matches!(status, Some(301 | 302 | 303 | 307 | 308));

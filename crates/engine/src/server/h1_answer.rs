@@ -6,13 +6,14 @@ use super::h1::{After, Driver};
 use super::recording::Recording;
 use crate::clock;
 use crate::error::{Error, Fault};
-use crate::exchange::{Response, Trace};
+use crate::exchange::{Response, TARGET_RECORDED_MAX, Trace};
 use crate::http::h1::Framing;
 use crate::http::h1::encode::{self, Connection};
-use crate::http::{Body, RequestHead, Size, Version};
+use crate::http::{Body, Fields, RequestHead, Size, Version};
 use crate::limits::READ_AHEAD_BYTES;
 use crate::net::sender::Sender;
 use crate::net::turn;
+use http::Method;
 use std::task::{Context, Poll};
 use unlag_record::Phase;
 
@@ -145,14 +146,7 @@ impl Driver {
 
     /// Answers a head that could not be read, and closes.
     pub(super) async fn refuse(mut self, error: Error, started: u64) {
-        let head = RequestHead {
-            method: http::Method::GET,
-            path: Default::default(),
-            query: None,
-            authority: Default::default(),
-            version: Version::Http11,
-            fields: Default::default(),
-        };
+        let head = as_far_as_known(&self.wire.input());
         let recording =
             Recording::new(&self.core, Trace::new(started, &head, self.caller.peer), Version::Http11);
         self.refuse_recorded(recording, error).await;
@@ -177,6 +171,28 @@ impl Driver {
         self.respond(recording, response, Manner { version, close, trailers: false }).await
     }
 }
+
+/// A head that could not be read, for the record: its first line says what was asked, if it says anything.
+fn as_far_as_known(input: &[u8]) -> RequestHead {
+    let line = input.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
+    let mut words = line.split(|&byte| byte == b' ');
+    let method = words.next().filter(|word| word.len() <= METHOD_BYTES_MAX);
+    let method = method.and_then(|word| Method::from_bytes(word).ok());
+    let mut fields = Fields::default();
+    let target = words.next().unwrap_or_default();
+    let path = fields.store(target.get(..TARGET_RECORDED_MAX).unwrap_or(target));
+    RequestHead {
+        method: method.or_else(|| Method::from_bytes(b"-").ok()).unwrap_or_default(),
+        path,
+        query: None,
+        authority: Default::default(),
+        version: Version::Http11,
+        fields,
+    }
+}
+
+/// Longer words are no method that anybody has registered.
+const METHOD_BYTES_MAX: usize = 20;
 
 /// How the answer is delimited for this caller.
 fn response_framing(response: &Response, method: &http::Method, version: Version) -> Framing {
