@@ -1,5 +1,5 @@
 //! What can be seen of a running unlag is written in docs/seeing.md: every metric with its labels, every field of the access
-//! log, every path of the admin listener.
+//! log, every path of the admin listener. No metric is written there that cannot be seen.
 
 #![allow(
     clippy::expect_used,
@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
+use unlag_testkit::origin::ok;
 use unlag_testkit::{RawOrigin, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
@@ -23,41 +24,53 @@ fn documented() -> BTreeSet<String> {
     page.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// A running unlag that has forwarded one request and written its access log line.
-fn seen() -> (Unlag, Value) {
-    let origin = RawOrigin::ok("fine");
+/// A running unlag that has forwarded one request and failed with another, and the access log's lines about them.
+fn seen() -> (Unlag, Vec<Value>) {
+    let origin = RawOrigin::answering(|request| match request.target().as_str() {
+        "/broken" => b"this is not HTTP\r\n\r\n".to_vec(),
+        _ => ok("fine"),
+    });
     let unlag = Setup::of(UNLAG).to([origin.url()]).start();
     unlag.get(&format!("/{}", "long".repeat(100)));
-    let line = || unlag.log().objects().into_iter().find(|line| line.get("target").is_some());
-    wait_until("an access log line", || line().is_some());
-    let line = line().expect("just seen");
-    (unlag, line)
+    assert_eq!(unlag.get("/broken").status(), 502);
+    let lines = || unlag.log().objects().into_iter().filter(|line| line.get("target").is_some());
+    wait_until("a line for each", || lines().count() == 2);
+    let lines = lines().collect();
+    (unlag, lines)
+}
+
+/// The names of what `/metrics` shows, and of its labels.
+fn exposed(unlag: &Unlag) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut names, mut labels) = (BTreeSet::new(), BTreeSet::new());
+    for sample in unlag.admin("/metrics").text().lines().filter(|line| !line.starts_with('#')) {
+        let series = sample.rsplit_once(' ').expect("a value").0;
+        let (name, braced) = series.split_once('{').unwrap_or((series, "}"));
+        let family = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        names.insert(family.unwrap_or(name).to_owned());
+        labels.extend(braced.split("\",").filter_map(|label| Some(label.split_once('=')?.0.to_owned())));
+    }
+    // The bound of a bucket is what OpenMetrics calls it.
+    labels.remove("le");
+    (names, labels)
 }
 
 #[test]
-fn every_metric_and_label_is_documented() {
+fn every_metric_and_label_is_documented_and_every_documented_metric_is_there() {
     let (unlag, _) = seen();
-    let (documented, metrics) = (documented(), unlag.admin("/metrics").text());
-    let mut missing = BTreeSet::new();
-    for sample in metrics.lines().filter(|line| !line.starts_with('#')) {
-        let series = sample.rsplit_once(' ').expect("a value").0;
-        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-        let family = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
-        missing.insert(family.unwrap_or(name).to_owned());
-        missing.extend(labels.split("\",").filter_map(|label| Some(label.split_once('=')?.0.to_owned())));
-    }
-    // The bound of a bucket is what OpenMetrics calls it.
-    missing.remove("le");
-    missing.retain(|word| !documented.contains(word));
-    assert_eq!(missing, BTreeSet::new());
+    let (documented, (names, labels)) = (documented(), exposed(&unlag));
+    let unknown: Vec<_> = names.union(&labels).filter(|word| !documented.contains(*word)).collect();
+    assert!(unknown.is_empty(), "not documented: {unknown:?}");
+    let missing: Vec<_> =
+        documented.iter().filter(|word| word.starts_with("unlag_") && !names.contains(*word)).collect();
+    assert!(missing.is_empty(), "documented and not there: {missing:?}");
 }
 
 #[test]
 fn every_field_of_the_access_log_is_documented() {
-    let (_unlag, line) = seen();
+    let (_unlag, lines) = seen();
     let documented = documented();
-    let fields = line.as_object().expect("an object").keys();
     let phase = |field: &str| field.strip_suffix("_us").is_some_and(|phase| documented.contains(phase));
+    let fields = lines.iter().flat_map(|line| line.as_object().expect("an object").keys());
     let missing: Vec<_> = fields.filter(|field| !documented.contains(*field) && !phase(field)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
