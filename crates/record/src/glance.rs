@@ -9,7 +9,8 @@ const PHASES_SHOWN: usize = 2;
 /// A phase below this share of the whole explains nothing.
 const SHARE_MIN: f64 = 0.05;
 
-/// Writes `200 GET /products/7  12.3 ms (upstream_ttfb 11.8 ms)  id …`. Bytes that a terminal would obey are escaped.
+/// Writes `200 GET /products/7  12.3 ms  (upstream_ttfb 11.8 ms)  ` and the request id, before it the cause if there is one. Bytes
+/// that a terminal would obey are escaped.
 pub(crate) fn write_glance(out: &mut String, entry: &Entry) {
     let target = entry.target.as_bytes().escape_ascii();
     let method = entry.method.as_bytes().escape_ascii();
