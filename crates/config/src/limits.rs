@@ -1,5 +1,5 @@
-//! Every bound on what a peer can make unlag hold or wait for: one line each with its range, default and
-//! reason.
+//! Every configured bound on what a peer can make unlag hold or wait for: one line each with its range, default
+//! and reason.
 
 use std::time::Duration;
 

@@ -92,8 +92,9 @@ pub struct Buffers {
     spare: RefCell<Vec<Vec<u8>>>,
 }
 
-/// Spare buffers kept by a core, and the largest worth keeping.
+/// Spare buffers kept by a core: enough for the messages that are written at one time; what a burst needed beyond is given back.
 const SPARE_MAX: usize = 64;
+/// The largest worth keeping: a larger one is rare, and would be held for nothing.
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
 impl Buffers {

@@ -1,5 +1,5 @@
-//! Every bound of the data plane in the form that it uses, derived from `[limits]`; what is not configurable stands here as a
-//! constant with its reason.
+//! The bounds of `[limits]` in the form that the data plane uses. What is not configured is a constant with its reason: here if
+//! it is for several places, else beside what it bounds.
 
 use crate::clock;
 use crate::http::h1::parse::HeadLimits;

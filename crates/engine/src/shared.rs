@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 
-/// Connections and listeners that wait to be taken over by another core.
+/// Connections and listeners that wait to be taken over by another core: one that leaves so many waiting is stalled, and a
+/// connection that it cannot be given stays where it was accepted.
 const HANDED_MAX: usize = 256;
 
 /// How far the process is on its way out.

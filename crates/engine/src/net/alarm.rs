@@ -21,7 +21,7 @@ thread_local! {
     static SPARE: RefCell<Vec<Alarm>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Timers kept for later by a core.
+/// Timers kept for later by a core, for as many requests at one time; what a burst needed beyond is given back.
 const SPARE_MAX: usize = 256;
 
 /// An alarm for one exchange.

@@ -36,7 +36,7 @@ pub fn take(input: &mut BytesMut, len: usize) -> Bytes {
 /// Cutting costs two allocations, copying one and the copy.
 const COPY_BYTES_MAX: usize = 2 * 1024;
 
-/// Inputs kept by a core.
+/// Inputs kept by a core: enough for the messages that are read at one time; what a burst needed beyond is given back.
 const SPARE_MAX: usize = 64;
 
 /// Of these few are enough: between two reads of a body that moves, nearly always the one that was just used.

@@ -23,7 +23,8 @@ use unlag_record::Phase;
 
 /// The head start of one address before the next is tried beside it (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Addresses tried for one connection.
+/// Addresses tried for one connection: of those that are silent `connect_timeout` leaves time for four, and who has eight that
+/// refuse is gone.
 const ADDRESSES_MAX: usize = 8;
 
 /// A connection that is ready for a request.
@@ -166,4 +167,22 @@ fn tls_error(error: io::Error) -> Error {
 /// An IPv6 address in brackets, anything else as it is.
 pub fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_than_eight_addresses_are_tried_for_one_connection() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = listener.local_addr().unwrap();
+        // The port is not open on other addresses of this machine.
+        let mut addresses: Vec<SocketAddr> =
+            (2..=8).map(|last| ([127, 0, 0, last], there.port()).into()).collect();
+        addresses.push(there);
+        assert!(race(&addresses).await.is_ok(), "the eighth answers");
+        addresses.insert(0, ([127, 0, 0, 9], there.port()).into());
+        assert_eq!(race(&addresses).await.err(), Some(Error::ConnectRefused));
+    }
 }

@@ -18,7 +18,8 @@ use tokio::sync::Notify;
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 /// The same for all streams of a connection together.
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-/// Streams that one connection gets at most, whatever the peer allows.
+/// Streams that one connection gets at most, whatever the peer allows: what most servers allow, and what one loss of a packet
+/// may hold up.
 const STREAMS_MAX: usize = 100;
 /// A connection without streams is kept for so long: an upstream that speaks HTTP/2 rarely closes by itself.
 const IDLE_NS: u64 = 60_000_000_000;

@@ -4,7 +4,7 @@
 use h2::Reason;
 use std::collections::BTreeSet;
 
-/// Streams whose end is remembered, the latest; of older ones nothing is judged.
+/// Streams whose end is remembered, the latest: ten times what may be open at once by default. Of older ones nothing is judged.
 const REMEMBERED_MAX: usize = 1_024;
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
