@@ -1,6 +1,6 @@
 //! The data plane: one runtime per core, nothing shared on the way of a request but counters.
 //!
-//! **How a request flows.** `server` accepts a connection on one core and keeps it there. It parses a request into an
+//! **How a request flows.** `server` accepts a connection and gives it to one core, where it stays. It parses a request into an
 //! [`exchange::Exchange`] under [`limits`] and starts its timeline. The router finds the route in the [`plan`]; the exchange
 //! passes the stages of [`pipeline`], outermost first, each of which answers or calls `next`; the innermost is `upstream`, which
 //! sends the request on a pooled connection. The response streams back the same way. Whatever happened, a drop guard in
