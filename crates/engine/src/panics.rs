@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 
-/// Panics within [`WINDOW_NS`] with which a process is no longer ready: one broken request an hour is an annoyance, this many
+/// Panics within `WINDOW_NS` with which a process is no longer ready: one broken request an hour is an annoyance, this many
 /// are a broken build or broken memory, and another process does better.
 pub const UNREADY_AT: usize = 10;
 /// A minute: what orchestrators look at before they act.
