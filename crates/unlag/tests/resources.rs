@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use unlag_testkit::h2::frame::ACK;
+use unlag_testkit::h2::{Frame, RawH2, kind};
 use unlag_testkit::origin::ok;
 use unlag_testkit::process::Directory;
 use unlag_testkit::wait::pause;
@@ -111,6 +113,35 @@ fn r1_at_the_bound_the_connection_that_is_idle_longest_on_any_core_makes_room() 
             assert!(!caller.is_closed_now(), "number {number} was closed before its turn");
         }
     }
+}
+
+#[test]
+fn r1_an_idle_http_2_caller_that_answers_no_ping_makes_room_at_once() {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).workers(1).limit("connections", "1").start();
+    let silent = RawH2::connect(unlag.address(), &[]);
+    // Whoever has its settings acknowledged is idle from then on.
+    let acknowledged = |frame: &Frame| frame.kind == kind::SETTINGS && frame.flags & ACK != 0;
+    wait_until("the connection is open", || silent.frames().iter().any(acknowledged));
+    assert_eq!(unlag.get("/").text(), "fine");
+    wait_until("the silent caller's connection has ended", || silent.is_ended());
+    assert_eq!(silent.count(kind::GOAWAY), 1, "it was told");
+}
+
+#[test]
+fn r1_a_caller_that_has_begun_its_next_request_is_not_idle() {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).workers(1).limit("connections", "2").start();
+    let (mut begun, mut idle) = (unlag.connect(), unlag.connect());
+    begun.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nG");
+    assert_eq!(begun.read_response("GET").text(), "fine");
+    wait_until("it waits for the rest", || metric(&unlag, "unlag_worker_streams") == 0);
+    assert_eq!(idle.get("/").text(), "fine");
+    wait_until("it is idle", || metric(&unlag, "unlag_worker_streams") == 0);
+    assert_eq!(unlag.get("/").text(), "fine");
+    idle.expect_closed();
+    begun.send("ET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(begun.read_response("GET").text(), "fine");
 }
 
 #[test]

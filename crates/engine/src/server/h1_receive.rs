@@ -26,10 +26,11 @@ impl Driver {
         let mut seen = 0;
         let mut started = None;
         let mut leaving = false;
-        self.slot.idle_from(clock::now());
         if self.wire.input().is_empty() {
             self.wire.release();
-            self.alarm.set(clock::now() + limits.idle_timeout_ns);
+            let now = clock::now();
+            self.slot.idle_from(now);
+            self.alarm.set(now + limits.idle_timeout_ns);
         } else {
             self.alarm.set(clock::now() + limits.header_timeout_ns);
         }

@@ -187,10 +187,14 @@ impl Driver {
         }
         if self.idle_since == NEVER {
             self.idle_since = clock::now();
-            self.slot.idle_from(self.idle_since);
+            if held == 0 {
+                self.slot.idle_from(self.idle_since);
+            }
         }
         let limits = self.session.core.limits();
         let patience_ns = match held {
+            // Somebody waits for its place, for less time than it may need to answer; the GOAWAY is written.
+            0 if self.slot.is_evicted() => 0,
             0 if self.leaving => LEAVE_NS,
             0 => limits.idle_timeout_ns,
             // The end of an answer is still to be written.
