@@ -62,6 +62,17 @@ fn d21_a_caller_whose_windows_stay_shut_holds_little_until_it_is_reset() {
 }
 
 #[test]
+fn d21_a_small_answer_that_nobody_takes_is_given_up_and_not_recorded_as_complete() {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).limit("write_timeout", "\"200ms\"").start();
+    let mut caller = RawH2::connect(unlag.address(), &[(INITIAL_WINDOW, 3)]);
+    caller.get(1, "/");
+    wait_until("the stream is reset", || caller.reset_code(1).is_some());
+    assert_eq!(caller.body_bytes(1), 3, "as much as the window holds");
+    assert_eq!(unlag.wait_for_cause(), "caller_stalled");
+}
+
+#[test]
 fn d21_two_thousand_streams_with_a_window_of_zero_stay_at_a_hundred() {
     let hold = Gate::new();
     let held = hold.clone();

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use unlag_record::Phase;
 
-/// A body up to this size goes out as one piece as soon as it is whole.
+/// A body up to this size goes out as one piece if it is there and the caller has opened its windows that far.
 const WHOLE_BYTES: usize = 16 * 1024;
 
 /// Pieces have few sizes: a buffer that one stream gives back then serves another.
@@ -77,7 +77,7 @@ impl Out {
         };
         let result = match (ends, body) {
             (true, _) => Ok(()),
-            (false, Body::Bytes(bytes)) if bytes.len() <= WHOLE_BYTES => {
+            (false, Body::Bytes(bytes)) if is_taken_whole(&mut stream, bytes.len()) => {
                 recording.trace.bytes_out.set(bytes.len() as u64);
                 stream.send_data(Piece::uncounted(bytes), true).map_err(|_| Error::CallerGone)
             }
@@ -101,6 +101,15 @@ impl Out {
         }
         result
     }
+}
+
+/// Whether a body of `len` bytes is small and the windows have room for it, so that only the socket can hold it up.
+fn is_taken_whole(stream: &mut SendStream<Piece>, len: usize) -> bool {
+    if len > WHOLE_BYTES {
+        return false;
+    }
+    stream.reserve_capacity(len);
+    stream.capacity() >= len
 }
 
 impl std::fmt::Debug for Out {
