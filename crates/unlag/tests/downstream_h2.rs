@@ -269,6 +269,16 @@ fn u10_a_grpc_caller_sees_a_cut_answer_as_unavailable() {
 }
 
 #[test]
+fn u10_an_answer_that_is_not_grpc_and_was_cut_is_reset_for_a_grpc_caller_too() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n";
+    let cut = format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n");
+    let origin = RawOrigin::always(Script::new().request().send(cut).close());
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let answer = Call::grpc("/svc/Method").send(unlag.address());
+    assert!(answer.reset.is_some(), "{answer:?}");
+}
+
+#[test]
 fn l1_a_drain_sends_goaway_twice_and_finishes_streams() {
     let finish = Gate::new();
     let origin = RawOrigin::always(

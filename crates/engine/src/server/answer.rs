@@ -58,7 +58,7 @@ pub fn admit(
 ) -> Result<Prepared, Error> {
     fault::point(&core.shared, "admit");
     let Incoming { mut head, body, interim } = incoming;
-    recording.grpc.set(prepare::is_grpc(&head));
+    recording.grpc.set(grpc::is_spoken(&head.fields));
     let prepared = prepare::prepare(&mut head);
     // After what `Connection` names is gone, so that it cannot name what is written here; and for refusals as well.
     let (id, request_id) = trace_context::settle(&mut head.fields, || core.random());

@@ -11,14 +11,14 @@ use std::task::{Context, Poll};
 /// UNKNOWN
 const UNKNOWN: &[u8] = b"2";
 
+/// Whether a message with these fields is of gRPC.
+pub fn is_spoken(fields: &Fields) -> bool {
+    fields.get(Name::ContentType).is_some_and(|value| value.starts_with(b"application/grpc"))
+}
+
 /// Makes sure that `response` carries a `grpc-status`.
 pub fn ensure_status(response: &mut Response) {
-    let is_grpc = response
-        .head
-        .fields
-        .get(Name::ContentType)
-        .is_some_and(|value| value.starts_with(b"application/grpc"));
-    if !is_grpc || response.head.fields.has(Name::GrpcStatus) {
+    if !is_spoken(&response.head.fields) || response.head.fields.has(Name::GrpcStatus) {
         return;
     }
     match std::mem::take(&mut response.body) {
@@ -27,7 +27,8 @@ pub fn ensure_status(response: &mut Response) {
     }
 }
 
-/// The end of an answer that was cut: a caller that gets trailers knows the status, one that gets a reset has to guess it.
+/// The end of an answer of gRPC that was cut: a caller that gets trailers knows the status, one that gets a reset has to guess
+/// it. Any other answer would look whole.
 pub fn trailers(error: Error) -> HeaderMap {
     HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), u16::from(error.grpc_status()).into())])
 }

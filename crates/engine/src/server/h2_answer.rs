@@ -91,8 +91,9 @@ impl Out {
             Ok(()) => recording.complete(),
             Err(error) => {
                 recording.failed(error);
-                let is_grpc = recording.grpc.get() && length.is_none() && error.fault() != Fault::Caller;
-                let told = is_grpc && stream.send_trailers(grpc::trailers(error)).is_ok();
+                let is_grpc = recording.grpc.get() && grpc::is_spoken(&response.head.fields);
+                let may_tell = is_grpc && length.is_none() && error.fault() != Fault::Caller;
+                let told = may_tell && stream.send_trailers(grpc::trailers(error)).is_ok();
                 let is_gone = error == Error::CallerGone;
                 if !told {
                     stream.send_reset(if is_gone { Reason::CANCEL } else { Reason::INTERNAL_ERROR });

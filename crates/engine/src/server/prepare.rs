@@ -25,11 +25,6 @@ pub struct Wishes {
 /// What is not passed on: said anew for the next hop, if at all.
 const OF_HOP: u64 = Name::HOP_BY_HOP | Name::ContentLength.bit() | Name::Expect.bit();
 
-/// Whether a request is a gRPC call.
-pub fn is_grpc(head: &RequestHead) -> bool {
-    head.fields.get(Name::ContentType).is_some_and(|value| value.starts_with(b"application/grpc"))
-}
-
 /// Takes the fields of this hop out of `head` and returns what they said.
 pub fn prepare(head: &mut RequestHead) -> Result<Wishes, Error> {
     if head.method == Method::CONNECT {
