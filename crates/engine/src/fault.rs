@@ -24,6 +24,11 @@ impl Faults {
         self.0.lock().unwrap().push((place, fault));
     }
 
+    /// Whether nobody has come to `place` yet.
+    pub fn is_ahead(&self, place: &'static str) -> bool {
+        self.0.lock().unwrap().iter().any(|(known, _)| *known == place)
+    }
+
     fn take(&self, place: &'static str) -> Option<Fault> {
         let mut faults = self.0.lock().unwrap();
         let index = faults.iter().position(|(known, _)| *known == place)?;

@@ -38,12 +38,24 @@ pub fn run(index: usize, shared: Arc<Shared>, mut taken: mpsc::Receiver<Handed>)
         // Callers who are on their way are let in, and those who just ask hear with their answer that it was the last.
         take_until(&core, &mut taken, tokio::time::sleep(LAST_CALL)).await;
         // Connections may come from cores that are a little later, which count them already.
-        while core.accepting.get() > 0 || shared.connections.load(Relaxed) > 0 {
-            core.connections.close_all();
-            take_until(&core, &mut taken, tokio::time::sleep(Duration::from_millis(5))).await;
+        serve_out(&core, &mut taken).await;
+        fault::point(&shared, "end");
+        // One may have come since it looked. From now on, whoever hands one over keeps it.
+        taken.close();
+        while let Some(handed) = taken.recv().await {
+            take(&core, handed);
         }
+        serve_out(&core, &mut taken).await;
     });
     local::forget();
+}
+
+/// Serves until nobody has a connection any more.
+async fn serve_out(core: &Rc<Core>, taken: &mut mpsc::Receiver<Handed>) {
+    while core.accepting.get() > 0 || core.shared.connections.load(Relaxed) > 0 {
+        core.connections.close_all();
+        take_until(core, taken, tokio::time::sleep(Duration::from_millis(5))).await;
+    }
 }
 
 /// Takes over what comes until `end`.

@@ -259,6 +259,30 @@ fn r4_a_worker_that_blocks_is_named_counted_once_and_makes_the_process_unready_u
     assert!(logged("a worker is stalled: something computes or blocks on it worker="));
 }
 
+#[test]
+fn l1_a_connection_that_is_handed_over_to_a_worker_at_its_very_end_is_served() {
+    let bed = Bed::new(1);
+    let (shared, bound) = (&bed.engine.shared, Arc::clone(&bed.engine.bound()[0]));
+    let accepting = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut late = TcpStream::connect(accepting.local_addr().unwrap()).unwrap();
+    late.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(late, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let (accepted, _) = accepting.accept().unwrap();
+    accepted.set_nonblocking(true).unwrap();
+    bed.fault("end", Fault::Block(Duration::from_secs(2)));
+    std::thread::scope(|scope| {
+        let drain = scope.spawn(|| bed.engine.drain(DEADLINE, || false));
+        wait_until("the worker sees nobody any more", || !shared.faults.is_ahead("end"));
+        let place = crate::connections::Place::take(shared, 1).expect("nobody is there");
+        assert!(shared.hand(0, Handed::Tcp(accepted, bound, place)).is_ok());
+        let mut answer = String::new();
+        late.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("200 OK") && answer.ends_with("fine"), "{answer}");
+        drop(late);
+        assert!(drain.join().unwrap(), "it still drains");
+    });
+}
+
 /// What a recorded request ended by.
 fn cause_of(bed: &Bed, target: &str) -> Option<&'static str> {
     let mut cause = None;
