@@ -3,7 +3,7 @@
 
 use crate::clock;
 use crate::error::Error;
-use crate::fleet::InFlight;
+use crate::fleet::{InFlight, Open};
 use crate::http::{Body, RequestHead, ResponseHead, Scheme};
 use crate::plan::Route;
 use bytes::BytesMut;
@@ -104,6 +104,8 @@ pub struct Tunnel {
     pub protocol: Box<[u8]>,
     /// Counts the tunnel as in flight for as long as it is open.
     pub in_flight: Option<InFlight>,
+    /// Counts its connection.
+    pub open: Open,
 }
 
 /// A failed attempt. It gives the exchange back when nothing of it was lost, so that whoever holds it may try again.

@@ -318,6 +318,31 @@ impl Drop for InFlight {
     }
 }
 
+/// Counts a connection to an endpoint for as long as it is open.
+#[derive(Debug)]
+pub struct Open {
+    endpoint: Arc<Endpoint>,
+}
+
+impl Open {
+    /// One to `endpoint` is open from now on.
+    pub fn to(endpoint: &Arc<Endpoint>) -> Open {
+        endpoint.count_connection(true);
+        Open { endpoint: Arc::clone(endpoint) }
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.endpoint.count_connection(false);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -105,7 +105,7 @@ fn an_h2c_upgrade_is_not_forwarded() {
 }
 
 #[test]
-fn a_tunnel_counts_as_a_request_up_to_its_101() {
+fn a_tunnel_counts_as_a_request_up_to_its_101_and_as_a_connection_to_its_end() {
     let origin = RawOrigin::always(Script::new().head().send(SWITCHING).echo());
     let unlag = Setup::of(UNLAG).to([origin.url()]).start();
     let mut tunnel = unlag.connect();
@@ -113,6 +113,10 @@ fn a_tunnel_counts_as_a_request_up_to_its_101() {
     wait_until("its line", || unlag.log().objects().iter().any(|line| line["status"] == 101));
     tunnel.send("still open");
     assert_eq!(tunnel.read_exact(10).expect("the echo"), b"still open");
+    let open = || unlag.endpoints()[0]["connections_open"].as_u64();
+    assert_eq!(open(), Some(1), "its connection is open");
+    drop(tunnel);
+    wait_until("its connection is closed", || open() == Some(0));
 }
 
 #[test]

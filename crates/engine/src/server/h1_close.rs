@@ -54,7 +54,7 @@ impl Driver {
         drop(recording);
         if let Ok(wire) = Rc::try_unwrap(wire) {
             let idle_ns = core.limits().tunnel_idle_timeout_ns;
-            let _in_flight = upstream.in_flight;
+            let _counted = (upstream.in_flight, upstream.open);
             let upstream = Wire::new(upstream.io, upstream.input);
             Box::pin(tunnel::relay(wire, upstream, idle_ns, &core)).await;
         }

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::core::Core;
 use crate::error::Error;
 use crate::exchange::{Exchange, Response, Tunnel};
-use crate::fleet::Endpoint;
+use crate::fleet::{Endpoint, Open};
 use crate::http::fields::members;
 use crate::http::h1::{Framing, encode, framing, parse};
 use crate::http::head::{ResponseHead, Version};
@@ -29,28 +29,16 @@ pub struct Conn {
     open: Open,
 }
 
-/// Counts a connection for as long as it is open.
-struct Open {
-    endpoint: Arc<Endpoint>,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.endpoint.count_connection(false);
-    }
-}
-
 impl Conn {
     /// Wraps a stream that was just opened.
     pub fn new(io: Io, endpoint: &Arc<Endpoint>) -> Box<Conn> {
-        endpoint.count_connection(true);
-        let open = Open { endpoint: Arc::clone(endpoint) };
+        let open = Open::to(endpoint);
         Box::new(Conn { wire: Wire::new(io, BytesMut::new()), alarm: Alarm::default(), open })
     }
 
     /// Where it leads.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.open.endpoint
+        self.open.endpoint()
     }
 
     /// Why an idle connection is never used again, if something happened on it.
@@ -255,7 +243,7 @@ impl Call<'_> {
             framing::of_response(&head.fields, version, bodiless).map_err(Error::BadAnswerFraming)?;
         let persistent = is_persistent(&head, version) && framing != Framing::UntilClose;
         if let Some(seconds) = keep_alive_timeout_s(&head) {
-            self.conn.open.endpoint.declare_idle_limit(seconds.min(DECLARED_IDLE_S_MAX) * 1_000_000_000);
+            self.conn.endpoint().declare_idle_limit(seconds.min(DECLARED_IDLE_S_MAX) * 1_000_000_000);
         }
         strip(&mut head);
         // Framing is ours to say.
@@ -328,7 +316,7 @@ fn upgrade(conn: Conn, mut head: ResponseHead, in_flight: Option<crate::fleet::I
     let protocol = head.fields.get(Name::Upgrade).unwrap_or_default().into();
     strip(&mut head);
     let (io, input) = conn.wire.into_parts();
-    let tunnel = Some(Box::new(Tunnel { io, input, protocol, in_flight }));
+    let tunnel = Some(Box::new(Tunnel { io, input, protocol, in_flight, open: conn.open }));
     Response { head, body: Body::Empty, tunnel, in_flight: None }
 }
 
