@@ -145,16 +145,18 @@ struct Call<'a> {
 impl Call<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<http::Response<RecvStream>, Error>> {
         if !self.upload.over {
+            let before = self.upload.sent;
             let sent = self.upload.poll(cx);
             self.exchange.trace.bytes_in.set(self.upload.sent);
             if let Poll::Ready(Err(error)) = sent {
                 return Poll::Ready(Err(error));
             }
-            // Only a closed window is the upstream's doing; while the caller is slow, the caller's own limits apply.
-            match (self.upload.is_blocked(), self.alarm.due()) {
-                (true, NEVER) => self.alarm.set(clock::now() + self.core.limits().write_timeout_ns),
-                (true, _) => {}
-                (false, _) => self.alarm.clear(),
+            // Only a window that stays closed is the upstream's doing; while the caller is slow, the caller's own limits apply.
+            if self.upload.sent != before || !self.upload.is_blocked() {
+                self.alarm.clear();
+            }
+            if self.upload.is_blocked() && self.alarm.due() == NEVER {
+                self.alarm.set(clock::now() + self.core.limits().write_timeout_ns);
             }
         }
         if self.upload.over && !self.waiting {
