@@ -288,8 +288,13 @@ impl StreamBody {
 impl Source for StreamBody {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
         if let Some(upload) = &mut self.upload {
+            let before = (upload.sent, upload.is_blocked());
             let sent = upload.poll(cx);
             self.trace.bytes_in.set(upload.sent);
+            // It moved, or it is somebody else's turn: what is waited for now is waited for from now on.
+            if sent.is_ready() || before != (upload.sent, upload.is_blocked()) {
+                self.alarm.clear();
+            }
             match sent {
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Poll::Ready(Ok(())) => self.upload = None,
