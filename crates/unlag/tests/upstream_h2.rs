@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use unlag_testkit::h2::frame::ACK;
+use unlag_testkit::h2::frame::{ACK, END_HEADERS, END_STREAM, block};
 use unlag_testkit::h2::{Call, Frame, H2Origin, Plan, kind};
 use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, wait_until};
 
@@ -368,4 +368,23 @@ fn an_origin_that_answers_the_preface_in_http_1_is_502_at_once() {
     assert_eq!(unlag.get("/").status(), 502);
     assert!(started.elapsed() < Duration::from_secs(3), "took {:?}", started.elapsed());
     assert_eq!(unlag.wait_for_cause(), "protocol");
+}
+
+#[test]
+fn an_interim_answer_of_an_http_2_origin_loses_what_belongs_to_one_hop_and_a_length() {
+    let fields: [(&[u8], &[u8]); 5] = [
+        (b":status", b"103"),
+        (b"link", b"</a.css>; rel=preload"),
+        (b"content-length", b"5"),
+        (b"trailer", b"x-sum"),
+        (b"proxy-authenticate", b"Basic"),
+    ];
+    let hints = Frame::new(kind::HEADERS, END_HEADERS, 1, block(&fields)).bytes();
+    let last = Frame::new(kind::HEADERS, END_HEADERS | END_STREAM, 1, [0x88]).bytes();
+    let origin = RawOrigin::always(greeting(100).head().send(hints).send(last).silence());
+    let unlag = Setup::of(UNLAG).to([origin.url()]).upstream("protocol", "\"http2\"").workers(1).start();
+    let answer = unlag.connect().send(MARKED).read_response("PUT");
+    assert_eq!((answer.status(), answer.interim.len()), (200, 1));
+    let link = ("link".to_owned(), "</a.css>; rel=preload".to_owned());
+    assert_eq!(answer.interim[0].fields, [link]);
 }

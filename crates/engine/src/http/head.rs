@@ -1,6 +1,7 @@
 //! The heads of a request and of a response, independent of the wire format that they came in.
 
-use super::fields::{Fields, Span};
+use super::fields::{Fields, Span, members};
+use super::name::Name;
 use http::Method;
 
 /// What the caller speaks to us; the upstream side is chosen apart from it.
@@ -94,6 +95,33 @@ impl ResponseHead {
     /// 9110 §8.6).
     pub fn may_tell_length(&self, method: &Method) -> bool {
         self.status == 304 || (*method == Method::HEAD && self.status >= 200 && self.status != 204)
+    }
+
+    /// Takes away what is not to be passed on: fields of one hop, and the length where it is not ours to repeat, because framing
+    /// is ours to say.
+    pub fn strip(&mut self, method: &Method) {
+        self.strip_hop();
+        if !self.may_tell_length(method) {
+            self.fields.remove_known(Name::ContentLength);
+        }
+    }
+
+    /// Removes the fields of one hop, and those that `Connection` names.
+    pub fn strip_hop(&mut self) {
+        if !self.fields.has_any(Name::HOP_BY_HOP) {
+            return;
+        }
+        let named: Vec<Vec<u8>> = self
+            .fields
+            .all(Name::Connection)
+            .flat_map(members)
+            .filter(|member| !Name::of(member).is_protected())
+            .map(<[u8]>::to_ascii_lowercase)
+            .collect();
+        self.fields.retain(|field| {
+            !field.known.is_hop_by_hop()
+                && (named.is_empty() || !named.iter().any(|name| field.name.eq_ignore_ascii_case(name)))
+        });
     }
 
     /// Whether it is an interim answer (1xx), after which the final one still follows.

@@ -232,8 +232,7 @@ impl Call<'_> {
             if head.status == 100 {
                 self.upload.go_on();
             } else if let Some(caller) = &self.exchange.interim {
-                strip(&mut head);
-                head.fields.remove_known(Name::ContentLength);
+                head.strip(&self.exchange.head.method);
                 caller.send(head);
             }
             return Ok(None);
@@ -245,11 +244,7 @@ impl Call<'_> {
         if let Some(seconds) = keep_alive_timeout_s(&head) {
             self.conn.endpoint().declare_idle_limit(seconds.min(DECLARED_IDLE_S_MAX) * 1_000_000_000);
         }
-        strip(&mut head);
-        // Framing is ours to say.
-        if !head.may_tell_length(&self.exchange.head.method) {
-            head.fields.remove_known(Name::ContentLength);
-        }
+        head.strip(&self.exchange.head.method);
         Ok(Some(Answer { head, framing, persistent }))
     }
 }
@@ -314,7 +309,7 @@ fn finish(
 
 fn upgrade(conn: Conn, mut head: ResponseHead, in_flight: Option<crate::fleet::InFlight>) -> Response {
     let protocol = head.fields.get(Name::Upgrade).unwrap_or_default().into();
-    strip(&mut head);
+    head.strip_hop();
     let (io, input) = conn.wire.into_parts();
     let tunnel = Some(Box::new(Tunnel { io, input, protocol, in_flight, open: conn.open }));
     Response { head, body: Body::Empty, tunnel, in_flight: None }
@@ -336,22 +331,4 @@ fn keep_alive_timeout_s(head: &ResponseHead) -> Option<u64> {
     let value = head.fields.get(Name::KeepAlive)?;
     let member = members(value).find_map(|member| member.strip_prefix(b"timeout="))?;
     std::str::from_utf8(member).ok()?.parse().ok().filter(|&seconds| seconds > 0)
-}
-
-/// Removes the fields of one hop, and those that `Connection` names.
-fn strip(head: &mut ResponseHead) {
-    if !head.fields.has_any(Name::HOP_BY_HOP) {
-        return;
-    }
-    let named: Vec<Vec<u8>> = head
-        .fields
-        .all(Name::Connection)
-        .flat_map(members)
-        .filter(|member| !Name::of(member).is_protected())
-        .map(<[u8]>::to_ascii_lowercase)
-        .collect();
-    head.fields.retain(|field| {
-        !field.known.is_hop_by_hop()
-            && (named.is_empty() || !named.iter().any(|name| field.name.eq_ignore_ascii_case(name)))
-    });
 }

@@ -98,10 +98,7 @@ fn finish(
     exchange.trace.enter(Phase::Overhead);
     let (parts, recv) = response.into_parts();
     let mut head = convert::response_in(&parts, core.limits().head.fields)?;
-    head.fields.retain(|field| !field.known.is_hop_by_hop());
-    if !head.may_tell_length(&exchange.head.method) {
-        head.fields.remove_known(crate::http::Name::ContentLength);
-    }
+    head.strip(&exchange.head.method);
     let body = match recv.is_end_stream() {
         true => Body::Empty,
         false => {
@@ -169,14 +166,15 @@ impl Call<'_> {
             if self.interims > self.core.limits().interim_responses {
                 return Poll::Ready(Err(Error::TooManyInterim));
             }
-            let interim = match convert::response_in(&interim.into_parts().0, self.core.limits().head.fields)
-            {
+            let parts = interim.into_parts().0;
+            let mut interim = match convert::response_in(&parts, self.core.limits().head.fields) {
                 Ok(interim) => interim,
                 Err(error) => return Poll::Ready(Err(error)),
             };
             if let Some(caller) = &self.exchange.interim
                 && interim.status != 100
             {
+                interim.strip(&self.exchange.head.method);
                 caller.send(interim);
             }
         }
