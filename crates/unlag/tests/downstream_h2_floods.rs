@@ -262,3 +262,22 @@ fn d20_a_small_block_that_decodes_to_megabytes_is_refused_in_little_memory() {
     });
     assert!(bed.origin.requests().iter().all(|request| request.target() != "/bomb"));
 }
+
+#[test]
+fn d16_a_flood_that_is_cut_at_once_is_counted_and_fills_no_log() {
+    let origin = RawOrigin::ok("fine");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).workers(1).start();
+    let mut caller = RawH2::connect(unlag.address(), &[]);
+    let flood = (0..200).flat_map(|n| {
+        let stream = 2 * n + 1;
+        let head =
+            Frame::new(kind::HEADERS, END_HEADERS | END_STREAM, stream, request_block("GET", "/flood"));
+        [head.bytes(), Frame::new(kind::RST_STREAM, 0, stream, [0, 0, 0, 8]).bytes()].concat()
+    });
+    caller.send_bytes(&flood.collect::<Vec<u8>>());
+    wait_until("a GOAWAY", || caller.goaway() == Some(ENHANCE_YOUR_CALM));
+    wait_until("it is counted", || {
+        unlag.admin("/metrics").text().lines().any(|line| line == "unlag_http2_floods_total 1")
+    });
+    assert!(unlag.log().objects().iter().all(|line| line["level"] != "WARN"), "{:?}", unlag.log().lines());
+}

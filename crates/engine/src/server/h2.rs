@@ -129,8 +129,16 @@ impl Driver {
             self.leave();
             cx.waker().wake_by_ref();
         }
-        if let Poll::Ready(next) = polled {
-            return Poll::Ready(next.and_then(Result::ok));
+        match polled {
+            Poll::Ready(Some(Err(error))) => {
+                // Some floods are cut by the h2 crate, before they have cost our budget.
+                if !self.ended && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                    self.count_flood();
+                }
+                return Poll::Ready(None);
+            }
+            Poll::Ready(next) => return Poll::Ready(next.and_then(Result::ok)),
+            Poll::Pending => {}
         }
         if self.ended {
             return self.idle.poll(cx).map(|()| None);
@@ -151,16 +159,20 @@ impl Driver {
         self.conn.graceful_shutdown();
     }
 
+    fn count_flood(&self) {
+        let shared = &self.session.core.shared;
+        shared.floods.fetch_add(1, Relaxed);
+        if let Some(times) = shared.lines.floods.due() {
+            let caller = &self.session.caller.address;
+            tracing::debug!(%caller, times, "an HTTP/2 connection is closed for flooding");
+        }
+    }
+
     /// Why the connection cannot go on, if it cannot.
     fn offence(&mut self, cx: &mut Context<'_>) -> Option<Reason> {
         let budget = &self.session.budget;
         if budget.is_spent(clock::now()) {
-            let shared = &self.session.core.shared;
-            shared.floods.fetch_add(1, Relaxed);
-            if let Some(times) = shared.lines.floods.due() {
-                let caller = &self.session.caller.address;
-                tracing::debug!(%caller, times, "an HTTP/2 connection is closed for flooding");
-            }
+            self.count_flood();
             return Some(Reason::ENHANCE_YOUR_CALM);
         }
         match budget.head_since() {
