@@ -147,7 +147,6 @@ pub struct Budget {
     glitches: Cell<u32>,
     earned: Cell<u32>,
     limit: u32,
-    halted: Cell<bool>,
     offence: Cell<Option<Reason>>,
     head_since: Cell<Option<u64>>,
 }
@@ -241,10 +240,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.budget.is_over() || self.budget.offence.get().is_some() {
-            // Read no further: the connection's driver is woken once to say goodbye.
-            if !self.budget.halted.replace(true) {
-                cx.waker().wake_by_ref();
-            }
+            // Read no further, and nobody needs to be woken: the connection's driver looks for the reason after every poll, and
+            // the handshake ends before the first frame.
             return Poll::Pending;
         }
         let before = buf.filled().len();
