@@ -199,24 +199,26 @@ impl Name {
         | Name::Upgrade.bit()
         | Name::Http2Settings.bit();
 
+    /// The fields in which proxies agree to say whom they speak for.
+    pub const FORWARDING: u64 = Name::Forwarded.bit()
+        | Name::XForwardedFor.bit()
+        | Name::XForwardedHost.bit()
+        | Name::XForwardedPort.bit()
+        | Name::XForwardedProto.bit()
+        | Name::RealIp.bit();
+
     /// Fields that a `Connection` header must not be able to strip: they carry identity, routing or framing.
     pub const fn is_protected(self) -> bool {
-        matches!(
-            self,
-            Name::Host
-                | Name::ContentLength
-                | Name::Authorization
-                | Name::Cookie
-                | Name::Forwarded
-                | Name::XForwardedFor
-                | Name::XForwardedHost
-                | Name::XForwardedPort
-                | Name::XForwardedProto
-                | Name::RealIp
-                | Name::Via
-                | Name::XRequestId
-        )
+        Name::PROTECTED & self.bit() != 0
     }
+
+    const PROTECTED: u64 = Name::FORWARDING
+        | Name::Host.bit()
+        | Name::ContentLength.bit()
+        | Name::Authorization.bit()
+        | Name::Cookie.bit()
+        | Name::Via.bit()
+        | Name::XRequestId.bit();
 
     /// Names that may not come as a trailer: they frame, route or authenticate a message that has already been acted on
     /// (RFC 9110 §6.5.1).

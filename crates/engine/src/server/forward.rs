@@ -10,12 +10,7 @@ use http::Method;
 use unlag_config::HeaderEdits;
 
 /// What a peer may only say of somebody else if it is trusted.
-const CLAIMS: u64 = Name::Forwarded.bit()
-    | Name::XForwardedFor.bit()
-    | Name::XForwardedHost.bit()
-    | Name::XForwardedPort.bit()
-    | Name::XForwardedProto.bit()
-    | Name::RealIp.bit()
+const CLAIMS: u64 = Name::FORWARDING
     | Name::OriginalUrl.bit()
     | Name::RewriteUrl.bit()
     | Name::XAttempt.bit()
