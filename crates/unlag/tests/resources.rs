@@ -147,14 +147,7 @@ fn r1_a_caller_that_has_begun_its_next_request_is_not_idle() {
 #[test]
 fn r1_when_no_connection_is_idle_a_new_caller_is_told_to_come_back() {
     let hold = Gate::new();
-    let held = hold.clone();
-    let origin = RawOrigin::scripted(move |_| {
-        let held = held.clone();
-        Script::new().answer(move |_| {
-            held.pass();
-            ok("fine")
-        })
-    });
+    let origin = RawOrigin::always(Script::held(&hold, "fine"));
     let unlag = Setup::of(UNLAG).to([origin.url()]).limit("connections", "2").start();
     let mut busy = [unlag.connect(), unlag.connect()];
     busy.iter_mut().for_each(|caller| {
@@ -297,14 +290,8 @@ fn r5_no_port_left_to_call_from_is_503_and_no_blame_on_the_endpoint() {
         return;
     }
     let (directory, hold) = (Directory::new(), Gate::new());
-    let held = hold.clone();
-    let origin = RawOrigin::scripted_unix(directory.path().join("origin.sock"), move |_| {
-        let held = held.clone();
-        Script::new().answer(move |_| {
-            held.pass();
-            ok("fine")
-        })
-    });
+    let script = Script::held(&hold, "fine");
+    let origin = RawOrigin::scripted_unix(directory.path().join("origin.sock"), move |_| script.clone());
     let unlag = pair_with_three_ports(&origin, &directory);
     let outer = format!("unix:{}", directory.path().join("outer.sock").display());
     let ask = |client: &mut RawClient| {
@@ -314,7 +301,7 @@ fn r5_no_port_left_to_call_from_is_503_and_no_blame_on_the_endpoint() {
     holders.iter_mut().for_each(ask);
     origin.wait_for_requests(3);
     assert_eq!(RawClient::connect(&outer).get("/").status(), 503, "no port is left");
-    assert_eq!(metric(&unlag, "unlag_errors_total{cause=\"no_local_port\"}"), 1);
+    wait_until("its cause is counted", || metric(&unlag, "unlag_errors_total{cause=\"no_local_port\"}") == 1);
     let upstreams = unlag.admin("/api/v1/upstreams").text();
     assert!(upstreams.contains("\"failures\":0,"), "{upstreams}");
     hold.open();
@@ -343,14 +330,7 @@ fn one_address_gets_no_more_connections_than_its_share() {
 #[test]
 fn an_endpoint_keeps_no_more_idle_connections_than_the_bound() {
     let hold = Gate::new();
-    let held = hold.clone();
-    let origin = RawOrigin::scripted(move |_| {
-        let held = held.clone();
-        Script::new().answer(move |_| {
-            held.pass();
-            ok("fine")
-        })
-    });
+    let origin = RawOrigin::always(Script::held(&hold, "fine"));
     let unlag = Setup::of(UNLAG).to([origin.url()]).limit("pool_idle_per_endpoint", "1").start();
     let mut callers: Vec<RawClient> = (0..3).map(|_| unlag.connect()).collect();
     for caller in &mut callers {

@@ -52,6 +52,15 @@ impl Script {
         Script::default()
     }
 
+    /// Answers every request with 200 and this body, but none before `gate` is open.
+    pub fn held(gate: &Gate, body: &str) -> Script {
+        let (gate, bytes) = (gate.clone(), super::ok(body));
+        Script::new().answer(move |_| {
+            gate.pass();
+            bytes.clone()
+        })
+    }
+
     fn then(mut self, step: Step) -> Script {
         self.0.push(step);
         self
