@@ -106,10 +106,6 @@ impl Engine {
                 slot.store(Arc::new(new));
             }
         }
-        // An endpoint that is no longer checked is what its requests say of it.
-        for upstream in plan.upstreams.iter().filter(|upstream| upstream.health.is_none()) {
-            upstream.fleet().iter().for_each(|endpoint| endpoint.forget_health());
-        }
         self.shared.set_plan(plan);
         self.generation.store(next, Relaxed);
         let is_kept = |one: &Arc<Bound>| kept.iter().any(|(known, _)| Arc::ptr_eq(known, one));

@@ -213,3 +213,23 @@ fn weight_counts_as_well_when_requests_come_one_after_the_other() {
     (0..40).for_each(|_| assert_eq!(client.get("/").status(), 200));
     assert_eq!(origins.each_ref().map(RawOrigin::request_count), [30, 10]);
 }
+
+#[test]
+fn an_endpoint_that_a_reload_leaves_unchecked_is_healthy_whatever_the_last_check_says() {
+    let (asked, reloaded) = (Gate::new(), Gate::new());
+    let (asking, waiting) = (asked.clone(), reloaded.clone());
+    let origin = RawOrigin::scripted(move |number| match number {
+        0 => Script::new().head().send(answer_of(503)).close(),
+        _ => Script::new().head().open(&asking).wait(&waiting).send(answer_of(503)).silence(),
+    });
+    let check = "{ path = \"/healthz\", interval = \"2s\", timeout = \"2s\" }";
+    let unlag = Setup::of(UNLAG).to([origin.url()]).upstream("health", check).start();
+    wait_for_state(&unlag, &origin.url(), "unhealthy");
+    assert!(asked.pass(), "it is checked again");
+    unlag.write_config(&Setup::of(UNLAG).to([origin.url()]));
+    unlag.signal("HUP");
+    unlag.wait_for_log("reloaded");
+    reloaded.open();
+    origin.wait_until_closed(1);
+    wait_for_state(&unlag, &origin.url(), "healthy");
+}

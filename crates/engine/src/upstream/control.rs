@@ -139,6 +139,10 @@ fn watch_endpoints(
                     fault::point(&shared, "watch");
                     checking.await;
                 });
+            } else {
+                // It is what its requests say of it, now that the checks of an earlier plan are over: one that ended later would
+                // have the last word for ever.
+                endpoint.forget_health();
             }
         }
     }
