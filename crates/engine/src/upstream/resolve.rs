@@ -4,8 +4,9 @@ use crate::fleet::Endpoint;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 type Builder = ResolverBuilder<TokioRuntimeProvider>;
@@ -99,32 +100,53 @@ async fn look_up(
 /// How long a start or a reload waits for names that are not known yet.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
+/// How many names are asked for at once: a list of hundreds is through in a few turns, and a silent name server holds no more
+/// threads than this until the C library gives up.
+const AT_ONCE: usize = 16;
+
 /// Asks once for the addresses of endpoints that have none, so that the first request finds them. What does not resolve in
 /// time is left to [`keep_fresh`].
 pub fn first(endpoints: &[Arc<Endpoint>]) {
-    let (done, finished) = std::sync::mpsc::sync_channel(endpoints.len());
-    let mut asked = 0;
-    for endpoint in endpoints.iter().filter(|endpoint| endpoint.status(0).unresolved) {
-        let (endpoint, done) = (Arc::clone(endpoint), done.clone());
-        asked += 1;
-        std::thread::spawn(move || {
-            let found =
-                std::net::ToSocketAddrs::to_socket_addrs(&(endpoint.url.host.as_str(), endpoint.url.port));
-            if let Ok(found) = found {
-                let addresses = in_turn(found.map(|address| address.ip()), endpoint.url.port);
-                endpoint.note_resolved(crate::clock::now());
-                endpoint.addresses.store(Arc::new(addresses));
+    let unresolved = endpoints.iter().filter(|endpoint| endpoint.status(0).unresolved).cloned().collect();
+    in_threads(unresolved, FIRST_WAIT, |endpoint| {
+        let found =
+            std::net::ToSocketAddrs::to_socket_addrs(&(endpoint.url.host.as_str(), endpoint.url.port));
+        if let Ok(found) = found {
+            let addresses = in_turn(found.map(|address| address.ip()), endpoint.url.port);
+            endpoint.note_resolved(crate::clock::now());
+            endpoint.addresses.store(Arc::new(addresses));
+        }
+    });
+}
+
+/// Does the same for each endpoint, for some at once, and waits for it so long. What has not begun by then is left out, as is
+/// what there is no thread for.
+fn in_threads(
+    endpoints: Vec<Arc<Endpoint>>,
+    wait: Duration,
+    ask: impl Fn(&Endpoint) + Copy + Send + 'static,
+) {
+    let until = crate::clock::now() + crate::clock::ns(wait);
+    let threads = endpoints.len().min(AT_ONCE);
+    let left = Arc::new(Mutex::new(endpoints));
+    // Nobody sends: what is waited for is that the last thread drops its end.
+    let (working, all_done) = std::sync::mpsc::channel::<Infallible>();
+    for _ in 0..threads {
+        let (left, working) = (Arc::clone(&left), working.clone());
+        let next = move || left.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let work = move || {
+            let _working = working;
+            while let Some(endpoint) = next().filter(|_| crate::clock::now() < until) {
+                ask(&endpoint);
             }
-            let _ = done.try_send(());
-        });
-    }
-    let until = crate::clock::now() + crate::clock::ns(FIRST_WAIT);
-    for _ in 0..asked {
-        let left = Duration::from_nanos(until.saturating_sub(crate::clock::now()));
-        if finished.recv_timeout(left).is_err() {
-            return;
+        };
+        if let Err(error) = std::thread::Builder::new().name("unlag-names".into()).spawn(work) {
+            tracing::warn!(%error, "no thread to look up names at the start");
+            break;
         }
     }
+    drop(working);
+    let _ = all_done.recv_timeout(wait);
 }
 
 /// Families alternate, IPv6 first (RFC 8305 §4).

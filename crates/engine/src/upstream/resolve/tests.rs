@@ -3,6 +3,8 @@
 use super::*;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig};
 use std::net::Ipv4Addr;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use unlag_testkit::dns::{NameServer, Zone};
 use unlag_testkit::wait_until;
 
@@ -130,6 +132,23 @@ fn addresses_that_could_not_be_confirmed_for_an_hour_are_dropped() {
     assert_eq!(endpoint.addresses.load().len(), 1);
     drop_if_stale(&endpoint, confirmed + crate::clock::ns(STALE_MAX) + 1);
     assert!(endpoint.addresses.load().is_empty());
+}
+
+#[test]
+fn sixteen_names_are_asked_for_at_once_and_all_in_the_end() {
+    static NOW: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    static TURN: Barrier = Barrier::new(AT_ONCE);
+    let endpoints: Vec<_> = (0..3 * AT_ONCE).map(|_| crate::plan::tests::named("shop.test")).collect();
+    in_threads(endpoints.clone(), Duration::from_secs(15), |endpoint| {
+        MOST.fetch_max(NOW.fetch_add(1, Relaxed) + 1, Relaxed);
+        // Fewer than that at once would wait here for ever.
+        TURN.wait();
+        endpoint.note_resolved(7);
+        NOW.fetch_sub(1, Relaxed);
+    });
+    assert_eq!(MOST.load(Relaxed), AT_ONCE);
+    assert!(endpoints.iter().all(|endpoint| endpoint.resolved_ns() == 7));
 }
 
 #[test]
