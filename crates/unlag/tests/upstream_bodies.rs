@@ -278,7 +278,8 @@ fn u26_a_connection_announced_as_closing_is_not_pooled() {
 #[test]
 fn u28_trailers_reach_a_caller_who_asked_for_them_without_framing_names() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-checksum\r\n\r\n\
-                   5\r\nhello\r\n0\r\nX-Checksum: abc\r\nContent-Length: 99\r\nTransfer-Encoding: gzip\r\nHost: evil\r\n\r\n";
+                   5\r\nhello\r\n0\r\nX-Checksum: abc\r\nContent-Length: 99\r\nTransfer-Encoding: gzip\r\nHost: evil\r\n\
+                   X_Forwarded_For: evil\r\n\r\n";
     let origin = RawOrigin::answering(move |_| chunked.as_bytes().to_vec());
     let unlag = Setup::of(UNLAG).to([origin.url()]).start();
     let mut client = unlag.connect();

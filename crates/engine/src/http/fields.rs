@@ -73,6 +73,14 @@ pub struct Field<'a> {
     pub value: &'a [u8],
 }
 
+impl Field<'_> {
+    /// Whether it may come as a trailer (RFC 9110 §6.5.1).
+    pub fn may_trail(&self) -> bool {
+        let is_impostor = self.known == Name::Underscored && Name::is_impostor(self.name);
+        !self.known.is_forbidden_in_trailers() && !is_impostor
+    }
+}
+
 /// An ordered list of fields with the text they live in.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {

@@ -147,6 +147,7 @@ names! {
     KeepAlive = "keep-alive",
     Location = "location",
     MaxForwards = "max-forwards",
+    Proxy = "proxy",
     ProxyAuthenticate = "proxy-authenticate",
     ProxyAuthorization = "proxy-authorization",
     ProxyConnection = "proxy-connection",
@@ -207,6 +208,26 @@ impl Name {
         | Name::XForwardedProto.bit()
         | Name::RealIp.bit();
 
+    /// What a peer may only say of somebody else if it is trusted.
+    pub const CLAIMS: u64 = Name::FORWARDING
+        | Name::OriginalUrl.bit()
+        | Name::RewriteUrl.bit()
+        | Name::XAttempt.bit()
+        | Name::XCriticality.bit()
+        | Name::TrueClientIp.bit()
+        | Name::XClientIp.bit()
+        | Name::XClusterClientIp.bit()
+        | Name::CfConnectingIp.bit()
+        | Name::XForwardedOther.bit();
+
+    /// Whether many frameworks cannot tell a name with `_` from one that identifies or frames (`X_Forwarded_For` becomes the
+    /// same CGI variable as `X-Forwarded-For`).
+    pub fn is_impostor(name: &[u8]) -> bool {
+        let dashed: Vec<u8> = name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
+        let known = Name::of(&dashed);
+        known.is_protected() || known.is_hop_by_hop() || Name::CLAIMS & known.bit() != 0
+    }
+
     /// Fields that a `Connection` header must not be able to strip: they carry identity, routing or framing.
     pub const fn is_protected(self) -> bool {
         Name::PROTECTED & self.bit() != 0
@@ -222,7 +243,7 @@ impl Name {
 
     /// Names that may not come as a trailer: they frame, route or authenticate a message that has already been acted on
     /// (RFC 9110 §6.5.1).
-    pub const fn is_forbidden_in_trailers(self) -> bool {
+    pub(super) const fn is_forbidden_in_trailers(self) -> bool {
         self.is_hop_by_hop() || self.is_protected() || matches!(self, Name::Expect | Name::ContentType)
     }
 }

@@ -9,28 +9,11 @@ use crate::plan::Route;
 use http::Method;
 use unlag_config::HeaderEdits;
 
-/// What a peer may only say of somebody else if it is trusted.
-const CLAIMS: u64 = Name::FORWARDING
-    | Name::OriginalUrl.bit()
-    | Name::RewriteUrl.bit()
-    | Name::XAttempt.bit()
-    | Name::XCriticality.bit()
-    | Name::TrueClientIp.bit()
-    | Name::XClientIp.bit()
-    | Name::XClusterClientIp.bit()
-    | Name::CfConnectingIp.bit()
-    | Name::XForwardedOther.bit();
-
-/// Whether a field says who asks.
-pub fn is_claim(known: Name) -> bool {
-    CLAIMS & known.bit() != 0
-}
-
 /// Says who asked. What an untrusted peer claims is replaced, what a trusted one says is extended.
 pub fn say_who_asks(head: &mut RequestHead, caller: &Caller, trusted: bool) {
     let fields = &mut head.fields;
-    if !trusted && fields.has_any(CLAIMS) {
-        fields.retain(|field| !is_claim(field.known));
+    if !trusted && fields.has_any(Name::CLAIMS) {
+        fields.retain(|field| Name::CLAIMS & field.known.bit() == 0);
     }
     if !caller.address.is_empty() {
         append(fields, Name::XForwardedFor, &[Piece::Bytes(caller.address.as_bytes())]);

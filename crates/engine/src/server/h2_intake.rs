@@ -111,7 +111,7 @@ impl Source for CallerBody {
         match ready!(self.recv.borrow_mut().poll_trailers(cx)) {
             Ok(Some(trailers)) => {
                 let mut fields = convert::fields_in(&trailers);
-                fields.retain(|field| !field.known.is_forbidden_in_trailers());
+                fields.retain(|field| field.may_trail());
                 Poll::Ready(Some(Ok(Chunk::Trailers(fields))))
             }
             Ok(None) => Poll::Ready(None),

@@ -1,7 +1,6 @@
 //! Makes a request of one hop into a request of the next (RFC 9110 §7.6): takes out what belongs to the hop, refuses what
 //! would be understood differently behind us, and finds out what the caller wants of us.
 
-use super::forward::is_claim;
 use crate::error::Error;
 use crate::http::fields::members;
 use crate::http::{Fields, Name, RequestHead, Version};
@@ -22,8 +21,9 @@ pub struct Wishes {
     pub trailers: bool,
 }
 
-/// What is not passed on: said anew for the next hop, if at all.
-const OF_HOP: u64 = Name::HOP_BY_HOP | Name::ContentLength.bit() | Name::Expect.bit();
+/// What is not passed on: said anew for the next hop, if at all. `Proxy` is no field at all, but becomes the variable in which
+/// many programs look for a proxy of their own (httpoxy).
+const OF_HOP: u64 = Name::HOP_BY_HOP | Name::ContentLength.bit() | Name::Expect.bit() | Name::Proxy.bit();
 
 /// Takes the fields of this hop out of `head` and returns what they said.
 pub fn prepare(head: &mut RequestHead) -> Result<Wishes, Error> {
@@ -38,7 +38,7 @@ pub fn prepare(head: &mut RequestHead) -> Result<Wishes, Error> {
     wishes.expects_continue = expectation(head)?;
     wishes.trailers =
         head.fields.all(Name::Te).flat_map(members).any(|member| member.eq_ignore_ascii_case(b"trailers"));
-    if head.fields.iter().any(|field| field.known == Name::Underscored && is_impostor(field.name)) {
+    if head.fields.iter().any(|field| field.known == Name::Underscored && Name::is_impostor(field.name)) {
         return Err(Error::FieldName);
     }
     if head.fields.has_any(OF_HOP) || !named.is_empty() {
@@ -103,14 +103,6 @@ fn expectation(head: &RequestHead) -> Result<bool, Error> {
     }
 }
 
-/// A name with `_` that many frameworks cannot tell from a field that identifies or frames (`X_Forwarded_For` becomes the
-/// same CGI variable as `X-Forwarded-For`).
-fn is_impostor(name: &[u8]) -> bool {
-    let dashed: Vec<u8> = name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
-    let known = Name::of(&dashed);
-    known.is_protected() || known.is_hop_by_hop() || is_claim(known)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +122,7 @@ mod tests {
     fn what_belongs_to_the_hop_stays_on_the_hop() {
         let (wishes, names) = prepared(
             "Connection: X-Private, close\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\nX-Private: 1\r\nX-Kept: 2\r\n\
-             Proxy-Authorization: x\r\nTransfer-Encoding: chunked\r\nUpgrade: a\r\n",
+             Proxy-Authorization: x\r\nProxy: http://evil\r\nTransfer-Encoding: chunked\r\nUpgrade: a\r\n",
         )
         .unwrap();
         assert!(wishes.close && wishes.trailers && wishes.upgrade.is_none());

@@ -274,7 +274,7 @@ impl StreamBody {
         match ready!(self.recv.poll_trailers(cx)) {
             Ok(Some(trailers)) => {
                 let mut fields = convert::fields_in(&trailers);
-                fields.retain(|field| !field.known.is_forbidden_in_trailers());
+                fields.retain(|field| field.may_trail());
                 Poll::Ready(Some(Ok(Chunk::Trailers(fields))))
             }
             Ok(None) => Poll::Ready(None),

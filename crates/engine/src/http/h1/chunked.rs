@@ -157,7 +157,7 @@ fn trailer_section(buf: &mut BytesMut) -> Result<Option<Option<Fields>>, ChunkEr
     };
     let len = lines.at();
     buf.advance(len);
-    fields.retain(|field| !field.known.is_forbidden_in_trailers());
+    fields.retain(|field| field.may_trail());
     Ok(Some(Some(fields)))
 }
 
