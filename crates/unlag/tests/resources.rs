@@ -86,36 +86,6 @@ fn r1_silent_callers_never_push_the_connections_over_their_bound() {
 }
 
 #[test]
-fn r1_at_the_bound_the_connection_that_is_idle_longest_on_any_core_makes_room() {
-    let origin = RawOrigin::ok("fine");
-    let unlag = Setup::of(UNLAG).to([origin.url()]).limit("connections", "6").start();
-    let mut callers: Vec<RawClient> = Vec::new();
-    for _ in 0..6 {
-        let mut caller = unlag.connect();
-        assert_eq!(caller.get("/").text(), "fine");
-        callers.push(caller);
-        // The answer is here before the connection counts as idle, and the next caller must not overtake it.
-        wait_until("it is idle", || metric(&unlag, "unlag_worker_streams") == 0);
-    }
-    let per_core: Vec<_> = (0..2)
-        .map(|worker| metric(&unlag, &format!("unlag_worker_connections{{worker=\"{worker}\"}}")))
-        .collect();
-    assert!(per_core.iter().all(|&open| open > 0), "{per_core:?}");
-    // The cores tell each other of their oldest ten times a second.
-    pause(Duration::from_secs(1));
-    let mut new = Vec::new();
-    for oldest in 0..4 {
-        let mut caller = unlag.connect();
-        assert_eq!(caller.get("/").text(), "fine", "after {oldest}");
-        new.push(caller);
-        callers[oldest].expect_closed();
-        for (number, caller) in callers.iter_mut().enumerate().skip(oldest + 1) {
-            assert!(!caller.is_closed_now(), "number {number} was closed before its turn");
-        }
-    }
-}
-
-#[test]
 fn r1_an_idle_http_2_caller_that_answers_no_ping_makes_room_at_once() {
     let origin = RawOrigin::ok("fine");
     let unlag = Setup::of(UNLAG).to([origin.url()]).workers(1).limit("connections", "1").start();

@@ -58,6 +58,11 @@ struct Bed {
 
 impl Bed {
     fn new(workers: usize) -> Bed {
+        Bed::with(workers, "")
+    }
+
+    /// With more of a config.
+    fn with(workers: usize, toml: &str) -> Bed {
         log();
         let origin = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", origin.local_addr().unwrap());
@@ -66,7 +71,7 @@ impl Bed {
         });
         let toml = format!(
             "[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.shop]\nendpoints = [\"{url}\"]\n\
-             health = {{ path = \"/health\" }}\n[[route]]\nmatch = \"/{{path...}}\"\nupstream = \"shop\"\n"
+             health = {{ path = \"/health\" }}\n[[route]]\nmatch = \"/{{path...}}\"\nupstream = \"shop\"\n{toml}"
         );
         let config = unlag_config::parse(&toml, "unlag.toml").unwrap_or_else(|bad| panic!("{bad}")).config;
         let registry = unlag_record::Registry::new(unlag_record::Bounds::default(), None);
@@ -281,6 +286,47 @@ fn l1_a_connection_that_is_handed_over_to_a_worker_at_its_very_end_is_served() {
         drop(late);
         assert!(drain.join().unwrap(), "it still drains");
     });
+}
+
+/// A caller that has had an answer and keeps its connection.
+fn kept_open(bed: &Bed) -> TcpStream {
+    let mut caller = TcpStream::connect(bed.address).unwrap();
+    caller.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(caller, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
+    while !answer.ends_with(b"fine") {
+        let n = caller.read(&mut chunk).unwrap();
+        assert!(n > 0, "{}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&chunk[..n]);
+    }
+    // The answer is here before the connection counts as idle, and the next caller must not overtake it.
+    let loads = bed.engine.shared.loads();
+    wait_until("it is idle", || loads.iter().all(|load| load.streams.load(Relaxed) == 0));
+    caller
+}
+
+#[test]
+fn r1_at_the_bound_the_connection_that_is_idle_longest_on_any_core_makes_room() {
+    let bed = Bed::with(2, "[limits]\nconnections = 6\n");
+    let shared = &bed.engine.shared;
+    wait_until("nobody is there", || shared.connections.load(Relaxed) == 0);
+    let mut callers: Vec<TcpStream> = (0..6).map(|_| kept_open(&bed)).collect();
+    let open: Vec<_> = shared.loads().iter().map(|load| load.connections.load(Relaxed)).collect();
+    assert!(open.iter().all(|open| *open > 0), "{open:?}");
+    wait_until("each core has said since when its oldest is idle", || {
+        shared.loads().iter().all(|load| !matches!(load.idle_since_ns.load(Relaxed), 0 | u64::MAX))
+    });
+    let mut new = Vec::new();
+    for oldest in 0..4 {
+        new.push(kept_open(&bed));
+        assert_eq!(callers[oldest].read(&mut [0]).unwrap(), 0, "number {oldest} is closed");
+        for (number, caller) in callers.iter().enumerate().skip(oldest + 1) {
+            caller.set_nonblocking(true).unwrap();
+            let seen = caller.peek(&mut [0]).map_err(|error| error.kind());
+            assert_eq!(seen, Err(io::ErrorKind::WouldBlock), "number {number} was closed before its turn");
+            caller.set_nonblocking(false).unwrap();
+        }
+    }
 }
 
 /// What a recorded request ended by.
