@@ -22,11 +22,16 @@ struct Bed {
 impl Bed {
     /// An unlag whose endpoints are listed in a file with this text.
     fn new(text: &str) -> Bed {
+        Bed::with("", text)
+    }
+
+    /// The same with these further keys of the upstream.
+    fn with(keys: &str, text: &str) -> Bed {
         let directory = Directory::new();
         let file = directory.path().join("endpoints.txt");
         std::fs::write(&file, text).expect("the list");
         let upstream = format!(
-            "[upstream.origin]\ndiscover = \"file://{}\"\n\n[[route]]\nmatch = \"/{{path...}}\"\nupstream = \"origin\"",
+            "[upstream.origin]\ndiscover = \"file://{}\"\n{keys}\n[[route]]\nmatch = \"/{{path...}}\"\nupstream = \"origin\"",
             file.display()
         );
         Bed { unlag: Setup::of(UNLAG).toml(&upstream).workers(1).start(), directory }
@@ -62,6 +67,20 @@ fn endpoints_come_and_go_with_their_lines_and_those_that_stay_keep_what_is_known
     bed.wait_for_endpoints(1);
     assert_eq!(bed.answers(), BTreeSet::from(["second".to_owned()]));
     first.wait_until_closed(0);
+}
+
+#[test]
+fn endpoints_that_stay_are_not_checked_anew_when_others_come_and_go() {
+    let down = || RawOrigin::answering(|_| b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n".to_vec());
+    let (stays, comes) = (down(), down());
+    let bed = Bed::with("health = { path = \"/\", interval = \"1h\" }\n", &format!("{}\n", stays.url()));
+    stays.wait_for_requests(1);
+    bed.write(&format!("{}\n{}\n", stays.url(), comes.url()));
+    comes.wait_for_requests(1);
+    bed.write(&format!("{}\n", comes.url()));
+    bed.wait_for_endpoints(1);
+    wait_until("both are down", || bed.unlag.log().with_message("health changed").len() >= 2);
+    assert_eq!((stays.request_count(), comes.request_count()), (1, 1));
 }
 
 #[test]

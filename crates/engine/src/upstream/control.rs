@@ -3,15 +3,17 @@
 use super::{discover, health, resolve};
 use crate::clock;
 use crate::fault;
-use crate::plan::Plan;
+use crate::fleet::Endpoint;
+use crate::plan::{Plan, Upstream};
 use crate::shared::Shared;
 use crate::worker::STALL;
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use unlag_config::{Scheme, Source};
 
 /// How long what panicked stays away: at first, so that a single fault is hardly felt, and at most, so that one that comes
@@ -57,7 +59,8 @@ async fn run(shared: Arc<Shared>) {
         let mut version = shared.fleet_version();
         let plan = shared.current();
         let mut files = watch_files(&plan, &shared);
-        let mut tasks = watch_endpoints(&plan, &shared, resolver.as_ref());
+        let mut watch = Watch::default();
+        watch.follow(&plan, &shared, resolver.as_ref());
         let mut again = None;
         loop {
             tokio::select! {
@@ -71,7 +74,7 @@ async fn run(shared: Arc<Shared>) {
                 break;
             }
             // A task ends only by a panic. The others go on until all are started anew.
-            while let Some(Err(error)) = files.try_join_next().or_else(|| tasks.try_join_next()) {
+            while let Some(Err(error)) = next_ended(&mut files, &mut watch.tasks) {
                 restarting(&shared, "watch", &error, pause);
                 if again.is_none() {
                     again = Some(clock::now() + clock::ns(pause));
@@ -83,7 +86,7 @@ async fn run(shared: Arc<Shared>) {
             }
             if shared.fleet_version() != version {
                 version = shared.fleet_version();
-                tasks = watch_endpoints(&plan, &shared, resolver.as_ref());
+                watch.follow(&plan, &shared, resolver.as_ref());
             }
         }
         shared.endpoints.forget_unused();
@@ -117,34 +120,70 @@ fn watch_files(plan: &Plan, shared: &Arc<Shared>) -> JoinSet<()> {
     files
 }
 
-/// Starts what keeps the endpoints of a plan known.
-fn watch_endpoints(
-    plan: &Plan,
-    shared: &Arc<Shared>,
-    resolver: Option<&Arc<hickory_resolver::TokioResolver>>,
-) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for upstream in &plan.upstreams {
-        for endpoint in upstream.fleet().iter() {
-            let is_name =
-                endpoint.url.scheme != Scheme::Unix && endpoint.url.host.parse::<std::net::IpAddr>().is_err();
-            if is_name {
-                tasks.spawn(resolve::keep_fresh(Arc::clone(endpoint), resolver.cloned()));
-            }
-            if let Some(health) = &upstream.health {
-                let checking =
-                    health::keep_checking(Arc::clone(upstream), Arc::clone(endpoint), health.clone());
-                let shared = Arc::clone(shared);
-                tasks.spawn(async move {
-                    fault::point(&shared, "watch");
-                    checking.await;
-                });
-            } else {
-                // It is what its requests say of it, now that the checks of an earlier plan are over: one that ended later would
-                // have the last word for ever.
-                endpoint.forget_health();
-            }
+/// The next task that ended by itself; one that was ended is none.
+fn next_ended(files: &mut JoinSet<()>, tasks: &mut JoinSet<()>) -> Option<Result<(), JoinError>> {
+    loop {
+        match files.try_join_next().or_else(|| tasks.try_join_next()) {
+            Some(Err(error)) if error.is_cancelled() => {}
+            ended => return ended,
         }
     }
-    tasks
+}
+
+/// What keeps the endpoints of a plan known, by the numbers of the endpoints.
+#[derive(Default)]
+struct Watch {
+    tasks: JoinSet<()>,
+    of: HashMap<u32, Vec<AbortHandle>>,
+}
+
+impl Watch {
+    /// Starts what is missing and ends what nobody needs any more; an endpoint that stays is not asked anew.
+    fn follow(
+        &mut self,
+        plan: &Plan,
+        shared: &Arc<Shared>,
+        resolver: Option<&Arc<hickory_resolver::TokioResolver>>,
+    ) {
+        let mut before = std::mem::take(&mut self.of);
+        for upstream in &plan.upstreams {
+            for endpoint in upstream.fleet().iter() {
+                if self.of.contains_key(&endpoint.index) {
+                    continue;
+                }
+                let known = before.remove(&endpoint.index);
+                let handles = known.unwrap_or_else(|| self.start(upstream, endpoint, shared, resolver));
+                self.of.insert(endpoint.index, handles);
+            }
+        }
+        before.into_values().flatten().for_each(|gone| gone.abort());
+    }
+
+    fn start(
+        &mut self,
+        upstream: &Arc<Upstream>,
+        endpoint: &Arc<Endpoint>,
+        shared: &Arc<Shared>,
+        resolver: Option<&Arc<hickory_resolver::TokioResolver>>,
+    ) -> Vec<AbortHandle> {
+        let mut handles = Vec::new();
+        let is_name =
+            endpoint.url.scheme != Scheme::Unix && endpoint.url.host.parse::<std::net::IpAddr>().is_err();
+        if is_name {
+            handles.push(self.tasks.spawn(resolve::keep_fresh(Arc::clone(endpoint), resolver.cloned())));
+        }
+        if let Some(health) = &upstream.health {
+            let checking = health::keep_checking(Arc::clone(upstream), Arc::clone(endpoint), health.clone());
+            let shared = Arc::clone(shared);
+            handles.push(self.tasks.spawn(async move {
+                fault::point(&shared, "watch");
+                checking.await;
+            }));
+        } else {
+            // It is what its requests say of it, now that the checks of an earlier plan are over: one that ended later would
+            // have the last word for ever.
+            endpoint.forget_health();
+        }
+        handles
+    }
 }

@@ -17,7 +17,7 @@ const AGENT: &str = "unlag-health";
 
 /// Checks an endpoint for as long as the task lives.
 pub async fn keep_checking(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>, health: Health) {
-    let mut healthy = true;
+    let mut healthy = !endpoint.is_unhealthy();
     loop {
         let checked = tokio::time::timeout(health.timeout, check(&upstream, &endpoint, &health)).await;
         let now_healthy = matches!(checked, Ok(Ok(true)));
