@@ -12,7 +12,7 @@ use std::sync::Arc;
 use unlag_config::Address;
 use unlag_console::Console;
 use unlag_engine::Engine;
-use unlag_lab::demo::{self, PhaseShare, Plan, Screen};
+use unlag_lab::demo::{self, Act, PhaseShare, Plan, Screen};
 use unlag_lab::services::Shop;
 use unlag_record::{HistogramSnapshot, Phase, Registry};
 
@@ -35,8 +35,8 @@ pub(crate) fn run(options: DemoOptions) -> Result<(), Failed> {
         eprintln!("while it runs: http://{address}/metrics, and unlag explain --admin http://{address}\n");
     }
     let plan = Plan { seconds: options.seconds, rate: options.rate };
-    let mut before = Shares::default();
-    let mut phases = || before.since(&registry);
+    let mut shares = Shares::default();
+    let mut phases = |act| shares.during(act, phases_of(&registry));
     if options.json {
         let mut screen = Screen::new(std::io::sink(), false);
         let report = demo::run(plan, proxy, &shop, &mut screen, &mut phases)?;
@@ -66,29 +66,43 @@ fn config_text(shop: &Shop) -> String {
     text
 }
 
-/// The phases of all routes together, as they were when last looked at.
+/// The histogram of each phase, all routes together.
+type Phases = Vec<(Phase, HistogramSnapshot)>;
+
+fn phases_of(registry: &Registry) -> Phases {
+    let snapshot = registry.snapshot();
+    let merged = |phase: Phase| {
+        let mut all = HistogramSnapshot::default();
+        snapshot
+            .phases
+            .iter()
+            .filter(|series| series.phase == phase)
+            .for_each(|series| all.merge(&series.histogram));
+        (phase, all)
+    };
+    Phase::ALL.into_iter().map(merged).collect()
+}
+
+/// What the phases took in the act that is on. The last look of an act comes as it ends, after whatever part of a
+/// second is left: a few requests, so a share of those alone would say nothing.
 #[derive(Default)]
 struct Shares {
-    last: Vec<(Phase, HistogramSnapshot)>,
+    act: Option<Act>,
+    /// The histograms as that act began.
+    began: Phases,
+    /// The histograms as last looked at.
+    last: Phases,
 }
 
 impl Shares {
-    /// What each phase took since the last look.
-    fn since(&mut self, registry: &Registry) -> Vec<PhaseShare> {
-        let snapshot = registry.snapshot();
-        let merged = |phase: Phase| {
-            let mut all = HistogramSnapshot::default();
-            snapshot
-                .phases
-                .iter()
-                .filter(|series| series.phase == phase)
-                .for_each(|series| all.merge(&series.histogram));
-            (phase, all)
-        };
-        let now: Vec<_> = Phase::ALL.into_iter().map(merged).collect();
+    /// What each phase took since `act` began, which is when the act before it was last looked at.
+    fn during(&mut self, act: Act, now: Phases) -> Vec<PhaseShare> {
+        if self.act.replace(act) != Some(act) {
+            self.began = std::mem::take(&mut self.last);
+        }
         let new: Vec<_> = now
             .iter()
-            .map(|(phase, histogram)| match self.last.iter().find(|(known, _)| known == phase) {
+            .map(|(phase, histogram)| match self.began.iter().find(|(known, _)| known == phase) {
                 Some((_, earlier)) => (*phase, histogram.since(earlier)),
                 None => (*phase, histogram.clone()),
             })
@@ -104,5 +118,42 @@ impl Shares {
                 p99_us: histogram.quantile(0.99) as f64 / 1e3,
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `waits` of 9 ms each, and `own` of 1 ms each.
+    fn phases(waits: u64, own: u64) -> Phases {
+        let of = |count, ns| {
+            let mut histogram = HistogramSnapshot::default();
+            (0..count).for_each(|_| histogram.record(ns));
+            histogram
+        };
+        vec![(Phase::Wait, of(waits, 9_000_000)), (Phase::Overhead, of(own, 1_000_000))]
+    }
+
+    fn shares(found: &[PhaseShare]) -> Vec<(&str, f64)> {
+        found.iter().map(|phase| (phase.name.as_str(), phase.share)).collect()
+    }
+
+    #[test]
+    fn a_share_is_of_the_whole_act_not_of_the_moment_since_the_last_look() {
+        let mut seen = Shares::default();
+        seen.during(Act::Healthy, phases(100, 0));
+        let end = seen.during(Act::Healthy, phases(100, 100));
+        assert_eq!(shares(&end), [("upstream_ttfb", 0.9), ("overhead", 0.1)]);
+    }
+
+    #[test]
+    fn an_act_knows_nothing_of_the_act_before_it() {
+        let mut seen = Shares::default();
+        seen.during(Act::Healthy, phases(100, 100));
+        let next = seen.during(Act::SlowReplica, phases(150, 100));
+        assert_eq!(shares(&next), [("upstream_ttfb", 1.0)]);
+        let later = seen.during(Act::SlowReplica, phases(200, 200));
+        assert_eq!(shares(&later), [("upstream_ttfb", 0.9), ("overhead", 0.1)]);
     }
 }

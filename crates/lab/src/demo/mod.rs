@@ -34,7 +34,7 @@ impl Default for Plan {
     }
 }
 
-/// What the proxy measured of one phase of its requests, in the last seconds.
+/// What the proxy measured of one phase of its requests, in one act so far.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PhaseShare {
     /// The phase's name.
@@ -60,7 +60,7 @@ pub struct ActReport {
     pub latency_us: Latency,
     /// The same by service.
     pub services: Vec<ServiceReport>,
-    /// What the proxy saw at the end of the act, largest share first.
+    /// What the proxy saw in the act, largest share first.
     pub phases: Vec<PhaseShare>,
 }
 
@@ -87,13 +87,14 @@ pub struct DemoReport {
 }
 
 /// Drives the acts against a proxy in front of `shop`, whose routes are the services' names: `/catalog/...` goes
-/// to `catalog`. `phases` is asked about once a second. Blocks until the last act is over.
+/// to `catalog`. `phases` says what the proxy has seen since the act began; it is asked about once a second, and as
+/// each act ends. Blocks until the last act is over.
 pub fn run<W: Write>(
     plan: Plan,
     proxy: SocketAddr,
     shop: &Shop,
     screen: &mut Screen<W>,
-    mut phases: impl FnMut() -> Vec<PhaseShare>,
+    mut phases: impl FnMut(Act) -> Vec<PhaseShare>,
 ) -> Result<DemoReport> {
     ensure!((4..=3_600).contains(&plan.seconds), "demo: the length must be 4 to 3,600 s");
     let length = Duration::from_secs(plan.seconds) / Act::ALL.len() as u32;
@@ -105,7 +106,7 @@ pub fn run<W: Write>(
         let mut seen = Vec::new();
         let report = load::run_observed(&options, Duration::from_secs(1), |window| {
             so_far.merge(&window);
-            seen = sorted(phases());
+            seen = sorted(phases(act));
             let current = act_report(act, &so_far, seen.clone());
             let elapsed = length * number as u32 + so_far.elapsed;
             screen.show(&acts, &current, elapsed, plan);

@@ -59,7 +59,7 @@ fn the_acts_show_in_figures_and_words_when_nothing_goes_round_the_faults() {
     let phase =
         |name: &str, share| PhaseShare { name: name.into(), share, p50_us: 9_000.0, p99_us: 40_000.0 };
     let mut asked = 0;
-    let report = run(Plan { seconds: 8, rate: 60.0 }, proxy, &shop, &mut screen, || {
+    let report = run(Plan { seconds: 8, rate: 60.0 }, proxy, &shop, &mut screen, |_| {
         asked += 1;
         vec![phase("overhead", 0.02), phase("upstream_ttfb", 0.93)]
     })
