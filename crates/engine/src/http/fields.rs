@@ -99,7 +99,7 @@ impl Fields {
     /// Takes a copy of the bytes that spans refer to.
     pub fn set_text(&mut self, text: &[u8]) {
         // Room for what the proxy itself adds: Via, Forwarded, X-Forwarded-*, trace context.
-        self.text.reserve_exact(text.len() + 512);
+        self.text = Vec::with_capacity(text.len() + 512);
         self.text.extend_from_slice(text);
     }
 
@@ -123,10 +123,10 @@ impl Fields {
         span
     }
 
-    /// Takes the value of a known field out of the list and keeps it in the text, in lower case.
+    /// Takes a known field that is there once out of the list, and keeps its value in the text, in lower case.
     pub fn lift_lower(&mut self, known: Name) -> Option<Span> {
-        let span = self.entries.iter().find(|entry| entry.known == known)?.value;
-        self.remove_known(known);
+        let at = self.entries.iter().position(|entry| entry.known == known)?;
+        let span = self.entries.remove(at).value;
         self.text.get_mut(span.range()).unwrap_or_default().make_ascii_lowercase();
         Some(span)
     }
@@ -138,17 +138,21 @@ impl Fields {
 
     /// Appends a field. The caller vouches that name and value are well formed.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.push_line(Name::of(name), name, |text| text.extend_from_slice(value));
+        let at = self.store(name);
+        self.text.extend_from_slice(b": ");
+        self.end_line(Name::of(name), at, |text| text.extend_from_slice(value));
     }
 
     /// Appends a known field.
     pub fn push_known(&mut self, known: Name, value: &[u8]) {
-        self.push_line(known, known.text().as_bytes(), |text| text.extend_from_slice(value));
+        let at = self.begin_line(known);
+        self.end_line(known, at, |text| text.extend_from_slice(value));
     }
 
     /// Appends a known field whose value is put together from pieces.
     pub fn push_pieces(&mut self, known: Name, pieces: &[Piece<'_>]) {
-        self.push_line(known, known.text().as_bytes(), |text| {
+        let at = self.begin_line(known);
+        self.end_line(known, at, |text| {
             for piece in pieces {
                 match *piece {
                     Piece::Bytes(bytes) => text.extend_from_slice(bytes),
@@ -161,16 +165,20 @@ impl Fields {
         });
     }
 
-    /// Appends a field in the form of a line, so that a run of them leaves in one piece.
-    fn push_line(&mut self, known: Name, name: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
-        self.present |= known.bit();
-        let name = self.store(name);
-        self.text.extend_from_slice(b": ");
+    /// Begins a field in the form of a line, so that a run of them leaves in one piece, and says where its name stands.
+    fn begin_line(&mut self, known: Name) -> Span {
+        let at = self.text.len();
+        self.text.extend_from_slice(known.line_start().as_bytes());
+        Span::new(at, known.text().len())
+    }
+
+    /// Adds the value to a line that was begun, and its end.
+    fn end_line(&mut self, known: Name, name: Span, value: impl FnOnce(&mut Vec<u8>)) {
         let at = self.text.len();
         value(&mut self.text);
         let value = Span::new(at, self.text.len() - at);
         self.text.extend_from_slice(b"\r\n");
-        self.entries.push(Entry { known, is_line: true, name, value });
+        self.push_span(known, name, value, true);
     }
 
     /// Writes all fields as lines of HTTP/1.1. What stands in the text as lines already, one after the other, as most of a
@@ -290,6 +298,12 @@ pub fn is_token_byte(byte: u8) -> bool {
     class(byte) != 0
 }
 
+/// Registered names in practice: letters, digits, `-`, `.`, `_`, and the rest of the unreserved and sub-delims that tokens
+/// share; `%` is left out, no resolver takes it.
+pub fn is_host_byte(byte: u8) -> bool {
+    class(byte) & HOST != 0
+}
+
 /// The length of the token at the start, and whether there is an underscore in it.
 pub fn token(bytes: &[u8]) -> (usize, bool) {
     let mut seen = 0;
@@ -309,24 +323,24 @@ fn class(byte: u8) -> u8 {
 /// Bytes of tokens; the underscore is one, but many frameworks read it as a dash.
 const TOKEN: u8 = 1;
 const UNDERSCORE: u8 = 2;
+const HOST: u8 = 4;
 
 static CLASSES: [u8; 256] = classes();
 
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses what is out of bounds")]
 const fn classes() -> [u8; 256] {
-    const MARKS: &[u8] = b"!#$%&'*+-.^`|~";
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 128 {
-        table[byte] = if (byte as u8).is_ascii_alphanumeric() { TOKEN } else { 0 };
+        table[byte] = match byte as u8 {
+            b'_' => TOKEN | HOST | UNDERSCORE,
+            b'#' | b'%' | b'^' | b'`' | b'|' => TOKEN,
+            b'!' | b'$' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'~' => TOKEN | HOST,
+            other if other.is_ascii_alphanumeric() => TOKEN | HOST,
+            _ => 0,
+        };
         byte += 1;
     }
-    let mut mark = 0;
-    while mark < MARKS.len() {
-        table[MARKS[mark] as usize] = TOKEN;
-        mark += 1;
-    }
-    table[b'_' as usize] = TOKEN | UNDERSCORE;
     table
 }
 

@@ -19,6 +19,11 @@ macro_rules! names {
                 match self { Name::Other => "", $(Name::$variant => $text,)* }
             }
 
+            /// The beginning of its line in HTTP/1.1: the spelling, a colon and a space.
+            pub(super) const fn line_start(self) -> &'static str {
+                match self { Name::Other => ": ", $(Name::$variant => concat!($text, ": "),)* }
+            }
+
             const ALL: &[Name] = &[$(Name::$variant),*];
 
             /// The bit that stands for it in a set of names; none for [`Name::Other`].

@@ -4,7 +4,7 @@
 //! pass a rule for `/admin`. `%2F` stays as it came, part of its segment. `//` and `;` mean what the upstream makes of them
 //! and are kept. Refused: control bytes, escaped or not, bytes above ASCII, `\`, `#`, broken escapes, and escaped dot segments.
 
-use super::fields::is_token_byte;
+use super::fields::is_host_byte;
 use super::h1::framing::parse_length;
 use std::borrow::Cow;
 
@@ -73,8 +73,9 @@ pub fn normalise(path: &[u8]) -> Result<Cow<'_, [u8]>, TargetError> {
     if path.first() != Some(&b'/') {
         return Err(TargetError::Form);
     }
-    let plain = !path.contains(&b'%') && !path.windows(2).any(|pair| pair == b"/.");
-    if plain {
+    // Most paths have neither escapes nor dots.
+    let is_plain = !path.iter().any(|byte| matches!(byte, b'%' | b'.'));
+    if is_plain || !path.contains(&b'%') && !path.windows(2).any(|pair| pair == b"/.") {
         return Ok(Cow::Borrowed(path));
     }
     let mut out: Vec<u8> = Vec::with_capacity(path.len());
@@ -159,20 +160,18 @@ pub fn check_authority(authority: &[u8]) -> Result<(), TargetError> {
 
 /// Splits `host:port`; brackets of an IPv6 address stay on.
 pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let after_bracket = memchr::memrchr(b']', authority).map_or(0, |at| at + 1);
-    match authority.get(after_bracket..).and_then(|tail| memchr::memchr(b':', tail)) {
+    let is_bracketed = authority.first() == Some(&b'[');
+    let bracket = is_bracketed.then(|| memchr::memrchr(b']', authority)).flatten();
+    let after_bracket = bracket.map_or(0, |at| at + 1);
+    let tail = authority.get(after_bracket..).unwrap_or_default();
+    // Too short to be worth a call.
+    match tail.iter().position(|&byte| byte == b':') {
         Some(colon) => {
             let (host, port) = authority.split_at(after_bracket + colon);
             (host, port.get(1..))
         }
         None => (authority, None),
     }
-}
-
-/// Registered names in practice: letters, digits, `-`, `.`, `_`, and the rest of the unreserved and sub-delims that tokens
-/// share; `%` is left out, no resolver takes it.
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || is_token_byte(byte) && !matches!(byte, b'%' | b'#' | b'^' | b'`' | b'|')
 }
 
 #[cfg(test)]

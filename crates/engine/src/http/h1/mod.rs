@@ -6,5 +6,6 @@ pub mod encode;
 pub mod framing;
 pub mod lines;
 pub mod parse;
+mod scan;
 
 pub use framing::Framing;
