@@ -31,13 +31,13 @@ pub struct LocalPlan {
 
 /// The plan in force on this core.
 pub fn plan(core: &Rc<Core>) -> Rc<LocalPlan> {
-    let current = core.shared.plan();
+    let generation = core.shared.generation();
     LOCAL.with_borrow_mut(|local| {
         let before = local.as_ref().filter(|known| Rc::ptr_eq(&known.core, core));
         match before {
-            Some(known) if known.plan.generation == current.generation => Rc::clone(known),
+            Some(known) if known.plan.generation == generation => Rc::clone(known),
             before => {
-                let built = Rc::new(LocalPlan::build(core, Arc::clone(&current), before));
+                let built = Rc::new(LocalPlan::build(core, core.shared.current(), before));
                 *local = Some(Rc::clone(&built));
                 built
             }

@@ -100,9 +100,7 @@ impl Router {
             #[cfg(test)]
             looked_at: 0,
         };
-        let (host, _) = crate::http::target::split_port(authority);
-        let host = host.strip_suffix(b".").unwrap_or(host);
-        let own = (!self.hosts.is_empty()).then(|| self.hosts.get(host)).flatten();
+        let own = (!self.hosts.is_empty()).then(|| self.hosts.get(host_of(authority))).flatten();
         for tree in own.into_iter().chain([&self.any_host]) {
             search.visit(tree, Some(path.strip_prefix(b"/").unwrap_or(path)), 0);
             if search.best.is_some() {
@@ -168,6 +166,12 @@ impl Search<'_> {
             }
         }
     }
+}
+
+/// The name that routes go by: without port, and without the dot that ends an absolute one.
+fn host_of(authority: &[u8]) -> &[u8] {
+    let (host, _) = crate::http::target::split_port(authority);
+    host.strip_suffix(b".").unwrap_or(host)
 }
 
 /// A route for GET also takes HEAD.

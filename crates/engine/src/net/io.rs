@@ -72,6 +72,17 @@ impl AsyncWrite for Socket {
     }
 }
 
+impl Io {
+    /// Whether it is worth trying to read. Under TLS it always is: what has arrived may be inside already.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Io::Plain(Socket::Tcp(stream)) => stream.poll_read_ready(cx),
+            Io::Plain(Socket::Unix(stream)) => stream.poll_read_ready(cx),
+            Io::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

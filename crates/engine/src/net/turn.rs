@@ -2,8 +2,8 @@
 //!
 //! A peer that sleeps is woken by the first message for it, which costs more than the message. When many callers ask at once,
 //! a core that reads all of them before it writes wakes each peer once for many messages, and finds more to read when it looks
-//! again. A request gives way twice, before it is sent and before it is answered; alone, it pays one more poll of its task each
-//! time: some 60 ns, no system call.
+//! again. A request gives way twice, once its head is read and before it is answered; alone, it pays one more poll of its task
+//! each time: some 60 ns, no system call.
 
 use std::future::poll_fn;
 use std::task::Poll;

@@ -104,6 +104,8 @@ impl Wire {
     pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut input = self.input.borrow_mut();
         if input.capacity() == 0 {
+            // Most looks find nothing, and need no buffer for it.
+            std::task::ready!(self.io.borrow().poll_readable(cx))?;
             *input = buffer();
         } else if input.capacity() - input.len() < READ_BYTES / 4 {
             input.reserve(READ_BYTES / 2);

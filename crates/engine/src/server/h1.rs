@@ -17,6 +17,7 @@ use crate::http::{Body, RequestHead, ResponseHead, Version};
 use crate::limits::READ_AHEAD_BYTES;
 use crate::net::alarm::Alarm;
 use crate::net::io::Io;
+use crate::net::turn;
 use crate::net::wire::{Wire, take};
 use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
@@ -117,6 +118,8 @@ impl Driver {
         let (body, intake) = self.body(framing);
         self.wire.release();
         let at_hand = intake.is_none();
+        // Before anything is taken for it: room, connection and buffer are those that were used last.
+        turn::after_the_others().await;
         let incoming = Incoming { head, body, interim: Some(self.out.clone()) };
         let prepared = match answer::admit(&self.core, &self.caller, &recording, incoming) {
             Ok(prepared) => prepared,

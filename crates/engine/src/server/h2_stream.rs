@@ -11,6 +11,7 @@ use crate::exchange::{Response, Trace};
 use crate::http::h1::parse::HeadError;
 use crate::http::h2::convert;
 use crate::http::{RequestHead, Version};
+use crate::net::turn;
 use h2::{Reason, RecvStream};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -46,6 +47,7 @@ pub async fn serve(session: &Session, request: http::Request<RecvStream>, respon
         }
         Err(error) => answer::refuse_unread(&session.core, &recording, error),
         Ok(body) => {
+            turn::after_the_others().await;
             let incoming = Incoming { head, body, interim: Some(out.clone()) };
             match answer::admit(&session.core, &session.caller, &recording, incoming) {
                 Err(error) => answer::refuse_unread(&session.core, &recording, error),

@@ -33,6 +33,7 @@ impl Recording {
         let load = core.shared.load(core.index);
         load.requests.store(load.requests.load(Relaxed) + 1, Relaxed);
         load.streams.store(load.streams.load(Relaxed) + 1, Relaxed);
+        let started_unix_ms = date::unix_ms(trace.timeline().started_ns());
         Recording {
             core: Rc::clone(core),
             trace: Rc::new(trace),
@@ -40,7 +41,7 @@ impl Recording {
             status: Cell::new(0),
             grpc: Cell::new(false),
             version,
-            started_unix_ms: date::unix_ms(clock::now()),
+            started_unix_ms,
             complete: Cell::new(false),
         }
     }

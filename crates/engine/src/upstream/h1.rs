@@ -89,10 +89,9 @@ pub async fn call(
     let intact = replica.is_some();
     let body = std::mem::replace(&mut exchange.body, replica.unwrap_or_default());
     exchange.trace.enter(Phase::Send);
-    let endpoint = Arc::clone(conn.endpoint());
     let mut out = core.buffers.take();
     let framing = request_framing(exchange, &body);
-    let host = upstream.host_for(&endpoint, exchange.head.authority());
+    let host = upstream.host_for(conn.endpoint(), exchange.head.authority());
     encode::request(&mut out, &exchange.head, host, framing, exchange.upgrade.as_deref());
     let upload = Sender::new(out, body, framing).hold(exchange.expects_continue);
     let head_timeout_ns = exchange.route.head_timeout_ns;

@@ -19,7 +19,6 @@ pub mod warm;
 use crate::core::Core;
 use crate::error::{Error, Retry};
 use crate::exchange::{Exchange, Failure, Outcome};
-use crate::net::turn;
 use crate::pipeline::Next;
 use crate::plan::Upstream;
 use connect::Connected;
@@ -49,13 +48,9 @@ impl Send {
         if !http1_only && let Some(shared) = self.core.pools.shared_h2(endpoint) {
             return Ok((Connected::Http2(shared), true));
         }
-        if !fresh {
-            // Before anything is taken for it: the connection and the buffer are those that were used last.
-            turn::after_the_others().await;
-            if let Some(conn) = self.core.pools.take(endpoint) {
-                warm::replenish(&self.core, &self.upstream, endpoint, false);
-                return Ok((Connected::Http1(conn), true));
-            }
+        if !fresh && let Some(conn) = self.core.pools.take(endpoint) {
+            warm::replenish(&self.core, &self.upstream, endpoint, false);
+            return Ok((Connected::Http1(conn), true));
         }
         // Boxed: most requests find a connection, and need no room for opening one.
         if !http1_only && h2_turn::may_share(&self.upstream, endpoint) {

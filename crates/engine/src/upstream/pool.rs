@@ -116,11 +116,11 @@ impl Pools {
     }
 
     fn keep(&self, conn: Box<Conn>, used: bool) {
-        let endpoint = Arc::clone(conn.endpoint());
+        let endpoint = conn.endpoint();
         if endpoint.count_idle(true) as usize > self.limits.get().idle_per_endpoint {
             endpoint.count_idle(false);
             if !used {
-                self.back_off(&endpoint, clock::now() + warm::BACK_OFF_NS);
+                self.back_off(endpoint, clock::now() + warm::BACK_OFF_NS);
             }
             return;
         }
