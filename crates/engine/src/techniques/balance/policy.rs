@@ -4,8 +4,8 @@ use crate::error::{Error, Fault};
 use crate::fleet::Endpoint;
 use std::sync::Arc;
 
-/// Above this many endpoints only a sample is looked at, so that a choice costs the same in a large fleet.
-const SCAN_MAX: usize = 32;
+/// So many endpoints that may be asked are compared with each other: a choice costs the same in a large fleet.
+const COMPARED_MAX: usize = 32;
 
 /// Picks the endpoint with the fewest requests in flight for its weight. Endpoints in `failed` have refused this very request
 /// and are taken only if there is nothing else; then those that do not pass their health check, then ejected ones, unless
@@ -17,23 +17,44 @@ pub fn pick<'a>(
     turn: u32,
     now: u64,
 ) -> Option<&'a Arc<Endpoint>> {
-    let ejected = fleet.iter().filter(|endpoint| endpoint.is_ejected(now)).count();
-    let panic = ejected * 2 > fleet.len();
-    let in_turn = fleet.iter().cycle().skip(first_in_turn(fleet, turn)).take(fleet.len().min(SCAN_MAX));
-    in_turn.min_by(|a, b| {
-        let last_resort = |endpoint: &Endpoint| {
-            let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
-            let ejected = u8::from(!panic && endpoint.is_ejected(now));
-            let cold = u8::from(endpoint.is_cold(now));
-            refused * 8 + u8::from(endpoint.is_unhealthy()) * 4 + ejected * 2 + cold
-        };
-        let load = |a: &Endpoint, b: &Endpoint| u64::from(a.in_flight()) * u64::from(b.weight);
-        last_resort(a).cmp(&last_resort(b)).then_with(|| load(a, b).cmp(&load(b, a)))
-    })
+    let (before, from) = fleet.split_at_checked(first_in_turn(fleet, turn)).unwrap_or_default();
+    // Counted only where somebody is ejected.
+    let mut panic = None;
+    let mut last_resort = |endpoint: &Endpoint| {
+        let is_ejected =
+            endpoint.is_ejected(now) && !*panic.get_or_insert_with(|| are_most_ejected(fleet, now));
+        let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
+        let cold = u8::from(endpoint.is_cold(now));
+        refused * 8 + u8::from(endpoint.is_unhealthy()) * 4 + u8::from(is_ejected) * 2 + cold
+    };
+    let has_less = |a: &Endpoint, b: &Endpoint| {
+        u64::from(a.in_flight()) * u64::from(b.weight) < u64::from(b.in_flight()) * u64::from(a.weight)
+    };
+    let mut best: Option<(u8, &Arc<Endpoint>)> = None;
+    let mut compared = 0;
+    for endpoint in from.iter().chain(before) {
+        let rank = last_resort(endpoint);
+        if best.is_none_or(|(least, known)| rank < least || rank == least && has_less(endpoint, known)) {
+            best = Some((rank, endpoint));
+        }
+        compared += usize::from(rank == 0);
+        if compared == COMPARED_MAX {
+            break;
+        }
+    }
+    best.map(|(_, endpoint)| endpoint)
+}
+
+fn are_most_ejected(fleet: &[Arc<Endpoint>], now: u64) -> bool {
+    fleet.iter().filter(|endpoint| endpoint.is_ejected(now)).count() * 2 > fleet.len()
 }
 
 /// The position of the endpoint whose turn it is: each has as many turns in a row as its weight.
 fn first_in_turn(fleet: &[Arc<Endpoint>], turn: u32) -> usize {
+    if fleet.len() > COMPARED_MAX {
+        // In a fleet as large, weight decides among those that are compared.
+        return turn as usize % fleet.len();
+    }
     let all: u32 = fleet.iter().map(|endpoint| endpoint.weight).sum();
     let mut left = turn % all.max(1);
     for (index, endpoint) in fleet.iter().enumerate() {

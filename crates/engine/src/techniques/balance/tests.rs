@@ -58,6 +58,19 @@ fn five_failures_in_a_row_eject_but_never_the_last_endpoint() {
 }
 
 #[test]
+fn in_a_large_fleet_nobody_who_may_not_be_asked_is_picked_while_another_may() {
+    let fleet = fleet(60);
+    fleet[..40].iter().for_each(|endpoint| endpoint.set_healthy(false));
+    let failed: Vec<(u32, Error)> = (40..59).map(|index| (index, Error::ConnectRefused)).collect();
+    for turn in 0..120 {
+        assert!(picked(&fleet, &[], turn) >= 40, "turn {turn}");
+        assert_eq!(picked(&fleet, &failed, turn), 59, "turn {turn}");
+    }
+    let seen: std::collections::HashSet<u32> = (0..120).map(|turn| picked(&fleet, &[], turn)).collect();
+    assert_eq!(seen.len(), 20, "all of those take turns");
+}
+
+#[test]
 fn nobody_is_picked_from_nobody() {
     assert!(pick(&[], &[], 0, 0).is_none());
 }
