@@ -8,8 +8,10 @@
 )]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use unlag_testkit::process::Directory;
+use unlag_testkit::wait::pause;
 use unlag_testkit::{RawOrigin, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
@@ -113,4 +115,40 @@ fn an_empty_file_is_a_service_scaled_to_nothing() {
     bed.write("");
     bed.wait_for_endpoints(0);
     assert_eq!(bed.unlag.get("/").status(), 503);
+}
+
+#[test]
+fn a_list_that_is_being_written_is_left_alone_until_it_stands_still() {
+    let origin = RawOrigin::ok("still here");
+    let bed = Bed::new(&origin.url());
+    let file = bed.directory.path().join("endpoints.txt");
+    // In place and slowly, as a careless tool writes it: first to nothing, then a line in pieces.
+    for end in 0..origin.url().len() {
+        std::fs::write(&file, &origin.url()[..end]).expect("a piece");
+        assert_eq!(bed.unlag.get("/").text(), "still here", "after {end} bytes");
+        pause(Duration::from_millis(40));
+    }
+    std::fs::write(&file, format!("{} # whole\n", origin.url())).expect("the list");
+    assert_eq!(bed.unlag.get("/").text(), "still here");
+}
+
+#[test]
+fn a_list_that_is_no_file_keeps_nobody_waiting_not_even_a_stop() {
+    let origin = RawOrigin::ok("still here");
+    let mut bed = Bed::new(&origin.url());
+    let file = bed.directory.path().join("endpoints.txt");
+    std::fs::remove_file(&file).expect("remove the list");
+    let made = std::process::Command::new("mkfifo").arg(&file).status().expect("mkfifo");
+    assert!(made.success());
+    wait_until("it is complained about", || {
+        let lines = bed.unlag.log().with_message("endpoints not read, the last ones stay");
+        lines.iter().any(|line| line.to_string().contains("not a regular file"))
+    });
+    assert_eq!(bed.unlag.get("/").text(), "still here");
+    bed.write(&format!("{}\n# mended\n", origin.url()));
+    let reads = || bed.unlag.log().with_message("endpoints read").len();
+    let before = reads();
+    wait_until("it is read again", || reads() > before || before > 1);
+    bed.unlag.signal("TERM");
+    assert_eq!(bed.unlag.wait_for_exit(), Some(0));
 }

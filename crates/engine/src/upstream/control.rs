@@ -28,7 +28,11 @@ const LOOK: Duration = Duration::from_millis(100);
 pub fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("unlag-control".into());
-    thread.spawn(move || runtime.block_on(supervise(shared)))
+    thread.spawn(move || {
+        runtime.block_on(supervise(shared));
+        // A look at a file that hangs must not keep the process from ending.
+        runtime.shutdown_timeout(LOOK);
+    })
 }
 
 /// Runs the thread's task, again and again if it panics: without it no name is looked up and no endpoint checked.
