@@ -4,23 +4,28 @@ use crate::http::{Fields, Name};
 
 /// How long the caller is willing to wait, the shortest of what it says; `None` when it says nothing that can be read.
 pub fn asked_ns(fields: &Fields) -> Option<u64> {
-    let grpc = fields.get(Name::GrpcTimeout).and_then(parse_grpc);
-    let plain =
-        fields.get(Name::XRequestTimeoutMs).and_then(parse_number).map(|ms| ms.saturating_mul(1_000_000));
-    match (grpc, plain) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
+    let grpc = fields.all(Name::GrpcTimeout).filter_map(parse_grpc);
+    let plain = fields.all(Name::XRequestTimeoutMs).filter_map(parse_number);
+    grpc.chain(plain.map(|ms| ms.saturating_mul(1_000_000))).min()
+}
+
+/// Rewrites the dialects that are there to what is left. What cannot be read is taken out: it would mean to the next what it did
+/// not mean here.
+pub fn pass_on(fields: &mut Fields, remaining_ns: u64) {
+    if fields.has(Name::GrpcTimeout) {
+        let is_read = fields.all(Name::GrpcTimeout).any(|value| parse_grpc(value).is_some());
+        rewrite(fields, Name::GrpcTimeout, is_read.then(|| format_grpc(remaining_ns)));
+    }
+    if fields.has(Name::XRequestTimeoutMs) {
+        let is_read = fields.all(Name::XRequestTimeoutMs).any(|value| parse_number(value).is_some());
+        rewrite(fields, Name::XRequestTimeoutMs, is_read.then(|| (remaining_ns / 1_000_000).to_string()));
     }
 }
 
-/// Rewrites the dialects that are there to what is left.
-pub fn pass_on(fields: &mut Fields, remaining_ns: u64) {
-    if fields.has(Name::GrpcTimeout) {
-        fields.set_known(Name::GrpcTimeout, format_grpc(remaining_ns).as_bytes());
-    }
-    if fields.has(Name::XRequestTimeoutMs) {
-        let ms = remaining_ns / 1_000_000;
-        fields.set_known(Name::XRequestTimeoutMs, itoa::Buffer::new().format(ms).as_bytes());
+fn rewrite(fields: &mut Fields, name: Name, value: Option<String>) {
+    match value {
+        Some(value) => fields.set_known(name, value.as_bytes()),
+        None => fields.remove_known(name),
     }
 }
 
@@ -68,6 +73,19 @@ mod tests {
         pass_on(&mut fields, 1_234_567_890);
         assert_eq!(fields.get(Name::GrpcTimeout), Some(&b"1234567u"[..]));
         assert_eq!(fields.get(Name::XRequestTimeoutMs), Some(&b"1234"[..]));
+    }
+
+    #[test]
+    fn of_several_the_shortest_counts_and_what_cannot_be_read_goes_no_further() {
+        let mut fields = Fields::default();
+        for value in ["9S", "soon", "1S"] {
+            fields.push(b"grpc-timeout", value.as_bytes());
+        }
+        fields.push(b"x-request-timeout-ms", b"-1");
+        assert_eq!(asked_ns(&fields), Some(1_000_000_000));
+        pass_on(&mut fields, 500_000_000);
+        assert_eq!(fields.all(Name::GrpcTimeout).collect::<Vec<_>>(), [&b"500000u"[..]]);
+        assert!(!fields.has(Name::XRequestTimeoutMs));
     }
 
     #[test]

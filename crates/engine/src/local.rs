@@ -38,11 +38,17 @@ pub fn plan(core: &Rc<Core>) -> Rc<LocalPlan> {
             Some(known) if known.plan.generation == generation => Rc::clone(known),
             before => {
                 let built = Rc::new(LocalPlan::build(core, core.shared.current(), before));
+                core.set_limits(built.plan.bounds.clone());
                 *local = Some(Rc::clone(&built));
                 built
             }
         }
     })
+}
+
+/// Notices another plan in force, before a request is read under the bounds of one and routed by another.
+pub fn notice(core: &Rc<Core>) {
+    drop(plan(core));
 }
 
 /// Lets go of it at the end of the core's life.

@@ -188,7 +188,7 @@ impl Shared {
         })
     }
 
-    /// Puts another plan in force: every exchange that begins from now on uses it.
+    /// Puts another plan in force: every exchange that begins from now on uses it. One at a time: its number is told after it.
     pub fn set_plan(&self, plan: Plan) {
         let generation = plan.generation;
         self.plan.store(Arc::new(plan));

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::connections;
 use crate::core::Core;
 use crate::fault;
-use crate::limits::{Bounds, LAST_CALL};
+use crate::limits::LAST_CALL;
 use crate::listen::{Bound, RawListener};
 use crate::local;
 use crate::net::io::Socket;
@@ -140,7 +140,6 @@ async fn heartbeat(core: Rc<Core>) {
 /// Looks after the pools twice a second and notices a new plan even while nothing is asked.
 async fn sweep(core: Rc<Core>) {
     let mut tick = tokio::time::interval(Duration::from_millis(500));
-    let mut seen = 0;
     loop {
         tick.tick().await;
         fault::point(&core.shared, "sweep");
@@ -157,10 +156,6 @@ async fn sweep(core: Rc<Core>) {
             }
         }
         core.pools.keep_only(|index| known.contains(&index));
-        if seen != plan.generation {
-            seen = plan.generation;
-            core.set_limits(Bounds::clone(&plan.bounds));
-        }
     }
 }
 

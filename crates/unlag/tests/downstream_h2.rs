@@ -12,7 +12,7 @@ use std::time::Duration;
 use unlag_testkit::h2::frame::{END_HEADERS, END_STREAM, PROTOCOL_ERROR, block, request_block};
 use unlag_testkit::h2::{Call, RawH2, kind};
 use unlag_testkit::origin::ok;
-use unlag_testkit::wait::holds_within;
+use unlag_testkit::wait::{holds_within, pause};
 use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
@@ -337,4 +337,37 @@ fn l1_a_drain_lets_an_upload_finish() {
     assert_eq!(origin.only_request().body, b"hello");
     caller.answer_pings();
     assert_eq!(unlag.wait_for_exit(), Some(0));
+}
+
+#[test]
+fn what_follows_a_hash_in_a_path_is_nobodys() {
+    let bed = bed();
+    for (path, target) in [("/a#b", "/a"), ("/a?q#x", "/a?q"), ("/x#/../admin", "/x")] {
+        let mut caller = bed.connect();
+        caller.get(1, path);
+        assert_eq!(caller.wait_for_status(1), 200, "{path}");
+        assert_eq!(bed.origin.requests().last().expect("a request").target(), target, "{path}");
+    }
+}
+
+#[test]
+fn a_refusal_reaches_a_caller_that_stops_its_upload_when_it_sees_it() {
+    let stall = Gate::new();
+    let head = "HTTP/1.1 501 No\r\nContent-Length: 6\r\n\r\n";
+    let script = Script::new().head().send(head).wait(&stall).send("refuse").silence();
+    let origin = RawOrigin::always(script);
+    let unlag = Setup::of(UNLAG).to([origin.url()]).workers(1).start();
+    let mut caller = RawH2::connect(unlag.address(), &[]);
+    let mut fields = request_block("POST", "/");
+    fields.extend(block(&[(b"content-length", b"3")]));
+    caller.send(kind::HEADERS, END_HEADERS, 1, fields);
+    let opener = std::thread::spawn(move || {
+        pause(Duration::from_millis(200));
+        stall.open();
+    });
+    assert_eq!(caller.wait_for_status(1), 501);
+    // Short of what was declared: an error of the stream, but the answer has left as a whole.
+    caller.send(kind::DATA, END_STREAM, 1, []);
+    wait_until("the answer is whole", || caller.body_bytes(1) == 6);
+    opener.join().expect("the opener");
 }

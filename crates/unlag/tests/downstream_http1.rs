@@ -265,6 +265,17 @@ fn d15_the_origin_is_told_of_the_expectation_and_nobody_waits_for_a_time_out() {
 }
 
 #[test]
+fn d15_nobody_waits_for_content_that_has_come_already() {
+    let bed = bed();
+    let chunked = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut client = bed.unlag.connect();
+    client.send(format!("{chunked}3\r\nabc\r\n0\r\n\r\n"));
+    assert_eq!(client.read_response("POST").status(), 200, "and no 100 before it");
+    let request = bed.origin.only_request();
+    assert_eq!((request.header("expect"), &*request.body), (None, &b"abc"[..]));
+}
+
+#[test]
 fn d15_an_unknown_expectation_is_417() {
     let bed = bed();
     for value in ["100-continue, 200-ok", "x 100-continue", "200-ok", "100-continu"] {

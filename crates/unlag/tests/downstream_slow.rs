@@ -187,3 +187,16 @@ fn d26_at_the_limit_the_oldest_idle_connection_makes_room() {
     wait_until("the oldest idle connection is closed", || clients[0].is_closed_now());
     assert_eq!(clients[9].get("/").text(), "fine", "the youngest idle connection lives");
 }
+
+#[test]
+fn d11_an_upload_is_not_spared_the_minimum_rate_because_it_calls_itself_grpc() {
+    let origin = RawOrigin::always(Script::new().request().silence());
+    let setup = Setup::of(UNLAG).to([origin.url()]);
+    let unlag = setup.limit("body_rate_grace", "\"300ms\"").start();
+    let mut client = unlag.connect();
+    client.send(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\nContent-Length: 100\r\n\r\nabc",
+    );
+    assert_eq!(client.read_response("POST").status(), 200, "a status of gRPC");
+    client.expect_closed();
+}

@@ -278,3 +278,31 @@ fn a_port_scan_leaves_no_trace() {
     assert_eq!(unlag.get("/").text(), "fine");
     assert_eq!(origin.request_count(), 1);
 }
+
+#[test]
+fn a_refused_request_that_was_the_last_is_the_last() {
+    let origin = RawOrigin::ok("fine");
+    let toml = format!(
+        "[upstream.o]\nendpoints = [{:?}]\n[[route]]\nmatch = \"GET /only\"\nupstream = \"o\"\n",
+        origin.url()
+    );
+    let unlag = Setup::of(UNLAG).toml(&toml).start();
+    let behind = "GET /only HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (line, status) in [("GET /none", 404), ("DELETE /only", 405)] {
+        for last in ["Connection: close", "Connection: upgrade\r\nUpgrade: websocket"] {
+            let mut client = unlag.connect();
+            client.send(format!("{line} HTTP/1.1\r\nHost: a\r\n{last}\r\n\r\n{behind}"));
+            let response = client.read_response("GET");
+            assert_eq!(
+                (response.status(), response.header("connection")),
+                (status, Some("close")),
+                "{line} {last}"
+            );
+            client.expect_closed();
+        }
+        let mut client = unlag.connect();
+        client.send(format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n{behind}"));
+        assert_eq!(client.read_response("GET").status(), status);
+        assert_eq!(client.read_response("GET").text(), "fine", "{line}");
+    }
+}

@@ -127,6 +127,8 @@ impl Fields {
     pub fn lift_lower(&mut self, known: Name) -> Option<Span> {
         let at = self.entries.iter().position(|entry| entry.known == known)?;
         let span = self.entries.remove(at).value;
+        debug_assert!(!self.entries.iter().any(|entry| entry.known == known), "there is another one");
+        self.present &= !known.bit();
         self.text.get_mut(span.range()).unwrap_or_default().make_ascii_lowercase();
         Some(span)
     }

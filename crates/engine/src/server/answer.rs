@@ -12,7 +12,7 @@ use crate::deadline;
 use crate::error::Error;
 use crate::exchange::{Exchange, Interim, Response};
 use crate::fault;
-use crate::http::{Body, Name, RequestHead, ResponseHead, date};
+use crate::http::{Body, Name, RequestHead, ResponseHead, Size, Version, date};
 use crate::local::{self, LocalPlan};
 use crate::panics;
 use crate::plan::{Action, Route};
@@ -33,6 +33,8 @@ pub struct Incoming {
     pub body: Body,
     /// Where interim answers go.
     pub interim: Option<Rc<dyn Interim>>,
+    /// Whether some of the content has come already: then nobody waits to be told to send it.
+    pub content_has_begun: bool,
 }
 
 /// A request that is ready to be answered: everything that can be refused has been.
@@ -57,14 +59,17 @@ pub fn admit(
     incoming: Incoming,
 ) -> Result<Prepared, Error> {
     fault::point(&core.shared, "admit");
-    let Incoming { mut head, body, interim } = incoming;
+    let Incoming { mut head, body, interim, content_has_begun } = incoming;
     recording.grpc.set(grpc::is_spoken(&head.fields));
     let prepared = prepare::prepare(&mut head);
     // After what `Connection` names is gone, so that it cannot name what is written here; and for refusals as well.
     let (id, request_id) = trace_context::settle(&mut head.fields, || core.random());
     recording.trace.id.set(id);
     *recording.trace.request_id.borrow_mut() = request_id;
-    let wishes = prepared?;
+    let mut wishes = prepared?;
+    wishes.expects_continue &= !content_has_begun;
+    let is_last = wishes.close || wishes.upgrade.is_some();
+    recording.is_last.set(is_last || (head.version == Version::Http10 && !wishes.keep_alive));
     let plan = local::plan(core);
     let index = match plan.plan.router.find(head.authority(), head.path(), &head.method, &head.fields) {
         Found::Route(index) => index,
@@ -87,7 +92,9 @@ pub fn admit(
     if forward::spend_forward(&mut head) {
         return Err(Error::LastForward);
     }
-    let body = Paced::watch(body, &core.limits(), route.config.body_max, recording.grpc.get());
+    let is_conversation =
+        recording.grpc.get() && head.version == Version::Http2 && body.size() == Size::Unknown;
+    let body = Paced::watch(body, &core.limits(), route.config.body_max, is_conversation);
     let body = if wishes.expects_continue { continued::on_demand(body, interim.as_ref()) } else { body };
     Ok(Prepared { head, body, interim, wishes, plan, route, index })
 }

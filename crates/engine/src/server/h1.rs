@@ -116,15 +116,17 @@ impl Driver {
             Err(error) => return Box::pin(self.refuse_recorded(recording, error)).await,
         };
         let (body, intake) = self.body(framing);
+        let content_has_begun = !self.wire.input().is_empty();
         self.wire.release();
         let at_hand = intake.is_none();
         // Before anything is taken for it: room, connection and buffer are those that were used last.
         turn::after_the_others().await;
-        let incoming = Incoming { head, body, interim: Some(self.out.clone()) };
+        let incoming = Incoming { head, body, interim: Some(self.out.clone()), content_has_begun };
         let prepared = match answer::admit(&self.core, &self.caller, &recording, incoming) {
             Ok(prepared) => prepared,
             Err(error) => {
-                let reusable = at_hand && matches!(error, Error::NoRoute | Error::Method | Error::Loop);
+                let is_about_the_request = matches!(error, Error::NoRoute | Error::Method | Error::Loop);
+                let reusable = at_hand && is_about_the_request && !recording.is_last.get();
                 return Box::pin(self.refuse_prepared(recording, error, version, reusable)).await;
             }
         };

@@ -4,6 +4,7 @@ use super::h1::Driver;
 use crate::clock;
 use crate::error::Error;
 use crate::http::h1::parse::{self, ParsedRequest};
+use crate::local;
 use bytes::Buf;
 use std::task::{Poll, ready};
 
@@ -83,6 +84,7 @@ impl Driver {
             return None;
         }
         let started = *started.get_or_insert_with(clock::now);
+        local::notice(&self.core);
         if self.first && input.starts_with(b"PRI ") {
             let len = input.len().min(PREFACE.len());
             if input.get(..len) == PREFACE.get(..len) {

@@ -3,6 +3,7 @@
 use super::answer::{self, Incoming};
 use super::h2::Session;
 use super::h2_answer::{Out, Respond};
+use super::h2_early;
 use super::h2_intake::{self, Recv};
 use super::recording::Recording;
 use crate::clock;
@@ -11,6 +12,7 @@ use crate::exchange::{Response, Trace};
 use crate::http::h1::parse::HeadError;
 use crate::http::h2::convert;
 use crate::http::{RequestHead, Version};
+use crate::local;
 use crate::net::turn;
 use h2::{Reason, RecvStream};
 use std::cell::RefCell;
@@ -21,6 +23,7 @@ use unlag_record::Phase;
 /// Has one stream answered.
 pub async fn serve(session: &Session, request: http::Request<RecvStream>, respond: Respond) {
     let started = clock::now();
+    local::notice(&session.core);
     let (parts, recv) = request.into_parts();
     let head =
         convert::request_in(&parts, session.core.head_limits().fields).and_then(|head| check(head, session));
@@ -37,7 +40,7 @@ pub async fn serve(session: &Session, request: http::Request<RecvStream>, respon
         Some(error) => Err(error),
         None => h2_intake::receive(&recv, &parts, &session.core.limits()).await,
     };
-    let response = match received {
+    let mut response = match received {
         Err(Error::CallerGone) => return recording.failed(Error::CallerGone),
         Err(error) if is_malformed(error) => {
             // RFC 9113 §8.1.1: a malformed request is a stream error.
@@ -48,7 +51,8 @@ pub async fn serve(session: &Session, request: http::Request<RecvStream>, respon
         Err(error) => answer::refuse_unread(&session.core, &recording, error),
         Ok(body) => {
             turn::after_the_others().await;
-            let incoming = Incoming { head, body, interim: Some(out.clone()) };
+            let content_has_begun = recv.borrow_mut().flow_control().used_capacity() > 0;
+            let incoming = Incoming { head, body, interim: Some(out.clone()), content_has_begun };
             match answer::admit(&session.core, &session.caller, &recording, incoming) {
                 Err(error) => answer::refuse_unread(&session.core, &recording, error),
                 Ok(prepared) => {
@@ -61,6 +65,9 @@ pub async fn serve(session: &Session, request: http::Request<RecvStream>, respon
             }
         }
     };
+    if response.head.status >= 400 && !recv.borrow().is_end_stream() {
+        response.body = h2_early::whole(std::mem::take(&mut response.body)).await;
+    }
     match out.respond_with(session, &recording, response).await {
         Ok(()) => {
             session.budget.earn();
@@ -110,10 +117,11 @@ async fn attend(
     out: &Out,
 ) -> Option<Response> {
     std::future::poll_fn(|cx| {
-        if let Poll::Ready(response) = answering.as_mut().poll(cx) {
-            return Poll::Ready(Some(response));
+        // First, so that nothing is sent for a stream that is reset already.
+        if out.poll_reset(cx).is_ready() {
+            return Poll::Ready(None);
         }
-        out.poll_reset(cx).map(|()| None)
+        answering.as_mut().poll(cx).map(Some)
     })
     .await
 }

@@ -13,6 +13,7 @@ pub mod h1_intake;
 mod h1_receive;
 pub mod h2;
 pub mod h2_answer;
+mod h2_early;
 pub mod h2_intake;
 pub mod h2_stream;
 pub mod pace;

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::http::body::Source;
 use crate::http::{Body, Chunk, Size};
 use crate::limits::Bounds;
-use crate::net::alarm::Alarm;
+use crate::net::alarm::{Alarm, NEVER};
 use std::task::{Context, Poll};
 
 /// A caller's content, watched as it comes.
@@ -16,6 +16,8 @@ pub struct Paced {
     rate_min: u64,
     /// Waiting that is forgiven.
     grace_ns: u64,
+    /// How long it may be silent where no rate is asked for.
+    silence_ns: u64,
     body_max: u64,
     taken: u64,
     waited_ns: u64,
@@ -23,15 +25,17 @@ pub struct Paced {
 }
 
 impl Paced {
-    /// Watches `body`. A gRPC stream may be silent for as long as both sides like: it has deadlines of its own.
-    pub fn watch(body: Body, bounds: &Bounds, body_max: Option<u64>, is_grpc: bool) -> Body {
+    /// Watches `body`. `is_conversation` says that both sides speak when they like: such a stream has deadlines of its own, and may
+    /// be silent for as long as a tunnel.
+    pub fn watch(body: Body, bounds: &Bounds, body_max: Option<u64>, is_conversation: bool) -> Body {
         if !matches!(body, Body::Stream(_)) {
             return body;
         }
         Body::Stream(Box::new(Paced {
             body,
             alarm: Alarm::default(),
-            rate_min: if is_grpc { 0 } else { bounds.body_rate_min },
+            rate_min: if is_conversation { 0 } else { bounds.body_rate_min },
+            silence_ns: if is_conversation { bounds.tunnel_idle_timeout_ns } else { NEVER },
             grace_ns: bounds.body_rate_grace_ns,
             body_max: body_max.unwrap_or(u64::MAX),
             taken: 0,
@@ -47,13 +51,11 @@ impl Paced {
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
-        if self.rate_min == 0 {
-            return Poll::Pending;
-        }
         if self.waiting_since.is_none() {
             let now = clock::now();
             self.waiting_since = Some(now);
-            self.alarm.set(now.saturating_add(self.patience_ns()));
+            let patience_ns = if self.rate_min == 0 { self.silence_ns } else { self.patience_ns() };
+            self.alarm.set(now.saturating_add(patience_ns));
         }
         self.alarm.poll(cx).map(|()| Some(Err(Error::CallerSlow)))
     }

@@ -21,6 +21,8 @@ pub struct Recording {
     pub status: Cell<u16>,
     /// Whether the caller looks for a `grpc-status`.
     pub grpc: Cell<bool>,
+    /// Whether the caller said that its connection takes no request after this one.
+    pub is_last: Cell<bool>,
     version: Version,
     started_unix_ms: u64,
     complete: Cell<bool>,
@@ -40,6 +42,7 @@ impl Recording {
             route: Cell::new(RouteId::OTHER),
             status: Cell::new(0),
             grpc: Cell::new(false),
+            is_last: Cell::new(false),
             version,
             started_unix_ms,
             complete: Cell::new(false),

@@ -130,7 +130,8 @@ impl Bench {
         let caller = Caller::new(None, Scheme::Http, None);
         let version = head.version;
         let recording = Recording::new(&self.core, Trace::new(clock::now(), &head, None), version);
-        let admitted = answer::admit(&self.core, &caller, &recording, Incoming { head, body, interim });
+        let incoming = Incoming { head, body, interim, content_has_begun: false };
+        let admitted = answer::admit(&self.core, &caller, &recording, incoming);
         let prepared = admitted.unwrap_or_else(|error| panic!("{line}: {error}"));
         let mut response = answer::answer(&self.core, &caller, &recording, prepared).await;
         let content = content(&mut response.body).await;

@@ -98,6 +98,7 @@ fn plain_field(rest: &[u8]) -> Option<(usize, Span)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn fields(text: &str) -> Result<Option<Vec<(String, String)>>, HeadError> {
         let fields = Lines::new(text.as_bytes(), 0).fields(3)?;
@@ -130,6 +131,24 @@ mod tests {
             ("A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n", HeadError::TooManyFields),
         ] {
             assert_eq!(fields(line), Err(why), "{line:?}");
+        }
+    }
+
+    proptest! {
+        /// What is taken at a glance is what looking byte by byte finds.
+        #[test]
+        fn a_plain_line_means_what_it_means_byte_by_byte(
+            name in "[A-Za-z-]{0,20}",
+            between in prop::sample::select(vec![": ", ":", ":  ", " : ", ":\t"]),
+            value in "([ -~]{0,40}|[ -~\t\u{0}\u{7f}\u{e9}]{0,40})",
+            end in prop::sample::select(vec!["\r\n", "\n", "\r\r\n", " \r\n"]),
+        ) {
+            let text = format!("{name}{between}{value}{end}\r\nfollowing: bytes\r\n\r\n");
+            if let Some(plain) = plain_field(text.as_bytes()) {
+                let line = Lines::new(text.as_bytes(), 0).take().unwrap().unwrap();
+                let name = token(line).0;
+                prop_assert_eq!(plain, (name, any_value(line, name).unwrap()), "{:?}", text);
+            }
         }
     }
 }
