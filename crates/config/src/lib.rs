@@ -102,6 +102,21 @@ pub fn parse(text: &str, file: &str) -> Result<Parsed, Problems> {
     }
 }
 
+/// The text of a file that is to be UTF-8.
+///
+/// # Errors
+/// Where it stops being that.
+pub fn text(bytes: Vec<u8>, file: &str) -> Result<String, Problems> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let shown = String::from_utf8_lossy(error.as_bytes());
+        let reader = Reader::new(SourceText::new(&shown, file));
+        let help = "save it as UTF-8, which is what TOML is written in";
+        reader.error(&(at..at + char::REPLACEMENT_CHARACTER.len_utf8()), "this is not UTF-8", help);
+        Problems(reader.finish().0)
+    })
+}
+
 fn read_text(text: &str, reader: &Reader<'_>) -> Option<Config> {
     if text.len() > FILE_BYTES_MAX {
         reader.error(&(0..0), "the file is too large", "at most 16MiB");

@@ -71,17 +71,19 @@ fn refuse(request: &Request, token: Option<&Token>) -> Option<Refusal> {
         return Some(Refusal::new(StatusCode::FORBIDDEN, "the connection is unknown"));
     };
     let headers = request.headers();
-    if bears(headers, token) {
-        // No page that was led astray can know the token; a scraper that asks by the machine's name does.
-        return None;
-    }
-    let Some(host) = own_host(headers, request.uri().authority(), link) else {
+    // A scraper asks by the machine's name, which nobody here knows: the token vouches for it.
+    let bears = bears(headers, token);
+    let host = if bears { one_host(headers) } else { own_host(headers, request.uri().authority(), link) };
+    let Some(host) = host else {
         let message = "the Host header must be localhost, a loopback address or this listener's own address";
         return Some(Refusal::new(StatusCode::FORBIDDEN, message));
     };
     if !is_same_origin(headers, &host) {
         let message = "the Origin header must be the host asked; other sites may not use this API";
         return Some(Refusal::new(StatusCode::FORBIDDEN, message));
+    }
+    if bears {
+        return None;
     }
     // Probes come from an orchestrator on another machine and learn nothing but yes or no.
     let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
@@ -97,9 +99,7 @@ fn refuse(request: &Request, token: Option<&Token>) -> Option<Refusal> {
 
 /// The one Host header, if it is an address that only a caller who means this listener would use.
 fn own_host(headers: &HeaderMap, target: Option<&Authority>, link: Link) -> Option<Authority> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return None };
-    let host: Authority = host.to_str().ok()?.parse().ok()?;
+    let host = one_host(headers)?;
     if target.is_some_and(|target| *target != host) || host.as_str().contains('@') {
         return None;
     }
@@ -110,6 +110,12 @@ fn own_host(headers: &HeaderMap, target: Option<&Authority>, link: Link) -> Opti
     let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     let ip: IpAddr = literal.parse().ok()?;
     (ip.to_canonical().is_loopback() || link.is_own_address(ip)).then_some(host)
+}
+
+fn one_host(headers: &HeaderMap) -> Option<Authority> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return None };
+    host.to_str().ok()?.parse().ok()
 }
 
 /// Whether there is no Origin, or the one of a page that came from this very host.
@@ -224,5 +230,19 @@ mod tests {
         assert_eq!(asks(Some("Bearer wrong")), Some(401));
         assert_eq!(asks(Some("Basic s3cret")), Some(401));
         assert_eq!(asks(Some("bearer s3cret")), None);
+    }
+
+    #[test]
+    fn a_page_from_elsewhere_is_refused_even_with_the_token() {
+        let token = Token::new("s3cret").unwrap();
+        let asks = |origin: &str| {
+            let request = Request::builder().uri("/metrics").header(header::HOST, "node-7:9900");
+            let request =
+                request.header(header::AUTHORIZATION, "Bearer s3cret").header(header::ORIGIN, origin);
+            let request = request.extension(link()).body(axum::body::Body::empty()).unwrap();
+            refuse(&request, Some(&token)).map(|refusal| refusal.into_response().status().as_u16())
+        };
+        assert_eq!(asks("http://node-7:9900"), None);
+        assert_eq!(asks("http://evil.example"), Some(403));
     }
 }

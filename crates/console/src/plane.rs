@@ -175,6 +175,8 @@ pub struct Applied {
 pub enum PutError {
     /// Another configuration is in use, with this hash.
     Conflict(String),
+    /// The file says something else than what is in use.
+    Edited,
     /// It has these problems, rendered for people.
     Invalid(String),
     /// It cannot be replaced over the API.

@@ -6,14 +6,14 @@ use crate::papers::print;
 use anyhow::Context;
 use serde_json::json;
 use std::path::Path;
-use unlag_config::{Problem, Severity};
+use unlag_config::{Problem, Problems, Severity};
 
 /// Runs the command.
 pub(crate) fn run(options: CheckOptions) -> Result<(), Failed> {
     let name = options.config.display().to_string();
     let text = read(&options.config)?;
     let base = directory_of(&options.config);
-    let (problems, explained) = match unlag_config::parse(&text, &name) {
+    let (problems, explained) = match text.and_then(|text| unlag_config::parse(&text, &name)) {
         Ok(parsed) => {
             let mut problems = parsed.warnings.clone();
             problems.extend(parsed.look(base));
@@ -49,20 +49,15 @@ fn as_json(problem: &Problem, file: &str) -> serde_json::Value {
 }
 
 /// Reads a config file. One that is not text at all is a bad config, not a file that cannot be read.
-pub(crate) fn read(file: &Path) -> Result<String, Failed> {
+pub(crate) fn read(file: &Path) -> Result<Result<String, Problems>, Failed> {
     let bytes = std::fs::read(file).with_context(|| {
-        let help = "write one with `unlag init`, or run without one: unlag run --to http://127.0.0.1:8000";
+        let help = match file.is_dir() {
+            true => "it is a directory; name the file in it",
+            false => "write one with `unlag init`, or run without one: unlag run --to http://127.0.0.1:8000",
+        };
         format!("cannot read {} ({help})", file.display())
     })?;
-    String::from_utf8(bytes).map_err(|error| {
-        let good = String::from_utf8_lossy(
-            error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default(),
-        )
-        .into_owned();
-        let line = good.matches('\n').count() + 1;
-        eprintln!("{}:{line}: error: the file is not UTF-8 from here on", file.display());
-        Failed::Config
-    })
+    Ok(unlag_config::text(bytes, &file.display().to_string()))
 }
 
 /// The directory that relative paths in a config file start from.

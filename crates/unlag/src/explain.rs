@@ -12,11 +12,12 @@ pub(crate) fn run(options: ExplainOptions) -> Result<(), Failed> {
         Some(id) => id,
         None => slowest(&options.admin)?,
     };
-    let harmless = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+=@".contains(&byte));
+    let harmless = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&byte));
     if !harmless {
         return Err(anyhow!("{id:?} is not a request id").into());
     }
-    let answer = admin::get(&options.admin, &format!("/api/v1/explain/{id}"))?;
+    let in_path = id.replace('/', "%2F").replace('+', "%2B");
+    let answer = admin::get(&options.admin, &format!("/api/v1/explain/{in_path}"))?;
     if options.json {
         return print(&format!("{:#}\n", answer.get("json").unwrap_or(&answer)));
     }

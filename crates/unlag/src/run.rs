@@ -57,11 +57,12 @@ struct Stop {
 type Started = (Arc<System>, Console, Stop);
 
 fn start_from_file(file: &Path, workers: usize) -> Result<Started, Failed> {
-    let text = crate::check::read(file)?;
-    let Loaded { config, text, warnings } = system::load(text, file).map_err(|problems| {
-        eprintln!("{problems}");
-        Failed::Config
-    })?;
+    let read = crate::check::read(file)?;
+    let Loaded { config, text, warnings } =
+        read.and_then(|text| system::load(text, file)).map_err(|problems| {
+            eprintln!("{problems}");
+            Failed::Config
+        })?;
     for warning in warnings {
         tracing::warn!(warning, "config");
     }
@@ -251,6 +252,6 @@ fn report(result: Result<unlag_console::Applied, PutError>) {
         }
         Err(PutError::Invalid(reason) | PutError::Io(reason)) => tracing::error!(reason, "reload refused"),
         Err(PutError::ReadOnly) => tracing::error!(reason = "there is no config file", "reload refused"),
-        Err(PutError::Conflict(_)) => {}
+        Err(PutError::Conflict(_) | PutError::Edited) => {}
     }
 }

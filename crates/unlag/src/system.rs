@@ -187,6 +187,10 @@ impl System {
         if if_match.trim_matches('"') != current {
             return Err(PutError::Conflict(current));
         }
+        // An edit that is not in force yet, or was refused, is somebody's work too.
+        if std::fs::read(file).is_ok_and(|on_disk| on_disk != state.text.as_bytes()) {
+            return Err(PutError::Edited);
+        }
         let text = unmask(text, &state.text);
         let mut loaded =
             load(text.clone(), file).map_err(|problems| PutError::Invalid(problems.to_string()))?;

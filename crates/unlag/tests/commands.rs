@@ -106,7 +106,14 @@ fn explain_shows_where_a_slow_request_spent_its_time() {
     assert!(slowest.contains("slow-1"), "without an id it is the slowest: {slowest}");
     json(slowest.as_bytes());
     assert!(complaint(&["explain", "nobody", "--admin", &admin]).contains("404"));
-    assert!(complaint(&["explain", "../config", "--admin", &admin]).contains("not a request id"));
+    assert!(
+        complaint(&["explain", "../config", "--admin", &admin]).contains("404"),
+        "no way out of the path"
+    );
+    assert!(complaint(&["explain", "a b", "--admin", &admin]).contains("not a request id"));
+    let odd = "GET /quick HTTP/1.1\r\nHost: a\r\nX-Request-Id: team/a+b=1\r\n\r\n";
+    unlag.connect().send(odd).read_response("GET");
+    wait_until("it is recorded", || code(&["explain", "team/a+b=1", "--admin", &admin]) == Some(0));
     let gone = complaint(&["explain", "--admin", "http://127.0.0.1:1"]);
     assert!(gone.contains("is it running?"), "{gone}");
 }
@@ -215,4 +222,23 @@ fn version_and_help_answer_and_nonsense_is_a_usage_error() {
         assert_eq!(code(nonsense), Some(2), "{nonsense:?}");
     }
     assert_eq!(code(&["check", "-c", "no-such-file.toml"]), Some(1));
+}
+
+#[test]
+fn a_config_that_is_not_text_is_refused_with_its_place() {
+    let directory = Directory::new();
+    std::fs::write(directory.path().join("unlag.toml"), b"[[listen]]\naddress = \"\xff\"\n").expect("a file");
+    let output = command(&["check", "--json"], &directory).output().expect("run unlag");
+    assert_eq!(output.status.code(), Some(78));
+    let problem = &json(&output.stdout)["problems"][0];
+    assert_eq!((&problem["line"], &problem["column"]), (&2.into(), &12.into()), "{problem}");
+    for arguments in [&["check"][..], &["run"]] {
+        let output = command(arguments, &directory).output().expect("run unlag");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(
+            said.contains("unlag.toml:2:12: error: this is not UTF-8") && said.contains("address ="),
+            "{said}"
+        );
+    }
 }

@@ -168,3 +168,34 @@ fn whatever_name_a_claim_to_be_somebody_has_it_is_not_believed() {
         assert_eq!(seen.header(name), None, "{name}");
     }
 }
+
+#[test]
+fn a_config_is_in_force_as_a_whole_with_the_answer_to_its_put() {
+    let unlag = Setup::of(UNLAG).to(["http://127.0.0.1:1"]).start();
+    let (text, token) = text_and_token(&unlag);
+    let more = "[[route]]\nmatch = \"/new\"\nrespond = { status = 200, body = \"new\" }\n";
+    let mut caller = unlag.connect();
+    assert_eq!(caller.get("/new").status(), 502, "the route that was there");
+    let narrow = format!("{}\n{more}", text.replace("[limits]", "[limits]\nuri = \"64B\""));
+    let narrow = if narrow.contains("uri") { narrow } else { format!("{narrow}[limits]\nuri = \"64B\"\n") };
+    let (status, answer) = put(&unlag, &token, &narrow);
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(
+        caller.get(&format!("/new?{}", "x".repeat(100))).status(),
+        414,
+        "the bound that came with the route"
+    );
+}
+
+#[test]
+fn an_edit_of_the_file_that_is_not_in_force_is_not_overwritten() {
+    let unlag = Setup::of(UNLAG).to(["http://127.0.0.1:1"]).start();
+    let (text, token) = text_and_token(&unlag);
+    let file = unlag.directory().join("unlag.toml");
+    let edited = format!("{text}\n# somebody's work in progress [\n[\n");
+    std::fs::write(&file, &edited).expect("an edit");
+    let (status, answer) = put(&unlag, &token, &format!("{text}\n# over the API\n"));
+    assert_eq!(status, 412, "{answer}");
+    assert!(answer.contains("edited"), "{answer}");
+    assert_eq!(std::fs::read_to_string(&file).expect("the file"), edited);
+}

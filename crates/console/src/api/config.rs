@@ -25,8 +25,7 @@ pub(super) async fn replace(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let Some(if_match) = if_match(&headers) else {
-        let message =
-            "this needs the header `If-Match` with the ETag of the configuration that is to be replaced";
+        let message = "this needs the header `If-Match` with the one ETag of the configuration that is to be replaced, in quotes";
         return Err(Refusal::new(StatusCode::PRECONDITION_REQUIRED, message));
     };
     let body = body.map_err(|error| match error.status() {
@@ -66,6 +65,10 @@ fn answer(outcome: Result<Applied, PutError>) -> Response {
         Err(PutError::Conflict(hash)) => {
             let message = "another configuration is in use; read it, and repeat the change on top of it";
             with_etag(refuse(StatusCode::PRECONDITION_FAILED, message.into()), &hash)
+        }
+        Err(PutError::Edited) => {
+            let message = "the file was edited and is not in use as it stands; reload it, or undo the edit, and repeat the change";
+            refuse(StatusCode::PRECONDITION_FAILED, message.into())
         }
         Err(PutError::Invalid(problems)) => {
             let body =
