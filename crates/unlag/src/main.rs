@@ -23,11 +23,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The configuration is not valid (EX_CONFIG of sysexits).
 const BAD_CONFIG: u8 = 78;
+/// What clap exits with too.
+const BAD_USAGE: u8 = 2;
 
 /// How a command ended without success.
 enum Failed {
     /// It did not work; the reason goes to stderr.
     Error(anyhow::Error),
+    /// An argument is not valid; said on stderr.
+    Usage,
     /// The configuration is not valid; said on stderr.
     Config,
 }
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Usage) => ExitCode::from(BAD_USAGE),
         Err(Failed::Config) => ExitCode::from(BAD_CONFIG),
         Err(Failed::Error(error)) => {
             eprintln!("unlag: {error:#}");

@@ -84,7 +84,7 @@ fn start_from_file(file: &Path, workers: usize) -> Result<Started, Failed> {
 fn start_without_file(url: &str, options: &RunOptions, workers: usize) -> Result<Started, Failed> {
     let mut config = Config::to_upstream(url, &options.listen).map_err(|problems| {
         eprintln!("{problems}");
-        Failed::Config
+        Failed::Usage
     })?;
     system::bound_connections(&mut config);
     if std::io::stderr().is_terminal() {
@@ -93,9 +93,10 @@ fn start_without_file(url: &str, options: &RunOptions, workers: usize) -> Result
     }
     let listener = match &options.admin {
         Some(address) => {
-            let address = address
-                .parse()
-                .with_context(|| format!("--admin {address}: an address such as 127.0.0.1:9900"))?;
+            let address = address.parse().map_err(|_| {
+                eprintln!("unlag: --admin {address}: an address such as 127.0.0.1:9900 is expected");
+                Failed::Usage
+            })?;
             listen_admin(&Address::Tcp(address))?
         }
         None => listen_admin(&config.admin.address).or_else(|_| {

@@ -242,3 +242,17 @@ fn a_config_that_is_not_text_is_refused_with_its_place() {
         );
     }
 }
+
+#[test]
+fn an_argument_that_cannot_be_used_is_a_usage_error_that_says_which() {
+    for (arguments, named) in [
+        (&["run", "--to", "ftp://a"][..], "--to"),
+        (&["run", "--to", "http://a", "--listen", "nope"], "--listen"),
+        (&["run", "--to", "http://a", "--listen", "127.0.0.1:0", "--admin", "nope"], "--admin"),
+    ] {
+        let output = unlag(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(named), "{said}");
+    }
+}
