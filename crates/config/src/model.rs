@@ -2,9 +2,11 @@
 //! parsing and no value that could be refused later; the shape of the file lives in `keys`, the way from one
 //! to the other in `read`.
 
+mod cache;
 mod route;
 mod upstream;
 
+pub use cache::{Cache, RouteCache};
 pub use route::{Action, HeaderEdits, Part, Respond, Route, Template};
 pub use upstream::{
     Balance, Endpoint, Health, HostHeader, Protocol, Scheme, Source, Upstream, UpstreamTls, UpstreamUrl,
@@ -32,6 +34,8 @@ pub struct Config {
     pub trust: Trust,
     /// The services behind, in the order of the file.
     pub upstreams: Vec<Upstream>,
+    /// What routes share of caching.
+    pub cache: Cache,
     /// Logs and measures.
     pub monitor: Monitor,
     /// What is done with which request, in the order of the file. The order decides nothing: the most

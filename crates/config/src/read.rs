@@ -1,6 +1,7 @@
 //! From tables to the model: one file for each kind of table. Everything wrong is reported; what is returned
 //! is complete only when nothing was.
 
+mod cache;
 mod headers;
 mod listen;
 mod respond;
@@ -23,13 +24,14 @@ pub(crate) fn config(root: &mut Cursor<'_>) -> Option<Config> {
     let admin = section(root, "admin", &keys::ADMIN, listen::admin).unwrap_or_default();
     let state = section(root, "state", &keys::STATE, state).unwrap_or_default();
     let trust = section(root, "trust", &keys::TRUST, trust).unwrap_or_default();
+    let cache = section(root, "cache", &keys::CACHE, cache::cache).unwrap_or_default();
     let monitor = section(root, "monitor", &keys::MONITOR, monitor).unwrap_or_default();
     let names = upstream::upstreams(root);
     let routes = route::routes(root, &names, limits.routes);
     let upstreams = names.finish(root.reader, routes.is_some())?;
     listen::distinct(root.reader, &listen, &admin);
     let listen = listen.into_iter().map(|(listen, _)| listen).collect();
-    Some(Config { listen, admin, state, limits, trust, upstreams, monitor, routes: routes? })
+    Some(Config { listen, admin, state, limits, trust, upstreams, cache, monitor, routes: routes? })
 }
 
 /// A table of which there is at most one.

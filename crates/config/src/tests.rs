@@ -23,11 +23,13 @@ tls = [{ certificate = "a.pem", key = "a.key", client_ca = "ca.pem" }]
 endpoints = [{ url = "https://a", weight = 2 }]
 health = { path = "/" }
 tls = {}
+[cache]
 [monitor]
 [[route]]
 match = "/"
 upstream = "a"
 request_headers = {}
+cache = {}
 [[route]]
 match = "/{x...}"
 respond = { status = 404 }

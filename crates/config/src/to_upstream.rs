@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use crate::limits::Limits;
 use crate::model::Scheme;
 use crate::model::{
-    AccessLog, Action, Admin, Config, Endpoint, HostHeader, Listen, Monitor, Route, Sample, Source, State,
-    Trust, Upstream,
+    AccessLog, Action, Admin, Cache, Config, Endpoint, HostHeader, Listen, Monitor, Route, Sample, Source,
+    State, Trust, Upstream,
 };
 use crate::pattern::{Pattern, Segment};
 use crate::problem::{Excerpt, Invalid, Problem, Problems, Severity};
@@ -43,6 +43,7 @@ impl Config {
             limits: Limits::default(),
             trust: Trust::default(),
             upstreams: vec![upstream],
+            cache: Cache::default(),
             monitor: Monitor { access_log: AccessLog::Off, access_log_sample: Sample::All },
             routes: vec![Route::new(everything, Action::Proxy(0))],
         })

@@ -93,8 +93,8 @@ fn what_the_product_promises_for_later_is_refused_by_name_and_nothing_else() {
     refused.sort();
     refused.dedup();
     let expected = [
-        "batch", "cache", "compose", "compress", "dns://", "hedge", "history", "holdout", "limit", "offload",
-        "otlp", "primary", "queue", "region", "regions", "retry", "slo", "static", "webhook",
+        "batch", "compose", "compress", "dns://", "hedge", "history", "holdout", "limit", "offload", "otlp",
+        "primary", "queue", "region", "regions", "retry", "shared", "slo", "static", "tags", "webhook",
     ];
     assert_eq!(refused, expected);
 }

@@ -4,7 +4,7 @@
 use crate::clock;
 use crate::error::Error;
 use crate::fleet::{InFlight, Open};
-use crate::http::{Body, RequestHead, ResponseHead, Scheme};
+use crate::http::{Body, RequestHead, ResponseHead, Scheme, Span};
 use crate::plan::Route;
 use bytes::BytesMut;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -18,6 +18,8 @@ use unlag_record::{EndpointId, Phase, RequestId, Timeline};
 pub struct Exchange {
     /// The head, as it will be forwarded.
     pub head: RequestHead,
+    /// The path as it was matched, before the route rewrote it.
+    pub asked_path: Span,
     /// The content.
     pub body: Body,
     /// The route that it matched.
@@ -38,6 +40,8 @@ pub struct Exchange {
     pub chosen: Option<InFlight>,
     /// Endpoints that have failed this request already, and how.
     pub failed: Vec<(u32, Error)>,
+    /// Whether a stage looks at it again beside its answer.
+    pub comes_back: bool,
 }
 
 impl Exchange {
@@ -47,6 +51,7 @@ impl Exchange {
         self.upgrade.is_none().then(|| {
             Box::new(Exchange {
                 head: self.head.clone(),
+                asked_path: self.asked_path,
                 body,
                 route: Arc::clone(&self.route),
                 scheme: self.scheme,
@@ -57,6 +62,7 @@ impl Exchange {
                 trace: Rc::clone(&self.trace),
                 chosen: None,
                 failed: self.failed.clone(),
+                comes_back: self.comes_back,
             })
         })
     }
@@ -84,12 +90,14 @@ pub struct Response {
     pub tunnel: Option<Box<Tunnel>>,
     /// Keeps the endpoint's count of requests in flight until the last byte.
     pub in_flight: Option<InFlight>,
+    /// The request that an upstream was sent for it, if a stage wants it back ([`Exchange::comes_back`]).
+    pub request: Option<Box<Exchange>>,
 }
 
 impl Response {
     /// An answer that unlag makes itself.
     pub fn new(head: ResponseHead, body: Body) -> Response {
-        Response { head, body, tunnel: None, in_flight: None }
+        Response { head, body, tunnel: None, in_flight: None, request: None }
     }
 }
 

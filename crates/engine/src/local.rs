@@ -7,6 +7,7 @@ use crate::plan::{Action, Plan};
 use crate::techniques::attempt::Attempt;
 use crate::techniques::attempt::policy::Budget;
 use crate::techniques::balance::Balance;
+use crate::techniques::cache::Cache;
 use crate::upstream::Send;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -68,7 +69,10 @@ impl LocalPlan {
             let send = Send::new(Arc::clone(upstream), Rc::clone(core));
             let name = &route.config.name;
             let budget = budgets.entry(name.clone()).or_insert_with(|| budget(name));
-            Some(Pipeline::new(Attempt::new(Rc::clone(budget)), Balance::new(Arc::clone(upstream)), send))
+            let cache =
+                route.cache.map(|rules| Cache::new(Arc::clone(&core.shared.cache), rules, route.record));
+            let attempt = Attempt::new(Rc::clone(budget));
+            Some(Pipeline::new(cache, attempt, Balance::new(Arc::clone(upstream)), send))
         });
         let pipelines = pipelines.collect();
         LocalPlan { pipelines, plan, budgets, core: Rc::clone(core) }

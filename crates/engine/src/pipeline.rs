@@ -6,6 +6,7 @@
 use crate::exchange::{Exchange, Outcome};
 use crate::techniques::attempt::Attempt;
 use crate::techniques::balance::Balance;
+use crate::techniques::cache::Cache;
 use crate::upstream::Send;
 use std::future::Future;
 use std::pin::Pin;
@@ -43,31 +44,34 @@ impl<S: Stage> Stage for Option<S> {
 }
 
 /// The order, outermost first.
-type Order = Then<Attempt, Then<Balance, Send>>;
+type Order = Then<Option<Cache>, Then<Attempt, Then<Balance, Send>>>;
 
 /// The stages of one route on one core.
 pub struct Pipeline(Rc<Order>);
 
 impl Pipeline {
     /// Puts the stages of a route together.
-    pub fn new(attempt: Attempt, balance: Balance, send: Send) -> Pipeline {
+    pub fn new(cache: Option<Cache>, attempt: Attempt, balance: Balance, send: Send) -> Pipeline {
         //   rate       refuse what is over its share before it costs anything
         //   edge       answer from a directory without asking anybody
         //   compress   outside the cache, so that every encoding is served from one stored answer
         //   offload    accept now, finish later: everything below runs on after the caller got its 202
         //   compose    one call becomes several, each with its own way through the stages below
-        //   cache      a hit must cost nothing that follows; a miss is fetched once for all who wait
-        //   batch      what the cache did not answer may share one bulk call
         let order = Then(
-            // Deadline, retry, hedge: outside region and balance, so that every attempt may go elsewhere.
-            attempt,
+            // A hit must cost nothing that follows.
+            cache,
+            //   batch  what the cache did not answer may share one bulk call
             Rc::new(Then(
-                // region   which fleet: the primary for writes, the nearest for reads
-                // queue    how many at once; inside the attempt, so that a retry waits its turn as well
-                // Which endpoint of the fleet: decided last, on the freshest figures.
-                balance,
-                // One request on one connection.
-                Rc::new(send),
+                // Deadline, retry, hedge: outside region and balance, so that every attempt may go elsewhere.
+                attempt,
+                Rc::new(Then(
+                    // region   which fleet: the primary for writes, the nearest for reads
+                    // queue    how many at once; inside the attempt, so that a retry waits its turn as well
+                    // Which endpoint of the fleet: decided last, on the freshest figures.
+                    balance,
+                    // One request on one connection.
+                    Rc::new(send),
+                )),
             )),
         );
         Pipeline(Rc::new(order))

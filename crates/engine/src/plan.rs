@@ -5,6 +5,7 @@ use crate::clock;
 use crate::fleet::{Cell, Endpoint};
 use crate::limits::Bounds;
 use crate::router::Router;
+use crate::techniques::cache::Overrides;
 use crate::upstream::tls;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub trusted: Vec<Network>,
     /// The bounds.
     pub bounds: Bounds,
+    /// Room for stored answers.
+    pub cache_bytes: u64,
 }
 
 /// A route.
@@ -48,6 +51,8 @@ pub struct Route {
     pub total_timeout_ns: u64,
     /// How long a body may stand still.
     pub idle_timeout_ns: u64,
+    /// By which rules it is cached, if it is.
+    pub cache: Option<Overrides>,
 }
 
 /// What answers a route.
@@ -152,9 +157,10 @@ impl Plan {
         let mut routes = Vec::with_capacity(config.routes.len());
         for (index, route) in config.routes.iter().enumerate() {
             router.add(index, &route.pattern, &route.headers);
-            routes.push(Arc::new(build_route(route, registry, &bounds)));
+            routes.push(Arc::new(build_route(route, &config.cache, registry, &bounds)));
         }
-        Ok(Plan { generation, router, routes, upstreams, trusted: config.trust.proxies.clone(), bounds })
+        let (trusted, cache_bytes) = (config.trust.proxies.clone(), config.cache.memory);
+        Ok(Plan { generation, router, routes, upstreams, trusted, bounds, cache_bytes })
     }
 
     /// Whether this peer's word on the caller is believed.
@@ -195,7 +201,12 @@ fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Resul
     Ok(Arc::new(upstream))
 }
 
-fn build_route(config: &unlag_config::Route, registry: &Registry, bounds: &Bounds) -> Route {
+fn build_route(
+    config: &unlag_config::Route,
+    cache: &unlag_config::Cache,
+    registry: &Registry,
+    bounds: &Bounds,
+) -> Route {
     let action = match &config.action {
         unlag_config::Action::Proxy(index) => Action::Proxy(*index),
         unlag_config::Action::Respond(respond) => Action::Respond {
@@ -211,6 +222,13 @@ fn build_route(config: &unlag_config::Route, registry: &Registry, bounds: &Bound
         head_timeout_ns: config.timeout.map_or(bounds.response_head_timeout_ns, clock::ns),
         total_timeout_ns: config.timeout.map_or(u64::MAX, clock::ns),
         idle_timeout_ns: clock::ns(config.idle_timeout),
+        cache: config.cache.as_ref().map(|rules| Overrides {
+            ttl_ns: rules.ttl.map(clock::ns),
+            stale_while_revalidate_ns: rules.stale_while_revalidate.map(clock::ns),
+            stale_if_error_ns: rules.stale_if_error.map(clock::ns),
+            heuristic: cache.heuristic,
+            explains: *rules != unlag_config::RouteCache::default(),
+        }),
         config: config.clone(),
     }
 }

@@ -6,6 +6,7 @@ use crate::listen::{Bound, RawListener};
 use crate::panics::Panics;
 use crate::plan::{Plan, Registry};
 use crate::seldom::Lines;
+use crate::techniques::cache::store::Store;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -126,6 +127,8 @@ pub struct Shared {
     pub stalls: AtomicU64,
     /// What is said of all that callers can cause in numbers.
     pub lines: Lines,
+    /// Answers that were stored; they outlive plans.
+    pub cache: Arc<Store>,
     fleet_version: AtomicU64,
     plan: ArcSwap<Plan>,
     generation: AtomicU64,
@@ -161,6 +164,7 @@ impl Shared {
             faults: Default::default(),
             stalls: AtomicU64::new(0),
             lines: Lines::default(),
+            cache: Arc::new(Store::new(plan.cache_bytes)),
             fleet_version: AtomicU64::new(0),
             generation: AtomicU64::new(plan.generation),
             plan: ArcSwap::from_pointee(plan),
@@ -191,6 +195,7 @@ impl Shared {
     /// Puts another plan in force: every exchange that begins from now on uses it. One at a time: its number is told after it.
     pub fn set_plan(&self, plan: Plan) {
         let generation = plan.generation;
+        self.cache.resize(plan.cache_bytes);
         self.plan.store(Arc::new(plan));
         self.generation.store(generation, Release);
     }

@@ -24,10 +24,10 @@ pub(crate) static ROOT: Table = Table {
         Key::new("limits", Kind::Table(&LIMITS), "Every bound."),
         Key::new("trust", Kind::Table(&TRUST), "Whose forwarding headers are believed."),
         Key::new("upstream", Kind::Named(&UPSTREAM), "The services behind."),
+        Key::new("cache", Kind::Table(&CACHE), "What routes share of caching."),
         Key::new("monitor", Kind::Table(&MONITOR), "Logs and measures."),
         Key::new("route", Kind::Tables(&ROUTE), "What is done with which request."),
         Key::not_yet("region", "Where this node is."),
-        Key::not_yet("cache", "The cache that routes share."),
         Key::not_yet("queue", "Queues for work that is finished later."),
     ],
 };
@@ -328,7 +328,12 @@ pub(crate) static ROUTE: Table = Table {
         Key::new("body_max", Kind::Size { min: 0, max: SIZE_MAX }, "Bound on the request body. Without it: none, since bodies are streamed and never held whole."),
         Key::not_yet("retry", "Retries with a budget."),
         Key::not_yet("hedge", "A second request when the first is slow."),
-        Key::not_yet("cache", "Caching of responses."),
+        Key::new(
+            "cache",
+            Kind::Any(&[Kind::Choice(&[Choice::new("off", "nothing is stored or looked up")]), Kind::Table(&ROUTE_CACHE)]),
+            "How answers are cached. Without it: what the origin declares cacheable, for as long as it declares. Whatever stands here, \
+answers that are about one caller are never stored: `private`, `no-store`, `Set-Cookie`, and answers to `Authorization` that are not declared public.",
+        ),
         Key::not_yet("coalesce", "Sharing of one answer among identical requests with credentials."),
         Key::not_yet("holdout", "Share of requests that pass a technique by, to measure its gain."),
         Key::not_yet("batch", "Many single calls in one."),
@@ -338,6 +343,47 @@ pub(crate) static ROUTE: Table = Table {
         Key::not_yet("slo", "An objective for latency."),
         Key::not_yet("limit", "Bound on requests in flight."),
         Key::not_yet("compress", "Compression towards callers."),
+    ],
+};
+
+/// `[cache]`
+pub(crate) static CACHE: Table = Table {
+    header: "[cache]",
+    meaning: "What routes share of caching (RFC 9111).",
+    keys: &[
+        Key::new("memory", Kind::Size { min: 1 << 20, max: SIZE_MAX }, "Bound on stored answers in memory, bytes.")
+            .default("\"256MiB\"", "some ten thousand answers of usual size; a small machine wants less"),
+        Key::new(
+            "heuristic",
+            Kind::Boolean,
+            "Whether answers that declare no lifetime get a tenth of the time for which they have not changed, a day at most.",
+        )
+        .default("false", "right for pages and pictures, a surprise between services"),
+        Key::not_yet("shared", "A second tier that nodes share."),
+    ],
+};
+
+/// `cache` of a route
+pub(crate) static ROUTE_CACHE: Table = Table {
+    header: "route.cache",
+    meaning: "Lifetimes in place of the origin's.",
+    keys: &[
+        Key::new(
+            "ttl",
+            DURATION,
+            "How long answers of this route are fresh, in place of what the origin declares.",
+        ),
+        Key::new(
+            "stale_while_revalidate",
+            DURATION,
+            "How long after that they are served while they are fetched again (RFC 5861), in place of what the origin declares.",
+        ),
+        Key::new(
+            "stale_if_error",
+            DURATION,
+            "How long after that they are served when the origin fails (RFC 5861), in place of what the origin declares.",
+        ),
+        Key::not_yet("tags", "Names by which answers are purged together."),
     ],
 };
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cache::RouteCache;
 use crate::pattern::Pattern;
 pub use crate::template::{Part, Template};
 
@@ -31,6 +32,8 @@ pub struct Route {
     pub response_headers: HeaderEdits,
     /// Whether responses carry `Server-Timing`. Default false: it tells callers about the inside.
     pub server_timing: bool,
+    /// How answers are cached; none switches it off. Default: what the origin declares cacheable, for as long as it declares.
+    pub cache: Option<RouteCache>,
     /// Bound on the request body, bytes. Default none: unlimited, because bodies are streamed and never held
     /// whole.
     pub body_max: Option<u64>,
@@ -55,6 +58,7 @@ impl Route {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
             server_timing: false,
+            cache: Some(RouteCache::default()),
             body_max: None,
         }
     }

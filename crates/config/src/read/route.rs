@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use super::cache;
 use super::headers::{conditions, edits};
 use super::respond::respond;
 use super::upstream::Upstreams;
 use crate::conflicts::{Candidate, ties};
 use crate::keys;
-use crate::model::{Action, Route};
+use crate::model::{Action, Route, RouteCache};
 use crate::pattern::{Pattern, Segment};
 use crate::problem::{Invalid, quoted};
 use crate::reader::{Cursor, Value};
@@ -17,8 +18,8 @@ use crate::url::path_prefix;
 /// What tells that a route has something to do, in a version that can.
 const LATER_ACTIONS: [&str; 2] = ["compose", "static"];
 /// What only forwarding makes use of.
-const PROXY_ONLY: [&str; 6] =
-    ["timeout", "idle_timeout", "strip_prefix", "add_prefix", "request_headers", "body_max"];
+const PROXY_ONLY: [&str; 7] =
+    ["timeout", "idle_timeout", "strip_prefix", "add_prefix", "request_headers", "cache", "body_max"];
 
 /// A route whose match is valid, for comparing it with the others; the rest of it may have been refused.
 struct Named {
@@ -89,6 +90,7 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
     let request_headers = table.take("request_headers").map(|value| edits(&value)).unwrap_or_default();
     let response_headers = table.take("response_headers").map(|value| edits(&value)).unwrap_or_default();
     let server_timing = table.take("server_timing").and_then(|value| value.boolean()).unwrap_or(false);
+    let cache = table.take("cache").and_then(|value| cache::of_route(&value));
     let body_max = table.take("body_max").and_then(|value| value.number());
     if table.has("respond") && !table.has("upstream") {
         for key in PROXY_ONLY.into_iter().filter(|key| table.has(key)) {
@@ -107,6 +109,7 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
         request_headers,
         response_headers,
         server_timing,
+        cache: cache.unwrap_or_else(|| Some(RouteCache::default())),
         body_max,
         ..Route::new(pattern?, action?)
     })

@@ -266,6 +266,24 @@ impl Fields {
         self.entries.iter().map(|entry| field(&self.text, entry))
     }
 
+    /// A copy that takes no more memory than it needs, for keeping.
+    pub fn compact(&self) -> Fields {
+        let text: usize =
+            self.entries.iter().map(|entry| entry.name.range().len() + entry.value.range().len() + 4).sum();
+        let mut copy = Fields::with_capacity(text, self.entries.len());
+        for (entry, field) in self.entries.iter().zip(self.iter()) {
+            let name = copy.store(field.name);
+            copy.text.extend_from_slice(b": ");
+            copy.end_line(entry.known, name, |text| text.extend_from_slice(field.value));
+        }
+        copy
+    }
+
+    /// What it takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.text.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// How many fields there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -297,7 +315,18 @@ pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether a byte may stand in a token (RFC 9110 §5.6.2).
 pub fn is_token_byte(byte: u8) -> bool {
-    class(byte) != 0
+    class(byte) & TOKEN != 0
+}
+
+/// Whether all bytes may stand in a request target, and whether none of them can make a path mean another one.
+pub fn target_bytes(bytes: &[u8]) -> (bool, bool) {
+    let (mut all, mut any) = (TARGET, 0);
+    for &byte in bytes {
+        let class = class(byte);
+        all &= class;
+        any |= class;
+    }
+    (all != 0, any & ODD_IN_PATH == 0)
 }
 
 /// Registered names in practice: letters, digits, `-`, `.`, `_`, and the rest of the unreserved and sub-delims that tokens
@@ -312,7 +341,7 @@ pub fn token(bytes: &[u8]) -> (usize, bool) {
     let is_over = |&byte: &u8| {
         let class = class(byte);
         seen |= class;
-        class == 0
+        class & TOKEN == 0
     };
     let len = bytes.iter().position(is_over).unwrap_or(bytes.len());
     (len, seen & UNDERSCORE != 0)
@@ -326,6 +355,10 @@ fn class(byte: u8) -> u8 {
 const TOKEN: u8 = 1;
 const UNDERSCORE: u8 = 2;
 const HOST: u8 = 4;
+/// Bytes of a request target: printable, and none that parsers read differently.
+const TARGET: u8 = 8;
+/// Bytes that may make a path mean another one.
+const ODD_IN_PATH: u8 = 16;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -335,10 +368,15 @@ const fn classes() -> [u8; 256] {
     let mut byte = 0;
     while byte < 128 {
         table[byte] = match byte as u8 {
-            b'_' => TOKEN | HOST | UNDERSCORE,
-            b'#' | b'%' | b'^' | b'`' | b'|' => TOKEN,
-            b'!' | b'$' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'~' => TOKEN | HOST,
-            other if other.is_ascii_alphanumeric() => TOKEN | HOST,
+            b'_' => TOKEN | HOST | UNDERSCORE | TARGET,
+            b'#' => TOKEN,
+            b'%' => TOKEN | TARGET | ODD_IN_PATH,
+            b'^' | b'`' | b'|' => TOKEN | TARGET,
+            b'.' => TOKEN | HOST | TARGET | ODD_IN_PATH,
+            b'!' | b'$' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'~' => TOKEN | HOST | TARGET,
+            b'\\' => 0,
+            other if other.is_ascii_alphanumeric() => TOKEN | HOST | TARGET,
+            other if other.is_ascii_graphic() => TARGET,
             _ => 0,
         };
         byte += 1;

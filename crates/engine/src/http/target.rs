@@ -4,7 +4,7 @@
 //! pass a rule for `/admin`. `%2F` stays as it came, part of its segment. `//` and `;` mean what the upstream makes of them
 //! and are kept. Refused: control bytes, escaped or not, bytes above ASCII, `\`, `#`, broken escapes, and escaped dot segments.
 
-use super::fields::is_host_byte;
+use super::fields::{is_host_byte, target_bytes};
 use super::h1::framing::parse_length;
 use std::borrow::Cow;
 
@@ -35,15 +35,18 @@ pub struct Target<'a> {
     pub path: &'a [u8],
     /// What follows the first `?`.
     pub query: Option<&'a [u8]>,
+    /// There is nothing in it that [`normalise`] could change.
+    pub is_plain: bool,
 }
 
 /// Takes a request target of HTTP/1.1 apart: origin-form, absolute-form, or `*`.
 pub fn split(target: &[u8]) -> Result<Target<'_>, TargetError> {
-    if !target.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\')) {
+    let (is_allowed, is_plain) = target_bytes(target);
+    if !is_allowed {
         return Err(TargetError::Byte);
     }
     if target == b"*" {
-        return Ok(Target { authority: None, path: target, query: None });
+        return Ok(Target { authority: None, path: target, query: None, is_plain });
     }
     let (authority, rest) = match target.first() {
         Some(b'/') => (None, target),
@@ -57,7 +60,7 @@ pub fn split(target: &[u8]) -> Result<Target<'_>, TargetError> {
         }
     };
     let mut parts = rest.splitn(2, |&byte| byte == b'?');
-    Ok(Target { authority, path: parts.next().unwrap_or_default(), query: parts.next() })
+    Ok(Target { authority, path: parts.next().unwrap_or_default(), query: parts.next(), is_plain })
 }
 
 fn strip_prefix_ignore_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
@@ -73,9 +76,8 @@ pub fn normalise(path: &[u8]) -> Result<Cow<'_, [u8]>, TargetError> {
     if path.first() != Some(&b'/') {
         return Err(TargetError::Form);
     }
-    // Most paths have neither escapes nor dots.
-    let is_plain = !path.iter().any(|byte| matches!(byte, b'%' | b'.'));
-    if is_plain || !path.contains(&b'%') && !path.windows(2).any(|pair| pair == b"/.") {
+    let is_plain = !path.contains(&b'%') && !path.windows(2).any(|pair| pair == b"/.");
+    if is_plain {
         return Ok(Cow::Borrowed(path));
     }
     let mut out: Vec<u8> = Vec::with_capacity(path.len());
@@ -237,7 +239,7 @@ mod tests {
         assert_eq!(split(b"http://h:1/a").unwrap().authority, Some(&b"h:1"[..]));
         assert_eq!(
             split(b"HTTP://h?x").unwrap(),
-            Target { authority: Some(b"h"), path: b"", query: Some(b"x") }
+            Target { authority: Some(b"h"), path: b"", query: Some(b"x"), is_plain: true }
         );
         assert_eq!(split(b"*").unwrap().path, b"*");
         for bad in [&b"a"[..], b"ftp://h/", b"/a b", b"/a#b", b"/a\\b", b"/\xc3", b"", b"h:80"] {

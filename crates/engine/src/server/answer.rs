@@ -118,6 +118,8 @@ pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepare
         },
     };
     let mut response = result.unwrap_or_else(|error| refuse(recording, error));
+    // Nobody looks at it any more, and the content may take its time.
+    response.request = None;
     if recording.grpc.get() {
         grpc::ensure_status(&mut response);
     }
@@ -129,6 +131,7 @@ pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepare
 /// Builds the exchange for the pipeline.
 fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<Exchange> {
     let Prepared { mut head, body, interim, wishes, plan, route, index: _ } = prepared;
+    let asked_path = head.path;
     forward::edit(&mut head.fields, route.request_edits());
     let base = match &route.action {
         Action::Proxy(index) => plan.plan.upstreams.get(*index).map(|upstream| upstream.base_path.as_str()),
@@ -143,6 +146,7 @@ fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<E
     let allowed_ns = deadline::asked_ns(&head.fields).unwrap_or(u64::MAX).min(route.total_timeout_ns);
     Box::new(Exchange {
         head,
+        asked_path,
         body,
         scheme: caller.scheme,
         // From its first byte on: that is when the caller began to wait.
@@ -153,6 +157,7 @@ fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<E
         trace: Rc::clone(&recording.trace),
         chosen: None,
         failed: Vec::new(),
+        comes_back: false,
         route,
     })
 }

@@ -4,3 +4,4 @@
 
 pub mod attempt;
 pub mod balance;
+pub mod cache;

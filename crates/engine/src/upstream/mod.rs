@@ -81,7 +81,10 @@ impl Next for Send {
                 }
             };
             let (error, intact) = match result {
-                Ok(response) => return Ok(response),
+                Ok(mut response) => {
+                    response.request = exchange.comes_back.then_some(exchange);
+                    return Ok(response);
+                }
                 Err(lost) => (lost.error, lost.intact),
             };
             let died_idle =

@@ -110,6 +110,7 @@ impl Bench {
         let route = Arc::clone(self.core.shared.current().routes.first().expect("one route"));
         let trace = Rc::new(Trace::new(clock::now(), &head, None));
         Box::new(Exchange {
+            asked_path: head.path,
             head,
             body,
             route,
@@ -121,6 +122,7 @@ impl Bench {
             trace,
             chosen: None,
             failed: Vec::new(),
+            comes_back: false,
         })
     }
 

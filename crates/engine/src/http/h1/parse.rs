@@ -123,13 +123,13 @@ fn whole_request(window: &[u8], limits: &HeadLimits) -> Result<Option<ParsedRequ
     let Some(line) = lines.take()? else { return Ok(None) };
     let (method, raw, version) = request_line(line)?;
     let raw_at = start + method.len() + 1;
-    if method == "CONNECT" {
+    let method = Method::from_bytes(method).map_err(|_| HeadError::Syntax)?;
+    if method == Method::CONNECT {
         return Err(HeadError::Connect);
     }
     if raw.len() > limits.uri {
         return Err(HeadError::UriTooLong);
     }
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Syntax)?;
     let target = target::split(raw)?;
     if target.path == b"*" && method != Method::OPTIONS {
         return Err(TargetError::Form.into());
@@ -141,6 +141,9 @@ fn whole_request(window: &[u8], limits: &HeadLimits) -> Result<Option<ParsedRequ
     let path_end = raw_at + raw.len() - target.query.map_or(0, |query| query.len() + 1);
     let path = match target.path {
         b"*" => Span::new(raw_at, 1),
+        path if target.is_plain && path.first() == Some(&b'/') => {
+            Span::new(path_end - path.len(), path.len())
+        }
         path => match target::normalise(path)? {
             Cow::Borrowed(same) if same.len() == path.len() => Span::new(path_end - path.len(), path.len()),
             changed => fields.store(&changed),
@@ -151,15 +154,15 @@ fn whole_request(window: &[u8], limits: &HeadLimits) -> Result<Option<ParsedRequ
 }
 
 /// Method, target and version (RFC 9112 §3).
-fn request_line(line: &[u8]) -> Result<(&str, &[u8], Version), HeadError> {
+fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), HeadError> {
     let mut words = line.splitn(3, |&byte| byte == b' ');
     let (method, target, version) = (words.next(), words.next(), words.next());
     let (Some(method), Some(target), Some(version)) = (method, target, version) else {
         return Err(HeadError::Syntax);
     };
-    let is_method = !method.is_empty() && method.iter().all(|&byte| is_token_byte(byte));
-    let method = std::str::from_utf8(method).ok().filter(|_| is_method && !target.is_empty());
-    let method = method.ok_or(HeadError::Syntax)?;
+    if target.is_empty() {
+        return Err(HeadError::Syntax);
+    }
     let version = match version {
         b"HTTP/1.1" => Version::Http11,
         b"HTTP/1.0" => Version::Http10,

@@ -1,0 +1,30 @@
+//! What is stored of answers, and for how long.
+
+use std::time::Duration;
+
+/// What routes share of caching.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    /// Bound on stored answers in memory, bytes.
+    pub memory: u64,
+    /// Whether a lifetime is guessed where the origin declares none (RFC 9111 §4.2.2).
+    pub heuristic: bool,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { memory: 256 << 20, heuristic: false }
+    }
+}
+
+/// What the operator says of the answers of a route, in place of the origin. What is about one caller is never stored, whatever
+/// stands here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteCache {
+    /// Their lifetime. Default none: what the origin declares.
+    pub ttl: Option<Duration>,
+    /// How long after that they are served while they are fetched again. Default none: what the origin declares.
+    pub stale_while_revalidate: Option<Duration>,
+    /// How long after that they are served when the origin fails. Default none: what the origin declares.
+    pub stale_if_error: Option<Duration>,
+}

@@ -1,0 +1,91 @@
+//! `Cache-Status` (RFC 9211): what the cache did with a request, for whoever reads the answer.
+
+use crate::http::{Fields, Name};
+use std::fmt::Write;
+
+/// How this cache calls itself.
+const NAME: &str = "unlag";
+
+/// What was done.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    hit: bool,
+    forwarded: Option<&'static str>,
+    got: Option<u16>,
+    stored: bool,
+    ttl_s: Option<i64>,
+    detail: Option<&'static str>,
+}
+
+impl Status {
+    /// It was answered from what is stored.
+    pub fn hit() -> Status {
+        Status { hit: true, ..Status::default() }
+    }
+
+    /// The same, past its lifetime.
+    pub fn stale() -> Status {
+        Status { hit: true, forwarded: Some("stale"), ..Status::default() }
+    }
+
+    /// It went to the origin, for this reason.
+    pub fn forwarded(reason: &'static str) -> Status {
+        Status { forwarded: Some(reason), ..Status::default() }
+    }
+
+    /// The origin's status.
+    pub fn got(self, status: u16) -> Status {
+        Status { got: Some(status), ..self }
+    }
+
+    /// What is stored was served in the end.
+    pub fn and_hit(self) -> Status {
+        Status { hit: true, ..self }
+    }
+
+    /// The answer is stored.
+    pub fn stored(self) -> Status {
+        Status { stored: true, ..self }
+    }
+
+    /// Seconds for which it is still fresh.
+    pub fn ttl(self, seconds: i64) -> Status {
+        Status { ttl_s: Some(seconds), ..self }
+    }
+
+    /// A word on why.
+    pub fn detail(self, word: &'static str) -> Status {
+        Status { detail: Some(word), ..self }
+    }
+
+    /// Adds it behind what the caches before have said.
+    pub fn write(&self, fields: &mut Fields) {
+        let mut text = fields.all(Name::CacheStatus).fold(String::new(), |text, line| {
+            let before = if text.is_empty() { text } else { text + ", " };
+            before + &String::from_utf8_lossy(line)
+        });
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(NAME);
+        if self.hit {
+            text.push_str("; hit");
+        }
+        if let Some(reason) = self.forwarded {
+            let _ = write!(text, "; fwd={reason}");
+        }
+        if let Some(status) = self.got {
+            let _ = write!(text, "; fwd-status={status}");
+        }
+        if self.stored {
+            text.push_str("; stored");
+        }
+        if let Some(seconds) = self.ttl_s {
+            let _ = write!(text, "; ttl={seconds}");
+        }
+        if let Some(word) = self.detail {
+            let _ = write!(text, "; detail={word}");
+        }
+        fields.set_known(Name::CacheStatus, text.as_bytes());
+    }
+}

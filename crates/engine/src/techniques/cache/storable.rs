@@ -1,0 +1,186 @@
+//! What may be stored for others (RFC 9111 §3), and why not. Without configuration, only what the origin itself declares
+//! cacheable; what is about one person never is.
+
+use super::directives::Directives;
+use super::freshness::{self, Overrides, Received};
+use super::vary;
+use crate::http::{Fields, Name, ResponseHead};
+
+/// Why a response is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words of `Refusal::word` are the documentation")]
+pub enum Refusal {
+    Method,
+    Status,
+    RequestNoStore,
+    NoStore,
+    Private,
+    SetCookie,
+    Authorization,
+    Vary,
+    NoLifetime,
+    TooLarge,
+}
+
+impl Refusal {
+    /// One word, for `Cache-Status`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Refusal::Method => "method",
+            Refusal::Status => "status",
+            Refusal::RequestNoStore => "request-no-store",
+            Refusal::NoStore => "no-store",
+            Refusal::Private => "private",
+            Refusal::SetCookie => "set-cookie",
+            Refusal::Authorization => "authorization",
+            Refusal::Vary => "vary",
+            Refusal::NoLifetime => "no-lifetime",
+            Refusal::TooLarge => "too-large",
+        }
+    }
+}
+
+/// What of a request bears on storing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// It carries credentials.
+    pub authorization: bool,
+    /// It carries cookies: what answers it may be about one person, unless the origin says for how long all may have it.
+    pub cookie: bool,
+    /// It forbids storing.
+    pub no_store: bool,
+}
+
+/// Whether there is anything in the fields by which it could be stored; most answers of services have nothing.
+pub fn says_anything(fields: &Fields) -> bool {
+    const OF_CACHES: u64 = Name::CacheControl.bit()
+        | Name::CdnCacheControl.bit()
+        | Name::Expires.bit()
+        | Name::Etag.bit()
+        | Name::LastModified.bit();
+    fields.has_any(OF_CACHES)
+}
+
+/// Whether the answer to a GET may be stored for others.
+pub fn may_store(
+    asked: Asked,
+    head: &ResponseHead,
+    directives: &Directives,
+    received: Received,
+    overrides: &Overrides,
+) -> Result<(), Refusal> {
+    let fields = &head.fields;
+    if head.status < 200 || head.status == 304 || head.status == 206 {
+        return Err(Refusal::Status);
+    }
+    if asked.no_store {
+        return Err(Refusal::RequestNoStore);
+    }
+    // A cache that knows the status may store it all the same (RFC 9111 §5.2.2.3).
+    let is_understood = directives.must_understand && understands(head.status);
+    if (directives.must_understand || directives.no_store) && !is_understood {
+        return Err(Refusal::NoStore);
+    }
+    if directives.private.is_all() {
+        return Err(Refusal::Private);
+    }
+    if fields.has(Name::SetCookie) {
+        return Err(Refusal::SetCookie);
+    }
+    // RFC 9111 §3.5
+    let for_all = directives.public || directives.must_revalidate || directives.s_maxage.is_some();
+    if asked.authorization && !for_all {
+        return Err(Refusal::Authorization);
+    }
+    if vary::is_unkeyable(fields) {
+        return Err(Refusal::Vary);
+    }
+    has_use(asked, head, directives, received, overrides).then_some(()).ok_or(Refusal::NoLifetime)
+}
+
+/// Whether it can ever be served: fresh for a time, or after asking the origin whether it still holds.
+fn has_use(
+    asked: Asked,
+    head: &ResponseHead,
+    directives: &Directives,
+    received: Received,
+    overrides: &Overrides,
+) -> bool {
+    let fields = &head.fields;
+    if overrides.ttl_ns.is_some() && matches!(head.status, 200 | 203 | 204 | 300 | 301 | 308) {
+        return true;
+    }
+    let is_declared = freshness::declared_s(fields, directives, received).is_some();
+    let has_validator = fields.has(Name::Etag) || fields.has(Name::LastModified);
+    let may_be_asked = has_validator && !asked.cookie && freshness::is_cacheable_by_default(head.status);
+    is_declared || directives.public || may_be_asked
+}
+
+/// Statuses whose meaning for a cache this one knows.
+fn understands(status: u16) -> bool {
+    freshness::is_cacheable_by_default(status) || matches!(status, 302 | 303 | 307)
+}
+
+/// Takes out what is not stored: fields that `no-cache` or `private` name, and what each hop says for itself.
+pub fn strip(fields: &mut Fields, directives: &Directives) {
+    use super::directives::{Scope, members};
+    for scope in [&directives.no_cache, &directives.private] {
+        let Scope::Fields(names) = scope else { continue };
+        for name in members(names) {
+            fields.retain(|field| !field.name.eq_ignore_ascii_case(name));
+        }
+    }
+    fields.remove_known(Name::CacheStatus);
+    fields.remove_known(Name::XRequestId);
+    fields.remove_known(Name::ServerTiming);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(asked: Asked, status: u16, list: &[(&str, &str)]) -> Result<(), Refusal> {
+        let mut head = ResponseHead::new(status);
+        list.iter().for_each(|(name, value)| head.fields.push(name.as_bytes(), value.as_bytes()));
+        let directives = Directives::of_response(&head.fields);
+        may_store(asked, &head, &directives, Received::default(), &Overrides::default())
+    }
+
+    const ANYBODY: Asked = Asked { authorization: false, cookie: false, no_store: false };
+
+    #[test]
+    fn only_what_the_origin_declares_cacheable_is_stored() {
+        assert_eq!(verdict(ANYBODY, 200, &[]), Err(Refusal::NoLifetime));
+        assert_eq!(verdict(ANYBODY, 200, &[("cache-control", "max-age=1")]), Ok(()));
+        assert_eq!(verdict(ANYBODY, 200, &[("expires", "0")]), Ok(()), "to be asked about");
+        assert_eq!(verdict(ANYBODY, 200, &[("etag", "\"a\"")]), Ok(()), "to be asked about");
+        assert_eq!(verdict(ANYBODY, 500, &[("etag", "\"a\"")]), Err(Refusal::NoLifetime));
+        assert_eq!(verdict(ANYBODY, 206, &[("cache-control", "max-age=1")]), Err(Refusal::Status));
+    }
+
+    #[test]
+    fn what_is_about_one_person_is_never_stored() {
+        let fresh = ("cache-control", "max-age=60");
+        for private in ["private", "max-age=60, private", "no-store", "max-age=60, no-store"] {
+            assert!(verdict(ANYBODY, 200, &[("cache-control", private)]).is_err(), "{private}");
+        }
+        assert_eq!(verdict(ANYBODY, 200, &[fresh, ("set-cookie", "a=b")]), Err(Refusal::SetCookie));
+        let known = Asked { authorization: true, ..ANYBODY };
+        assert_eq!(verdict(known, 200, &[fresh]), Err(Refusal::Authorization));
+        for shared in ["public", "s-maxage=60", "max-age=60, must-revalidate"] {
+            assert_eq!(verdict(known, 200, &[("cache-control", shared)]), Ok(()), "{shared}");
+        }
+        let cookie = Asked { cookie: true, ..ANYBODY };
+        assert_eq!(verdict(cookie, 200, &[("etag", "\"a\"")]), Err(Refusal::NoLifetime));
+        assert_eq!(verdict(cookie, 200, &[fresh]), Ok(()));
+    }
+
+    #[test]
+    fn a_status_that_must_be_understood_is_stored_only_if_it_is() {
+        let said = [("cache-control", "max-age=60, no-store, must-understand")];
+        assert_eq!(verdict(ANYBODY, 200, &said), Ok(()));
+        assert_eq!(verdict(ANYBODY, 499, &said), Err(Refusal::NoStore));
+        let without = [("cache-control", "max-age=60, must-understand")];
+        assert_eq!(verdict(ANYBODY, 499, &without), Err(Refusal::NoStore));
+    }
+}

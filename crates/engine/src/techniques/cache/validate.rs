@@ -1,0 +1,91 @@
+//! Asking whether a stored response still holds, and answering callers that ask us (RFC 9110 §13, RFC 9111 §4.3).
+
+use super::date;
+use super::directives::members;
+use super::object::Stored;
+use crate::http::{Fields, Name};
+
+/// Preconditions of a caller; they are about its own copy and do not go to the origin in our own question.
+const CONDITIONS: [&str; 5] =
+    ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range"];
+
+/// Makes a request into the question whether `stored` still holds.
+pub fn ask(request: &mut Fields, stored: &Stored) {
+    CONDITIONS.iter().for_each(|name| request.remove(name));
+    request.remove_known(Name::Range);
+    if let Some(etag) = stored.head.fields.get(Name::Etag) {
+        request.push_known(Name::IfNoneMatch, etag);
+    }
+    if let Some(changed) = stored.head.fields.get(Name::LastModified) {
+        request.push_known(Name::IfModifiedSince, changed);
+    }
+}
+
+/// Offers the origin what is stored for other selections: it may say that one of them is right.
+pub fn offer<'a>(request: &mut Fields, others: impl Iterator<Item = &'a Stored>) -> bool {
+    let has_own = request.has_any(Name::IfNoneMatch.bit() | Name::IfModifiedSince.bit() | Name::Range.bit());
+    let etags: Vec<&[u8]> = others.filter_map(|stored| stored.head.fields.get(Name::Etag)).collect();
+    if has_own || etags.is_empty() {
+        return false;
+    }
+    request.push_known(Name::IfNoneMatch, &etags.join(&b", "[..]));
+    true
+}
+
+/// Whether the caller has what is stored already. `If-None-Match` counts before `If-Modified-Since` (RFC 9110 §13.2.2).
+pub fn is_not_modified(request: &Fields, stored: &Stored) -> bool {
+    let fields = &stored.head.fields;
+    if request.has(Name::IfNoneMatch) {
+        let etag = fields.get(Name::Etag);
+        let mut asked = request.all(Name::IfNoneMatch).flat_map(members);
+        return asked.any(|asked| asked == b"*" || etag.is_some_and(|etag| is_same(asked, etag)));
+    }
+    let this_year = date::year(stored.received.came_unix_s);
+    let Some(since) = request.get(Name::IfModifiedSince).and_then(|since| date::parse(since, this_year))
+    else {
+        return false;
+    };
+    let changed = fields.get(Name::LastModified).or_else(|| fields.get(Name::Date));
+    let changed = changed.and_then(|changed| date::parse(changed, this_year));
+    changed.unwrap_or(stored.received.came_unix_s) <= since
+}
+
+/// Weak comparison (RFC 9110 §8.8.3.2).
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let opaque = |etag| <[u8]>::strip_prefix(etag, b"W/").unwrap_or(etag);
+    opaque(one) == opaque(other)
+}
+
+/// Whether a fresh answer to HEAD is about the same representation as the stored one (RFC 9111 §4.3.5).
+pub fn agrees(stored: &Stored, answer: &Fields) -> bool {
+    let same = |name| match (stored.head.fields.get(name), answer.get(name)) {
+        (Some(stored), Some(answer)) => stored == answer,
+        _ => true,
+    };
+    let length = answer.get(Name::ContentLength).map(|length| stored.length_text().as_bytes() == length);
+    same(Name::Etag) && same(Name::LastModified) && length.unwrap_or(true)
+}
+
+/// Puts the fields of a 304 over the stored ones (RFC 9111 §3.2). What it leaves out stays; the age is counted anew.
+pub fn update(stored: &mut Fields, answer: &Fields) {
+    stored.remove_known(Name::Age);
+    let taken = |name: &[u8]| !name.eq_ignore_ascii_case(b"content-length");
+    for field in answer.iter().filter(|field| taken(field.name)) {
+        stored.retain(|old| !old.name.eq_ignore_ascii_case(field.name));
+    }
+    answer.iter().filter(|field| taken(field.name)).for_each(|field| stored.push(field.name, field.value));
+}
+
+/// What of a stored response goes into a 304 (RFC 9110 §15.4.5), with what services log by.
+pub fn belongs_in_304(name: Name) -> bool {
+    matches!(
+        name,
+        Name::CacheControl
+            | Name::CdnCacheControl
+            | Name::Date
+            | Name::Etag
+            | Name::Expires
+            | Name::LastModified
+            | Name::Vary
+    )
+}
