@@ -77,8 +77,13 @@ impl Pipeline {
         Pipeline(Rc::new(order))
     }
 
-    /// Runs an exchange through all stages, in one allocation.
-    pub fn run(&self, exchange: Box<Exchange>) -> Pin<Box<dyn Future<Output = Outcome>>> {
+    /// Runs an exchange through all stages that have to do with it, in one allocation.
+    pub fn run(&self, mut exchange: Box<Exchange>) -> Pin<Box<dyn Future<Output = Outcome>>> {
+        let Then(cache, inside) = &*self.0;
+        if !cache.as_ref().is_some_and(|cache| cache.takes(&mut exchange)) {
+            let inside = Rc::clone(inside);
+            return Box::pin(async move { inside.run(exchange).await });
+        }
         let order = Rc::clone(&self.0);
         Box::pin(async move { order.run(exchange).await })
     }

@@ -71,6 +71,14 @@ impl Cache {
         Cache { store, overrides, route, glance: Glance::new(always) }
     }
 
+    /// Whether this stage has anything to do with a request. Where it has not, no room is made for it.
+    pub fn takes(&self, exchange: &mut Exchange) -> bool {
+        // A change may make wrong what is stored, or on its way into the store.
+        let reads = is_look_up(exchange) && self.glance.is_due(exchange.trace.timeline().started_ns());
+        exchange.comes_back = reads || !(exchange.head.method.is_safe() || self.store.is_quiet());
+        exchange.comes_back
+    }
+
     /// What there is for a request that reads. What is served needs nobody to be waited for.
     fn find<N: Next>(&self, exchange: &Exchange, next: &Rc<N>) -> Found {
         let directives = Directives::of_request(&exchange.head.fields);
@@ -342,14 +350,15 @@ fn received(asked_ns: u64) -> Received {
     Received { asked_ns, came_ns, came_unix_s: wall::unix_ms(came_ns) / 1_000 }
 }
 
+/// Whether a request may find something. Content of a GET is part of no key: such a request neither finds nor leaves anything.
+fn is_look_up(exchange: &Exchange) -> bool {
+    let reads = exchange.head.method == Method::GET || exchange.head.method == Method::HEAD;
+    reads && exchange.upgrade.is_none() && exchange.body.size() == Size::Exact(0)
+}
+
 impl Stage for Cache {
-    async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
-        let is_read = exchange.head.method == Method::GET || exchange.head.method == Method::HEAD;
-        let is_plain = exchange.upgrade.is_none() && exchange.body.size() == Size::Exact(0);
-        // Content of a GET is part of no key: such a request neither finds nor leaves anything.
-        let is_looked_up = is_read && is_plain && self.glance.is_due(exchange.trace.timeline().started_ns());
-        exchange.comes_back = is_looked_up || !(exchange.head.method.is_safe() || self.store.is_quiet());
-        if !is_looked_up {
+    async fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+        if !is_look_up(&exchange) {
             return next.run(exchange).await.map(|response| self.passed(response));
         }
         match self.find(&exchange, next) {

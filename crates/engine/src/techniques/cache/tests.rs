@@ -112,7 +112,11 @@ impl Bed {
     }
 
     async fn raw(&self, method: Method, path: &str, list: &[(&str, &str)]) -> Outcome {
-        Stage::serve(&self.cache, self.exchange(method, path, list), &self.origin).await
+        let mut exchange = self.exchange(method, path, list);
+        match self.cache.takes(&mut exchange) {
+            true => Stage::serve(&self.cache, exchange, &self.origin).await,
+            false => self.origin.run(exchange).await,
+        }
     }
 
     async fn get(&self, path: &str, list: &[(&str, &str)]) -> Got {
