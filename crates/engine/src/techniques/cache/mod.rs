@@ -3,7 +3,7 @@
 //!
 //! Idea: the fastest call is the one that is not made. Freshness and validation as RFC 9111 has them, stale answers in two
 //! windows (RFC 5861), fields for CDNs alone (RFC 9213), the decision in view (RFC 9211). When not to: answers that differ per
-//! caller without saying so. Knobs: `[cache]`, `cache` of a route. Metrics: `unlag_cache_*`; `Cache-Status` in the answer.
+//! caller without saying so. Knobs: `[cache]`, `cache` of a route. Seen in `Cache-Status`.
 
 pub mod date;
 pub mod directives;
@@ -196,18 +196,24 @@ impl Cache {
         }
     }
 
-    /// Stores the same content again under what the origin has just said about it.
+    /// The same content under what the origin has just said about it, stored again if it still may be: what it says now may be
+    /// about this caller alone.
     fn freshened(&self, stored: &Arc<Stored>, said: &Fields, request: &Exchange, asked_ns: u64) -> Stored {
         let received = received(asked_ns);
         let mut head = stored.head.clone();
         validate::update(&mut head.fields, said);
         let directives = Directives::of_response(&head.fields);
+        let asked = storable::Asked::of(&request.head.fields, false);
+        let verdict = storable::may_store(asked, &head, &directives, received, &self.overrides);
         storable::strip(&mut head.fields, &directives);
         let freshness = Freshness::new(head.status, &head.fields, &directives, received, &self.overrides);
         let selected = vary::selected(&head.fields, &request.head.fields);
         head.fields = head.fields.compact();
         let fresh = Stored::new(self.route, head, stored.body.clone(), freshness, received, selected);
-        self.store.put(&url::of(request), fresh.clone());
+        match verdict {
+            Ok(()) => self.store.put(&url::of(request), fresh.clone()),
+            Err(_) => self.store.remove(&url::of(request), clock::now()),
+        }
         fresh
     }
 
@@ -244,16 +250,10 @@ impl Cache {
         no_store: bool,
     ) -> Result<(Directives, Received), Refusal> {
         let fields = &response.head.fields;
-        if self.overrides.ttl_ns.is_none() && !storable::says_anything(fields) {
-            return Err(Refusal::NoLifetime);
-        }
         if matches!(response.body.size(), Size::Exact(length) if length > fill::OBJECT_BYTES_MAX) {
             return Err(Refusal::TooLarge);
         }
         let directives = Directives::of_response(fields);
-        if directives.no_store && !directives.must_understand {
-            return Err(Refusal::NoStore);
-        }
         let received = received(asked_ns);
         let overrides = match request.head.method {
             Method::GET => self.overrides,
@@ -263,11 +263,7 @@ impl Cache {
             }
             _ => return Err(Refusal::Method),
         };
-        let asked = storable::Asked {
-            authorization: request.head.fields.has(Name::Authorization),
-            cookie: request.head.fields.has(Name::Cookie),
-            no_store,
-        };
+        let asked = storable::Asked::of(&request.head.fields, no_store);
         storable::may_store(asked, &response.head, &directives, received, &overrides)?;
         Ok((directives, received))
     }

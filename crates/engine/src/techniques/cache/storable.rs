@@ -51,14 +51,11 @@ pub struct Asked {
     pub no_store: bool,
 }
 
-/// Whether there is anything in the fields by which it could be stored; most answers of services have nothing.
-pub fn says_anything(fields: &Fields) -> bool {
-    const OF_CACHES: u64 = Name::CacheControl.bit()
-        | Name::CdnCacheControl.bit()
-        | Name::Expires.bit()
-        | Name::Etag.bit()
-        | Name::LastModified.bit();
-    fields.has_any(OF_CACHES)
+impl Asked {
+    /// Of a request with these fields.
+    pub fn of(fields: &Fields, no_store: bool) -> Asked {
+        Asked { authorization: fields.has(Name::Authorization), cookie: fields.has(Name::Cookie), no_store }
+    }
 }
 
 /// Whether the answer to a GET may be stored for others.

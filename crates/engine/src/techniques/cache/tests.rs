@@ -299,6 +299,66 @@ async fn a_caller_that_wants_only_what_is_stored_asks_nobody() {
     assert_eq!(bed.asked(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_becomes_private_when_it_is_asked_about_is_served_to_nobody_else() {
+    for said in [
+        &[("set-cookie", "session=mine"), ("etag", "\"v\"")][..],
+        &[("cache-control", "private, max-age=60"), ("etag", "\"v\"")],
+        &[("cache-control", "no-store"), ("etag", "\"v\"")],
+    ] {
+        let bed = Bed::new(Overrides::default());
+        bed.answers(200, &[("cache-control", "max-age=1"), ("etag", "\"v\"")], "one");
+        bed.get("/x", &[]).await;
+        seconds(2).await;
+        bed.answers(304, said, "");
+        assert_eq!(bed.get("/x", &[]).await.2, "one", "whoever asked gets it");
+        bed.answers(200, &[], "another");
+        let next = bed.raw(Method::GET, "/x", &[]).await.unwrap().head;
+        assert_eq!((next.fields.get(Name::SetCookie), bed.asked()), (None, 3), "{said:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_the_answers_to_one_url_the_newest_are_kept_up_to_the_bound() {
+    let bed = Bed::new(Overrides::default());
+    bed.answers(200, &[("cache-control", "max-age=60"), ("vary", "x")], "one");
+    for number in 0..65 {
+        bed.get("/x", &[("x", &number.to_string())]).await;
+    }
+    assert_eq!(bed.get("/x", &[("x", "1")]).await.1, "unlag; hit; ttl=60");
+    assert_eq!(bed.asked(), 65);
+    assert!(bed.get("/x", &[("x", "0")]).await.1.contains("vary-miss"), "the oldest made room");
+}
+
+#[tokio::test]
+async fn an_answer_beyond_the_bound_passes_and_is_not_kept() {
+    struct Pieces(u64);
+    impl crate::http::body::Source for Pieces {
+        fn poll_chunk(
+            &mut self,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<crate::http::Chunk, Error>>> {
+            self.0 = self.0.saturating_sub(1);
+            let piece = (self.0 > 0).then(|| Ok(crate::http::Chunk::Data(Bytes::from(vec![b'x'; 1024]))));
+            std::task::Poll::Ready(piece)
+        }
+        fn size(&self) -> Size {
+            Size::Unknown
+        }
+    }
+    for (pieces, is_kept) in [(1024, true), (1025, false)] {
+        let kept = Rc::new(std::cell::Cell::new(false));
+        let seen = Rc::clone(&kept);
+        let keep = Box::new(move |body: Bytes| seen.set(body.len() == pieces * 1024));
+        let mut body = Fill::through(Body::Stream(Box::new(Pieces(pieces as u64 + 1))), keep);
+        let mut passed = 0;
+        while let Some(Ok(crate::http::Chunk::Data(data))) = body.chunk().await {
+            passed += data.len();
+        }
+        assert_eq!((passed, kept.get()), (pieces * 1024, is_kept));
+    }
+}
+
 #[test]
 fn callers_may_ask_for_more_or_less_than_the_origin_declares() {
     let verdict = |said: &str, asked: &str, age_s: u64| {
