@@ -69,8 +69,11 @@ impl LocalPlan {
             let send = Send::new(Arc::clone(upstream), Rc::clone(core));
             let name = &route.config.name;
             let budget = budgets.entry(name.clone()).or_insert_with(|| budget(name));
-            let cache =
-                route.cache.map(|rules| Cache::new(Arc::clone(&core.shared.cache), rules, route.record));
+            let cache = route.cache.map(|rules| {
+                let store = Arc::clone(&core.shared.cache);
+                let learned = store.learned(name);
+                Cache::new(store, rules, learned)
+            });
             let attempt = Attempt::new(Rc::clone(budget));
             Some(Pipeline::new(cache, attempt, Balance::new(Arc::clone(upstream)), send))
         });

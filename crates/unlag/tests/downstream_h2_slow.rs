@@ -33,7 +33,7 @@ fn memory_of_a_hundred_answers(settings: &[(u16, u32)], connection_window: u32) 
     let mut caller = RawH2::deaf(unlag.address(), settings);
     caller.send(kind::WINDOW_UPDATE, 0, 0, connection_window.to_be_bytes());
     for n in 0..STREAMS {
-        assert!(caller.get(id(n), "/large"));
+        assert!(caller.get(id(n), &format!("/large/{n}")));
     }
     origin.wait_for_requests(STREAMS);
     let before = unlag.resident_kib();
@@ -102,7 +102,8 @@ fn a_paused_stream_does_not_hold_the_others_up() {
     let mut caller = RawH2::connect(unlag.address(), &[(INITIAL_WINDOW, 1_000)]);
     caller.send(kind::WINDOW_UPDATE, 0, 0, 0x7fff_0000_u32.to_be_bytes());
     for n in 0..STREAMS - 1 {
-        assert!(caller.get(id(n), "/paused"));
+        // Each another: streams of the same would share one fetch.
+        assert!(caller.get(id(n), &format!("/paused/{n}")));
     }
     wait_until("the paused streams have used their windows", || caller.count(kind::DATA) >= STREAMS - 1);
     let last = id(STREAMS - 1);

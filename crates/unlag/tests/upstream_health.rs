@@ -195,7 +195,8 @@ fn an_endpoint_of_three_times_the_weight_has_three_times_the_requests() {
     let mut clients: Vec<_> = (1..=40)
         .map(|number| {
             let mut client = unlag.connect();
-            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            // Each for something else: requests for the same share one.
+            client.send(format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"));
             wait_until("it is sent", || count().iter().sum::<usize>() == number);
             client
         })

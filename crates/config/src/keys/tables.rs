@@ -334,7 +334,12 @@ pub(crate) static ROUTE: Table = Table {
             "How answers are cached. Without it: what the origin declares cacheable, for as long as it declares. Whatever stands here, \
 answers that are about one caller are never stored: `private`, `no-store`, `Set-Cookie`, and answers to `Authorization` that are not declared public.",
         ),
-        Key::not_yet("coalesce", "Sharing of one answer among identical requests with credentials."),
+        Key::new(
+            "coalesce",
+            Kind::Any(&[Kind::Choice(&[Choice::new("off", "every request goes its own way")]), Kind::Boolean]),
+            "Whether requests for the same that come at the same time share one fetch. Without it: those without `Authorization` and \
+             `Cookie` do. With `true` those that carry the same credentials do as well.",
+        ),
         Key::not_yet("holdout", "Share of requests that pass a technique by, to measure its gain."),
         Key::not_yet("batch", "Many single calls in one."),
         Key::not_yet("compose", "One answer out of several calls."),
@@ -383,7 +388,14 @@ pub(crate) static ROUTE_CACHE: Table = Table {
             DURATION,
             "How long after that they are served when the origin fails (RFC 5861), in place of what the origin declares.",
         ),
-        Key::not_yet("tags", "Names by which answers are purged together."),
+        Key::new(
+            "tags",
+            Kind::List(&Kind::Text(
+                "a text without spaces, with parameters of `match` in it: \"product-{id}\"",
+            )),
+            "Names by which answers are purged together, beside those that the origin gives them in `Surrogate-Key`, `xkey` or \
+             `Cache-Tag`.",
+        ),
     ],
 };
 

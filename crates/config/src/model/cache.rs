@@ -1,5 +1,6 @@
 //! What is stored of answers, and for how long.
 
+use crate::template::Template;
 use std::time::Duration;
 
 /// What routes share of caching.
@@ -27,4 +28,6 @@ pub struct RouteCache {
     pub stale_while_revalidate: Option<Duration>,
     /// How long after that they are served when the origin fails. Default none: what the origin declares.
     pub stale_if_error: Option<Duration>,
+    /// Names by which they are purged together, beside those that the origin gives them. Default none.
+    pub tags: Vec<Template>,
 }

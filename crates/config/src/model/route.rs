@@ -34,6 +34,9 @@ pub struct Route {
     pub server_timing: bool,
     /// How answers are cached; none switches it off. Default: what the origin declares cacheable, for as long as it declares.
     pub cache: Option<RouteCache>,
+    /// Whether identical requests that come at the same time share one fetch, those with credentials included. Default none:
+    /// those without credentials do.
+    pub coalesce: Option<bool>,
     /// Bound on the request body, bytes. Default none: unlimited, because bodies are streamed and never held
     /// whole.
     pub body_max: Option<u64>,
@@ -59,6 +62,7 @@ impl Route {
             response_headers: HeaderEdits::default(),
             server_timing: false,
             cache: Some(RouteCache::default()),
+            coalesce: None,
             body_max: None,
         }
     }

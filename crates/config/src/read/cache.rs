@@ -2,7 +2,9 @@
 
 use crate::keys;
 use crate::model::{Cache, RouteCache};
+use crate::pattern::Pattern;
 use crate::reader::{Cursor, Value};
+use crate::template::Template;
 
 pub(super) fn cache(table: &mut Cursor<'_>) -> Cache {
     let default = Cache::default();
@@ -12,17 +14,21 @@ pub(super) fn cache(table: &mut Cursor<'_>) -> Cache {
 }
 
 /// `None` within for `"off"`.
-pub(super) fn of_route(value: &Value<'_>) -> Option<Option<RouteCache>> {
+pub(super) fn of_route(value: &Value<'_>, pattern: Option<&Pattern>) -> Option<Option<RouteCache>> {
     if value.word().is_some() {
         return Some(None);
     }
     let mut table = value.table(&keys::ROUTE_CACHE)?;
     let mut duration = |key| table.take(key).and_then(|value| value.duration());
-    let rules = RouteCache {
-        ttl: duration("ttl"),
-        stale_while_revalidate: duration("stale_while_revalidate"),
-        stale_if_error: duration("stale_if_error"),
-    };
+    let ttl = duration("ttl");
+    let stale_while_revalidate = duration("stale_while_revalidate");
+    let stale_if_error = duration("stale_if_error");
+    let tags = table.take("tags").and_then(|value| value.list()).unwrap_or_default();
+    // Without a match that can be read there is nothing to compare them with; that is an error of its own.
+    let tags = pattern
+        .into_iter()
+        .flat_map(|pattern| tags.iter().filter_map(|tag| tag.parse(|text| Template::parse(text, pattern))));
+    let rules = RouteCache { ttl, stale_while_revalidate, stale_if_error, tags: tags.collect() };
     table.finish();
     Some(Some(rules))
 }

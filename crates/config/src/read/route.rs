@@ -90,7 +90,11 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
     let request_headers = table.take("request_headers").map(|value| edits(&value)).unwrap_or_default();
     let response_headers = table.take("response_headers").map(|value| edits(&value)).unwrap_or_default();
     let server_timing = table.take("server_timing").and_then(|value| value.boolean()).unwrap_or(false);
-    let cache = table.take("cache").and_then(|value| cache::of_route(&value));
+    let cache = table.take("cache").and_then(|value| cache::of_route(&value, pattern.as_ref()));
+    let coalesce = table.take("coalesce").and_then(|value| match value.word() {
+        Some(_) => Some(false),
+        None => value.boolean(),
+    });
     let body_max = table.take("body_max").and_then(|value| value.number());
     if table.has("respond") && !table.has("upstream") {
         for key in PROXY_ONLY.into_iter().filter(|key| table.has(key)) {
@@ -110,6 +114,7 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
         response_headers,
         server_timing,
         cache: cache.unwrap_or_else(|| Some(RouteCache::default())),
+        coalesce,
         body_max,
         ..Route::new(pattern?, action?)
     })

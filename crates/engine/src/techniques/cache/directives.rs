@@ -85,6 +85,12 @@ pub struct Directives {
 }
 
 impl Directives {
+    /// Whether a request wants the origin's word in person, not what others have just got.
+    pub fn insists(&self) -> bool {
+        let only_new = self.max_age.is_some_and(|age| age.valid().unwrap_or(0) == 0);
+        self.no_cache.is_all() || only_new || self.min_fresh.is_some()
+    }
+
     /// Those of a request; `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 §5.4).
     pub fn of_request(fields: &Fields) -> Directives {
         if fields.has(Name::CacheControl) {

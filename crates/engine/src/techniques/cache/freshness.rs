@@ -108,6 +108,11 @@ impl Freshness {
         self.age_ns(now).saturating_sub(self.lifetime_ns)
     }
 
+    /// The same, as if its lifetime had ended at `now`.
+    pub fn ended(&self, now: u64) -> Freshness {
+        Freshness { lifetime_ns: self.lifetime_ns.min(self.age_ns(now)), immutable: false, ..self.clone() }
+    }
+
     /// Whole seconds until it is stale, below zero after that: the `ttl` of `Cache-Status`.
     pub fn ttl_s(&self, now: u64) -> i64 {
         let (lifetime, age) = ((self.lifetime_ns / SECOND) as i64, (self.age_ns(now) / SECOND) as i64);

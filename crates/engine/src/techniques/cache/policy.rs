@@ -1,7 +1,7 @@
 //! What is done with a request for which something is stored (RFC 9111 §4).
 
 use super::directives::{Directives, Seconds};
-use super::freshness::Freshness;
+use super::freshness::{Freshness, Received};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -39,6 +39,34 @@ pub fn judge(stored: &Freshness, asked: &Directives, now: u64) -> Verdict {
         asked.stale_if_error.and_then(Seconds::valid).map_or(0, |seconds| seconds.saturating_mul(SECOND));
     let window = if stored.forbids_stale { 0 } else { or_serve }.max(stored.stale_if_error_ns);
     Verdict::Ask { or_serve: stale < window }
+}
+
+/// The natural logarithm of the least draw there is, turned round: no early refresh comes earlier than so many fetches before the
+/// end.
+const DRAW_MAX: f64 = 45.0;
+/// What lives so briefly is not refreshed at a point of its own.
+const SPREAD_MIN_NS: u64 = 10 * SECOND;
+/// The last part of a lifetime over which objects that came together are refreshed.
+const SPREAD_PART: u64 = 10;
+
+/// Whether something fresh may be due for an early refresh at all: a cheap question, asked at every hit.
+pub fn is_near_its_end(stored: &Freshness, received: Received, now: u64) -> bool {
+    let left = stored.lifetime_ns.saturating_sub(stored.age_ns(now));
+    let fetch = received.came_ns.saturating_sub(received.asked_ns);
+    let spread = if stored.lifetime_ns >= SPREAD_MIN_NS { stored.lifetime_ns / SPREAD_PART } else { 0 };
+    left <= spread.max(fetch.saturating_mul(DRAW_MAX as u64))
+}
+
+/// Whether it is fetched again before its end, so that nobody has to wait for it: by chance, the more likely the nearer the end
+/// and the longer a fetch takes (XFetch, Vattani et al. 2015, with beta 1), or at a point of its own in the last tenth of its
+/// lifetime, so that what came together does not go together. Two random numbers: one of this moment, one of the object.
+pub fn is_due_early(stored: &Freshness, received: Received, now: u64, draw: u64, own: u64) -> bool {
+    let share = |random: u64| (random >> 11) as f64 / (1u64 << 53) as f64;
+    let left = stored.lifetime_ns.saturating_sub(stored.age_ns(now));
+    let fetch = received.came_ns.saturating_sub(received.asked_ns) as f64;
+    let by_chance = fetch * -(share(draw).max(f64::MIN_POSITIVE)).ln() >= left as f64;
+    let point = (stored.lifetime_ns / SPREAD_PART) as f64 * share(own);
+    by_chance || stored.lifetime_ns >= SPREAD_MIN_NS && left as f64 <= point
 }
 
 /// Whether it serves without asking anybody, by what the origin and the caller say.

@@ -22,7 +22,8 @@ pub fn wanted(request: &Fields, stored: &Stored) -> Wanted {
     if stored.head.status != 200 || !if_range_holds(request, stored) {
         return Wanted::Whole;
     }
-    of(range, stored.body.len() as u64)
+    // A part of what has no known length yet cannot be named; the whole is an answer as well.
+    stored.content.length().map_or(Wanted::Whole, |length| of(range, length))
 }
 
 /// A strong ETag or the exact date of the stored response; anything else asks for the whole (RFC 9110 §13.1.5).

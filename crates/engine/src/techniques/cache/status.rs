@@ -13,6 +13,7 @@ pub struct Status {
     forwarded: Option<&'static str>,
     got: Option<u16>,
     stored: bool,
+    collapsed: bool,
     ttl_s: Option<i64>,
     detail: Option<&'static str>,
 }
@@ -48,6 +49,11 @@ impl Status {
         Status { stored: true, ..self }
     }
 
+    /// Somebody else's fetch brought it.
+    pub fn collapsed(self) -> Status {
+        Status { collapsed: true, ..self }
+    }
+
     /// Seconds for which it is still fresh.
     pub fn ttl(self, seconds: i64) -> Status {
         Status { ttl_s: Some(seconds), ..self }
@@ -79,6 +85,9 @@ impl Status {
         }
         if self.stored {
             text.push_str("; stored");
+        }
+        if self.collapsed {
+            text.push_str("; collapsed");
         }
         if let Some(seconds) = self.ttl_s {
             let _ = write!(text, "; ttl={seconds}");

@@ -20,6 +20,7 @@ pub enum Refusal {
     Vary,
     NoLifetime,
     TooLarge,
+    Tags,
 }
 
 impl Refusal {
@@ -36,6 +37,7 @@ impl Refusal {
             Refusal::Vary => "vary",
             Refusal::NoLifetime => "no-lifetime",
             Refusal::TooLarge => "too-large",
+            Refusal::Tags => "tags",
         }
     }
 }
@@ -130,6 +132,26 @@ pub fn strip(fields: &mut Fields, directives: &Directives) {
     fields.remove_known(Name::CacheStatus);
     fields.remove_known(Name::XRequestId);
     fields.remove_known(Name::ServerTiming);
+}
+
+/// Fields that some frameworks take for the URL, the host or the method, and that no key holds: whoever sends one could have his
+/// answer stored for everybody. What may be stored is asked for without them; `X-Forwarded-*` of callers that are not trusted are
+/// gone already.
+const UNKEYED: [&str; 9] = [
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-host",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-forwarded-scheme",
+];
+
+/// Takes out what an origin might look at and no key holds.
+pub fn strip_unkeyed(fields: &mut Fields) {
+    fields.retain(|field| !UNKEYED.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes())));
 }
 
 #[cfg(test)]

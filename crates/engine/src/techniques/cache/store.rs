@@ -1,52 +1,55 @@
-//! The memory tier: responses by URL, bounded in bytes, shared by all cores. Which to give up is `quick_cache`'s decision
-//! (S3-FIFO); a lookup locks one of its shards.
+//! What is stored, what is on its way, and what was taken out: shared by all cores and kept over reloads.
 
+use super::flight::{Flights, Turn};
+use super::learned::{Learned, Marks};
+use super::memory::{Memory, QuickCache, Variants};
 use super::object::Stored;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
-use std::collections::HashSet;
+use super::purge::{Doom, Purge, Purges, What};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Different answers to one URL that are kept, by what their `Vary` selects: more are a field that differs for everybody.
 const VARIANTS_MAX: usize = 64;
 /// Places that remember when something was last taken out. Two URLs that share one cost a fill, never a wrong answer.
 const STAMPS: usize = 4_096;
-/// What an object is taken to weigh when places are counted; they grow as needed.
-const TYPICAL_BYTES: u64 = 16 * 1024;
+/// Locks among which changes are divided.
+const TURNS: usize = 64;
+/// The part of the memory that what is still on its way may take, as far as it is known; beyond it, nothing is kept.
+const ARRIVING_PART: u64 = 4;
+/// Fetches beside requests at one time: what is beyond is fetched when it is asked for next.
+const REFRESHES_MAX: usize = 256;
 
-/// All that is stored for a URL, the newest first.
-#[derive(Debug, Default)]
-pub struct Variants(Vec<Arc<Stored>>);
-
-impl Variants {
-    /// Those of a route.
-    pub fn of(&self, route: unlag_record::RouteId) -> impl Iterator<Item = &Arc<Stored>> {
-        self.0.iter().filter(move |stored| stored.route == route)
-    }
-}
-
-#[derive(Clone)]
-struct Bytes;
-
-impl Weighter<Box<[u8]>, Arc<Variants>> for Bytes {
-    fn weight(&self, key: &Box<[u8]>, variants: &Arc<Variants>) -> u64 {
-        key.len() as u64 + variants.0.iter().map(|stored| stored.bytes()).sum::<u64>().max(1)
-    }
-}
-
-/// What is stored.
+/// What all cores share of the cache.
 pub struct Store {
-    cache: Cache<Box<[u8]>, Arc<Variants>, Bytes>,
+    memory: Box<dyn Memory>,
     capacity: AtomicU64,
     is_used: AtomicBool,
     on_their_way: AtomicUsize,
+    arriving_bytes: AtomicU64,
+    refreshing: AtomicUsize,
     stamps: Box<[AtomicU64]>,
+    turns: Box<[Mutex<()>]>,
     hasher: RandomState,
-    /// URLs that are being fetched again beside the requests that they were served to.
-    refreshing: Mutex<HashSet<Box<[u8]>>>,
+    /// Fetches that others wait for.
+    pub flights: Arc<Flights>,
+    /// What was taken out by name.
+    pub purges: Purges,
+    /// Keys that nobody waits for.
+    pub marks: Marks,
+    routes: Mutex<Routes>,
 }
+
+/// What is known of routes by their names, and the number of the next.
+#[derive(Default)]
+struct Routes {
+    known: HashMap<String, Arc<Learned>>,
+    next: u32,
+}
+
+/// Routes that are remembered; those of earlier plans are forgotten beyond it.
+const ROUTES_MAX: usize = 8_192;
 
 /// Something on its way that may be stored.
 pub struct OnItsWay(Arc<Store>);
@@ -57,41 +60,63 @@ impl Drop for OnItsWay {
     }
 }
 
-/// The right to fetch a URL again, for as long as it is held.
-pub struct Refresh {
-    store: Arc<Store>,
-    url: Box<[u8]>,
-}
+/// Room for content that is still arriving.
+pub struct Room(Arc<Store>, u64);
 
-impl Drop for Refresh {
+impl Drop for Room {
     fn drop(&mut self) {
-        self.store.refreshing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.url);
+        self.0.arriving_bytes.fetch_sub(self.1, Relaxed);
     }
 }
 
-/// Fetches beside requests at one time: what is beyond is fetched when it is asked for next.
-const REFRESHES_MAX: usize = 256;
+/// A fetch beside the requests, for as long as it is held.
+pub struct Refresh(Arc<Store>);
+
+impl Drop for Refresh {
+    fn drop(&mut self) {
+        self.0.refreshing.fetch_sub(1, Relaxed);
+    }
+}
 
 impl Store {
     /// Room for so many bytes.
     pub fn new(bytes: u64) -> Store {
-        let items = usize::try_from(bytes / TYPICAL_BYTES).unwrap_or(usize::MAX).max(64);
         Store {
-            cache: Cache::with_weighter(items, bytes, Bytes),
+            memory: Box::new(QuickCache::new(bytes)),
             capacity: AtomicU64::new(bytes),
             is_used: AtomicBool::new(false),
             on_their_way: AtomicUsize::new(0),
+            arriving_bytes: AtomicU64::new(0),
+            refreshing: AtomicUsize::new(0),
             stamps: (0..STAMPS).map(|_| AtomicU64::new(0)).collect(),
+            turns: (0..TURNS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
-            refreshing: Mutex::default(),
+            flights: Arc::default(),
+            purges: Purges::default(),
+            marks: Marks::default(),
+            routes: Mutex::default(),
         }
     }
 
     /// Another bound, after a reload.
     pub fn resize(&self, bytes: u64) {
         if self.capacity.swap(bytes, Relaxed) != bytes {
-            self.cache.set_capacity(bytes);
+            self.memory.resize(bytes);
         }
+    }
+
+    /// What is known of a route, by its name.
+    pub fn learned(&self, route: &str) -> Arc<Learned> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if routes.known.len() >= ROUTES_MAX {
+            routes.known.retain(|_, learned| Arc::strong_count(learned) > 1);
+        }
+        let Routes { known, next } = &mut *routes;
+        let learned = known.entry(route.to_owned()).or_insert_with(|| {
+            *next += 1;
+            Arc::new(Learned::new(*next))
+        });
+        Arc::clone(learned)
     }
 
     /// Whether anything was ever stored.
@@ -110,53 +135,128 @@ impl Store {
         !self.is_used() && self.on_their_way.load(Relaxed) == 0
     }
 
-    /// What is stored for a URL.
-    pub fn get(&self, url: &[u8]) -> Option<Arc<Variants>> {
-        self.cache.get(url)
+    /// Room for content that is to arrive, if there is enough.
+    pub fn room(self: &Arc<Store>, bytes: u64) -> Option<Room> {
+        let taken = self.arriving_bytes.fetch_add(bytes, Relaxed) + bytes;
+        let room = Room(Arc::clone(self), bytes);
+        (taken <= self.capacity.load(Relaxed) / ARRIVING_PART).then_some(room)
     }
 
-    /// Keeps a response that was asked for at `asked_ns`, unless its URL was taken out since: then it may be of before.
-    pub fn put(&self, url: &[u8], stored: Stored) {
-        let taken_out = self.stamp(url).load(Relaxed);
-        if taken_out > 0 && taken_out >= stored.received.asked_ns {
+    /// The right to fetch something beside the requests.
+    pub fn begin_refresh(self: &Arc<Store>) -> Option<Refresh> {
+        let before = self.refreshing.fetch_add(1, Relaxed);
+        let refresh = Refresh(Arc::clone(self));
+        (before < REFRESHES_MAX).then_some(refresh)
+    }
+
+    /// What is stored for a URL.
+    pub fn get(&self, url: &[u8]) -> Option<Arc<Variants>> {
+        self.memory.get(url)
+    }
+
+    /// What came of a stored object since.
+    pub fn doom(&self, url: &[u8], stored: &Stored) -> Doom {
+        self.purges.judge(url, stored)
+    }
+
+    /// Keeps a response, unless its URL was taken out since it was asked for: then it may be of before.
+    pub fn put(&self, url: &[u8], stored: Arc<Stored>) {
+        let _turn = self.turn(url);
+        if self.is_of_before(url, &stored) {
             return;
         }
-        let before = self.cache.peek(url);
-        let mut all = vec![Arc::new(stored)];
-        let is_replaced = |other: &Arc<Stored>| all.iter().any(|new| new.replaces(other));
-        let others = before.iter().flat_map(|before| &before.0).filter(|other| !is_replaced(other));
-        let others: Vec<Arc<Stored>> = others.cloned().collect();
-        all.extend(others.into_iter().take(VARIANTS_MAX - 1));
-        self.cache.insert(url.into(), Arc::new(Variants(all)));
+        let before = self.memory.peek(url);
+        let others = before.iter().flat_map(|before| &before.0).filter(|other| !stored.replaces(other));
+        let others: Vec<Arc<Stored>> = others.take(VARIANTS_MAX - 1).cloned().collect();
+        let all = std::iter::once(stored).chain(others).collect();
+        self.memory.put(url, Arc::new(Variants(all)));
         self.is_used.store(true, Relaxed);
+    }
+
+    /// Keeps what has come whole in the place of what was arriving, if that still stands there.
+    pub fn replace(&self, url: &[u8], arriving: &Arc<Stored>, whole: Option<Stored>) {
+        let _turn = self.turn(url);
+        let Some(before) = self.memory.peek(url) else { return };
+        if !before.0.iter().any(|other| Arc::ptr_eq(other, arriving)) {
+            return;
+        }
+        let others = before.0.iter().filter(|other| !Arc::ptr_eq(other, arriving)).cloned();
+        let all: Vec<Arc<Stored>> = whole.map(Arc::new).into_iter().chain(others).collect();
+        match all.is_empty() {
+            true => self.memory.remove(url),
+            false => self.memory.put(url, Arc::new(Variants(all))),
+        }
     }
 
     /// Takes out what is stored for a URL, and what is on its way.
     pub fn remove(&self, url: &[u8], now: u64) {
+        let _turn = self.turn(url);
         self.stamp(url).fetch_max(now.max(1), Relaxed);
-        self.cache.remove(url);
+        self.memory.remove(url);
     }
 
-    /// Whether it is this one's turn to fetch a URL again; the others serve what there is.
-    pub fn begin_refresh(self: &Arc<Store>, url: &[u8]) -> Option<Refresh> {
-        let mut refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = refreshing.len() < REFRESHES_MAX && refreshing.insert(url.into());
-        is_first.then(|| Refresh { store: Arc::clone(self), url: url.into() })
+    /// Joins or leads the fetch of a key, which belongs to this URL.
+    pub fn board(&self, url: &[u8], key: &[u8], now: u64, leads: bool) -> Turn {
+        self.flights.board(key, now, self.stamp(url).load(Relaxed), leads)
+    }
+
+    /// Does a purge, and says what it meant where that is counted at all: one URL.
+    pub fn purge(&self, purge: &Purge, now: u64, seq: u64) {
+        self.purges.apply(purge, now, seq);
+        if let (What::Url(url), false) = (&purge.what, purge.soft) {
+            let rest = super::purge::without_scheme(url);
+            for scheme in [&b"http://"[..], b"https://"] {
+                self.remove(&[scheme, rest].concat(), now);
+            }
+        }
+    }
+
+    /// How many objects a purge would mean, and their bytes. Looks at all of them.
+    pub fn count(&self, purge: &Purge) -> (u64, u64) {
+        let mut count = (0, 0);
+        self.memory.visit(&mut |url, variants| {
+            let alive = variants.0.iter().filter(|stored| self.doom(url, stored) != Doom::Gone);
+            for stored in alive.filter(|stored| purge.means(&self.purges, url, stored)) {
+                count = (count.0 + 1, count.1 + stored.bytes());
+            }
+        });
+        count
     }
 
     /// Bytes in use.
     pub fn bytes(&self) -> u64 {
-        self.cache.weight()
+        self.memory.bytes()
+    }
+
+    /// The bound on them.
+    pub fn capacity(&self) -> u64 {
+        self.capacity.load(Relaxed)
     }
 
     /// URLs for which something is stored.
     pub fn len(&self) -> usize {
-        self.cache.len()
+        self.memory.urls()
     }
 
     /// Whether nothing is stored.
     pub fn is_empty(&self) -> bool {
-        self.cache.is_empty()
+        self.len() == 0
+    }
+
+    /// By what a key is marked.
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// Whether an answer may be of before the last change of its URL, or of a purge.
+    pub fn is_of_before(&self, url: &[u8], stored: &Stored) -> bool {
+        let taken_out = self.stamp(url).load(Relaxed);
+        taken_out > 0 && taken_out >= stored.received.asked_ns || self.doom(url, stored) == Doom::Gone
+    }
+
+    fn turn(&self, url: &[u8]) -> Option<MutexGuard<'_, ()>> {
+        let turn = self.turns.get(self.hasher.hash_one(url) as usize % TURNS);
+        turn.map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn stamp(&self, url: &[u8]) -> &AtomicU64 {

@@ -25,6 +25,17 @@ pub fn selected(response: &Fields, request: &Fields) -> Selected {
     names.into_iter().map(|name| (name.as_slice().into(), normal(&name, request))).collect()
 }
 
+/// Writes what `request` selects among the variants of `response`.
+pub fn write_selection(response: &Fields, request: &Fields, out: &mut Vec<u8>) {
+    for (name, value) in selected(response, request) {
+        out.push(0);
+        out.extend_from_slice(&name);
+        // Absent is another choice than empty.
+        out.push(if value.is_some() { b':' } else { 0 });
+        out.extend_from_slice(&value.unwrap_or_default());
+    }
+}
+
 /// Whether `request` selects what was selected so, or the language that it wants most is that of the response.
 pub fn matches(selected: &Selected, response: &Fields, request: &Fields) -> bool {
     selected.iter().all(|(name, value)| {

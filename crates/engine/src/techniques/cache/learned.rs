@@ -1,0 +1,161 @@
+//! What is learned of a route, shared by all cores: whether its answers may be shared at all, so that nobody waits for what is
+//! about one caller alone, and how long a fetch takes; and which keys have been fetched in vain of late.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+/// A share of one, in the units in which it is kept.
+const WHOLE: u32 = 1 << 16;
+/// Before the first answer: who has never been seen may well be shared.
+const UNSEEN: u32 = u32::MAX;
+/// One answer in so many is what a share remembers.
+const MEMORY: u32 = 16;
+/// Nobody waits longer than this for another's fetch.
+const WAIT_MAX_NS: u64 = 3_000_000_000;
+/// How many times the usual fetch is waited for.
+const WAIT_TIMES: u64 = 4;
+/// And at least so long, so that a fast origin's one slow answer does not turn everybody loose on it.
+const WAIT_MIN_NS: u64 = 100_000_000;
+
+/// Of one route.
+#[derive(Debug)]
+pub struct Learned {
+    /// Its number: what one route has stored is not another's, and names in metrics may run out.
+    pub route: u32,
+    /// The part of answers that others may have, in units of 1/65536.
+    shareable: AtomicU32,
+    /// How long a fetch usually takes to the head of its answer.
+    fetch_ns: AtomicU64,
+    /// Fetches that others may join.
+    pub flights: AtomicUsize,
+}
+
+impl Learned {
+    /// Nothing yet, of the route with this number.
+    pub fn new(route: u32) -> Learned {
+        Learned { route, shareable: UNSEEN.into(), fetch_ns: 0.into(), flights: 0.into() }
+    }
+
+    /// An answer has come that others might have, or not, after so long. Races of cores lose an observation, nothing more.
+    pub fn came(&self, may_be_shared: bool, fetch_ns: u64) {
+        let now = if may_be_shared { WHOLE } else { 0 };
+        let before = self.shareable.load(Relaxed);
+        let after = match before {
+            UNSEEN => now,
+            before => before - before / MEMORY + now / MEMORY,
+        };
+        if after != before {
+            self.shareable.store(after, Relaxed);
+        }
+        let before = self.fetch_ns.load(Relaxed);
+        let after = if before == 0 { fetch_ns } else { before - before / 8 + fetch_ns / 8 };
+        self.fetch_ns.store(after, Relaxed);
+    }
+
+    /// Whether waiting for another's answer is likely to be worth it.
+    pub fn is_shareable(&self) -> bool {
+        self.shareable.load(Relaxed) >= WHOLE / 2
+    }
+
+    /// How long to wait for it.
+    pub fn wait_cap(&self) -> Duration {
+        let cap = match self.fetch_ns.load(Relaxed) {
+            0 => WAIT_MAX_NS,
+            usual => usual.saturating_mul(WAIT_TIMES).clamp(WAIT_MIN_NS, WAIT_MAX_NS),
+        };
+        Duration::from_nanos(cap)
+    }
+
+    /// How long a fetch usually takes; 0 before the first.
+    pub fn fetch_ns(&self) -> u64 {
+        self.fetch_ns.load(Relaxed)
+    }
+}
+
+/// Keys whose answers were about one caller alone: for two minutes nobody waits for them (hit-for-pass). A table of fixed size:
+/// two keys that meet in one place forget each other, which costs one burst its waiting.
+pub struct Marks(Box<[AtomicU64]>);
+
+/// Places: 128 KiB in all.
+const PLACES: usize = 16 * 1024;
+/// How long a mark holds, as Varnish has it.
+const MARK_S: u64 = 120;
+/// Low bits that hold the second at which a mark ends.
+const TIME_BITS: u32 = 32;
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks((0..PLACES).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl Marks {
+    /// Marks a key, by its hash, at this second.
+    pub fn set(&self, hash: u64, now_s: u64) {
+        if let Some(place) = self.place(hash) {
+            place.store(tag(hash) | (now_s + MARK_S) & ((1 << TIME_BITS) - 1), Relaxed);
+        }
+    }
+
+    /// Whether it is marked.
+    pub fn has(&self, hash: u64, now_s: u64) -> bool {
+        let mark = self.place(hash).map_or(0, |place| place.load(Relaxed));
+        let until = mark & ((1 << TIME_BITS) - 1);
+        mark & !((1 << TIME_BITS) - 1) == tag(hash) && now_s < until
+    }
+
+    /// Its answers may be shared after all.
+    pub fn clear(&self, hash: u64) {
+        if let Some(place) = self.place(hash)
+            && place.load(Relaxed) != 0
+        {
+            place.store(0, Relaxed);
+        }
+    }
+
+    fn place(&self, hash: u64) -> Option<&AtomicU64> {
+        self.0.get(hash as usize % PLACES)
+    }
+}
+
+fn tag(hash: u64) -> u64 {
+    hash >> TIME_BITS << TIME_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_waited_for_until_its_answers_are_about_one_caller_and_again_once_they_are_not() {
+        let learned = Learned::new(0);
+        assert!(learned.is_shareable(), "never seen");
+        learned.came(false, 10);
+        assert!(!learned.is_shareable());
+        (0..20).for_each(|_| learned.came(true, 10));
+        assert!(learned.is_shareable());
+        learned.came(false, 10);
+        assert!(learned.is_shareable(), "one is no habit");
+    }
+
+    #[test]
+    fn waiting_has_a_cap_that_follows_what_a_fetch_takes() {
+        let learned = Learned::new(0);
+        assert_eq!(learned.wait_cap(), Duration::from_secs(3));
+        learned.came(true, 1_000_000);
+        assert_eq!(learned.wait_cap(), Duration::from_millis(100));
+        (0..100).for_each(|_| learned.came(true, 200_000_000));
+        assert!(learned.wait_cap().abs_diff(Duration::from_millis(800)) < Duration::from_millis(10));
+    }
+
+    #[test]
+    fn a_key_is_marked_for_two_minutes_or_until_it_is_cleared() {
+        let marks = Marks::default();
+        marks.set(7 << 40, 1_000);
+        assert!(marks.has(7 << 40, 1_119) && !marks.has(7 << 40, 1_120));
+        assert!(!marks.has(8 << 40, 1_001), "another key in the same place");
+        marks.clear(7 << 40);
+        assert!(!marks.has(7 << 40, 1_001));
+    }
+}

@@ -1,0 +1,339 @@
+//! Purges: what was stored before now does not count any more, by URL, by tag, by prefix, or all of it; at once or by becoming
+//! stale (soft). A purge writes one stamp, whatever the number of objects: an object is compared with the stamps when it is next
+//! looked at, and only if there was a purge since it was compared last.
+
+use super::object::Stored;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{PoisonError, RwLock};
+
+/// Tags (URLs among them) whose last purge is remembered. When there are more, the older half is forgotten, and with it all that
+/// was stored before the newest of that half.
+const TAGS_MAX: usize = 65_536;
+/// The same for prefixes, each of which is compared with every URL.
+const PREFIXES_MAX: usize = 256;
+/// The length of a tag or URL in a purge.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// What is purged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// What is stored for one URL, without its scheme: `host/path?query`.
+    Url(Vec<u8>),
+    /// What carries a tag.
+    Tag(Vec<u8>),
+    /// What begins so: `host/path`, or `/path` on every host.
+    Prefix(Vec<u8>),
+    /// Everything.
+    All,
+}
+
+/// One purge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purge {
+    /// What.
+    pub what: What,
+    /// It becomes stale, and may still be served while it is fetched again or when the origin fails.
+    pub soft: bool,
+}
+
+/// What a purge has made of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doom {
+    /// Nothing.
+    None,
+    /// It is stale.
+    Stale,
+    /// It is not there.
+    Gone,
+}
+
+/// When something was last purged: on this node's clock, and by the number that the shared tier gave the purge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Moment {
+    ns: u64,
+    seq: u64,
+}
+
+impl Moment {
+    fn later(self, other: Moment) -> Moment {
+        Moment { ns: self.ns.max(other.ns), seq: self.seq.max(other.seq) }
+    }
+
+    fn is_after(self, origin: Origin) -> bool {
+        match origin {
+            Origin::Here { asked_ns } => self.ns > 0 && self.ns >= asked_ns,
+            Origin::Shared { seq } => self.seq > seq,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Stamp {
+    hard: Moment,
+    soft: Moment,
+}
+
+impl Stamp {
+    fn add(&mut self, soft: bool, moment: Moment) {
+        let stamp = if soft { &mut self.soft } else { &mut self.hard };
+        *stamp = stamp.later(moment);
+    }
+
+    fn latest(&self) -> Moment {
+        self.hard.later(self.soft)
+    }
+
+    fn dooms(&self, origin: Origin) -> Doom {
+        match (self.hard.is_after(origin), self.soft.is_after(origin)) {
+            (true, _) => Doom::Gone,
+            (false, true) => Doom::Stale,
+            (false, false) => Doom::None,
+        }
+    }
+}
+
+/// By what an object is compared with purges.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// It was asked for here.
+    Here {
+        /// When.
+        asked_ns: u64,
+    },
+    /// Whoever stored it in the shared tier knew of all purges up to this one.
+    Shared {
+        /// Its number.
+        seq: u64,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Stamps {
+    tags: HashMap<u64, Stamp>,
+    prefixes: Vec<(Box<[u8]>, Stamp)>,
+    all: Stamp,
+}
+
+/// All purges that still matter.
+#[derive(Debug, Default)]
+pub struct Purges {
+    generation: AtomicU64,
+    hasher: RandomState,
+    stamps: RwLock<Stamps>,
+}
+
+impl Purges {
+    /// The form in which an object keeps a tag.
+    pub fn tag(&self, tag: &[u8]) -> u64 {
+        self.hasher.hash_one((b't', tag))
+    }
+
+    /// The tag that every object has by its URL.
+    pub fn url_tag(&self, url: &[u8]) -> u64 {
+        self.hasher.hash_one((b'u', without_scheme(url)))
+    }
+
+    /// Takes note of a purge: at `now`, under the number that the shared tier gave it, or 0.
+    pub fn apply(&self, purge: &Purge, now: u64, seq: u64) {
+        let moment = Moment { ns: now.max(1), seq };
+        let mut stamps = self.stamps.write().unwrap_or_else(PoisonError::into_inner);
+        match &purge.what {
+            What::All => stamps.all.add(purge.soft, moment),
+            What::Tag(tag) => stamps.tags.entry(self.tag(tag)).or_default().add(purge.soft, moment),
+            What::Url(url) => stamps.tags.entry(self.url_tag(url)).or_default().add(purge.soft, moment),
+            What::Prefix(prefix) => match stamps.prefixes.iter_mut().find(|(known, _)| **known == **prefix) {
+                Some((_, stamp)) => stamp.add(purge.soft, moment),
+                None => {
+                    let mut stamp = Stamp::default();
+                    stamp.add(purge.soft, moment);
+                    stamps.prefixes.push((prefix.as_slice().into(), stamp));
+                }
+            },
+        }
+        stamps.bound();
+        self.generation.fetch_add(1, Release);
+    }
+
+    /// What came of an object that is stored here, under this URL.
+    pub fn judge(&self, url: &[u8], stored: &Stored) -> Doom {
+        let generation = self.generation.load(Acquire);
+        if stored.marks.compared.load(Relaxed) == generation {
+            return if stored.marks.is_stale.load(Relaxed) { Doom::Stale } else { Doom::None };
+        }
+        let doom = self.dooms(url, &stored.tags, Origin::Here { asked_ns: stored.received.asked_ns });
+        if doom == Doom::Stale {
+            stored.marks.is_stale.store(true, Relaxed);
+        }
+        if doom != Doom::Gone {
+            stored.marks.compared.store(generation, Relaxed);
+        }
+        doom
+    }
+
+    /// What came of an object with these tags.
+    pub fn dooms(&self, url: &[u8], tags: &[u64], origin: Origin) -> Doom {
+        let stamps = self.stamps.read().unwrap_or_else(PoisonError::into_inner);
+        let by_tag = tags.iter().filter_map(|tag| stamps.tags.get(tag)).map(|stamp| stamp.dooms(origin));
+        let prefixes = stamps.prefixes.iter().filter(|(prefix, _)| begins(url, prefix));
+        let by_prefix = prefixes.map(|(_, stamp)| stamp.dooms(origin));
+        by_tag.chain(by_prefix).fold(stamps.all.dooms(origin), Doom::max)
+    }
+}
+
+impl Stamps {
+    /// Forgets the older half where there are too many, and all objects that might have been meant.
+    fn bound(&mut self) {
+        if self.tags.len() > TAGS_MAX {
+            let mut moments: Vec<Moment> = self.tags.values().map(Stamp::latest).collect();
+            moments.sort_unstable_by_key(|moment| moment.ns);
+            let Some(floor) = moments.get(TAGS_MAX / 2).copied() else { return };
+            self.tags.retain(|_, stamp| stamp.latest().ns > floor.ns);
+            let seq = moments.iter().take(TAGS_MAX / 2 + 1).map(|moment| moment.seq).max().unwrap_or(0);
+            self.all.add(false, Moment { ns: floor.ns, seq });
+        }
+        if self.prefixes.len() > PREFIXES_MAX {
+            let oldest = self.prefixes.drain(..PREFIXES_MAX / 2).map(|(_, stamp)| stamp.latest());
+            let floor = oldest.fold(Moment::default(), Moment::later);
+            self.all.add(false, floor);
+        }
+    }
+}
+
+/// A URL without its scheme: whoever purges does not know where TLS ended.
+pub fn without_scheme(url: &[u8]) -> &[u8] {
+    let scheme = [&b"http://"[..], b"https://"].into_iter().find(|scheme| url.starts_with(scheme));
+    url.get(scheme.map_or(0, <[u8]>::len)..).unwrap_or_default()
+}
+
+/// Whether a URL begins with a prefix; one that is only a path is meant on every host.
+fn begins(url: &[u8], prefix: &[u8]) -> bool {
+    let url = without_scheme(url);
+    if prefix.first() != Some(&b'/') {
+        return url.starts_with(prefix);
+    }
+    let path = url.iter().position(|&byte| byte == b'/').and_then(|at| url.get(at..));
+    path.is_some_and(|path| path.starts_with(prefix))
+}
+
+impl Purge {
+    /// Whether it means an object: for counting before it is done.
+    pub fn means(&self, purges: &Purges, url: &[u8], stored: &Stored) -> bool {
+        match &self.what {
+            What::All => true,
+            What::Url(wanted) => without_scheme(url) == without_scheme(wanted),
+            What::Tag(tag) => stored.tags.contains(&purges.tag(tag)),
+            What::Prefix(prefix) => begins(url, prefix),
+        }
+    }
+
+    /// As other nodes are told of it.
+    pub fn encode(&self) -> Vec<u8> {
+        let (kind, text): (u8, &[u8]) = match &self.what {
+            What::Url(url) => (b'u', url),
+            What::Tag(tag) => (b't', tag),
+            What::Prefix(prefix) => (b'p', prefix),
+            What::All => (b'a', &[]),
+        };
+        [&[VERSION, kind, if self.soft { b's' } else { b'h' }], text].concat()
+    }
+
+    /// Reads what another node has told.
+    pub fn decode(message: &[u8]) -> Option<Purge> {
+        let (&[version, kind, soft], text) = message.split_first_chunk::<3>()?;
+        let text = || text.to_vec();
+        let what = match kind {
+            b'u' => What::Url(text()),
+            b't' => What::Tag(text()),
+            b'p' => What::Prefix(text()),
+            b'a' => What::All,
+            _ => return None,
+        };
+        let is_known =
+            version == VERSION && message.len() <= TEXT_BYTES_MAX + 3 && matches!(soft, b's' | b'h');
+        is_known.then_some(Purge { what, soft: soft == b's' })
+    }
+}
+
+/// Of the form in which nodes tell each other.
+const VERSION: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn here(asked_ns: u64) -> Origin {
+        Origin::Here { asked_ns }
+    }
+
+    fn purge(what: What, soft: bool) -> Purge {
+        Purge { what, soft }
+    }
+
+    #[test]
+    fn what_was_asked_for_before_a_purge_is_gone_and_what_came_after_is_not() {
+        let purges = Purges::default();
+        let tags = [purges.tag(b"product-1"), purges.url_tag(b"http://a/x")];
+        purges.apply(&purge(What::Tag(b"product-1".to_vec()), false), 100, 0);
+        assert_eq!(purges.dooms(b"http://a/x", &tags, here(99)), Doom::Gone);
+        assert_eq!(purges.dooms(b"http://a/x", &tags, here(101)), Doom::None);
+        assert_eq!(purges.dooms(b"http://a/x", &tags[1..], here(99)), Doom::None);
+        purges.apply(&purge(What::Url(b"https://a/x".to_vec()), true), 200, 0);
+        assert_eq!(purges.dooms(b"http://a/x", &tags, here(150)), Doom::Stale, "whatever the scheme");
+    }
+
+    #[test]
+    fn a_prefix_with_a_host_means_that_host_and_one_without_means_all() {
+        for (prefix, url, is_meant) in [
+            ("a/x", "http://a/x/y", true),
+            ("a/x", "http://b/x/y", false),
+            ("/x", "https://b/x/y", true),
+            ("/x", "https://b/y/x", false),
+            ("a", "http://ab/", true),
+        ] {
+            assert_eq!(begins(url.as_bytes(), prefix.as_bytes()), is_meant, "{prefix} {url}");
+        }
+    }
+
+    #[test]
+    fn what_others_have_stored_is_compared_by_the_number_of_the_purge_and_never_by_a_clock() {
+        let purges = Purges::default();
+        purges.apply(&purge(What::All, false), 1_000, 7);
+        assert_eq!(purges.dooms(b"http://a/", &[], Origin::Shared { seq: 6 }), Doom::Gone);
+        assert_eq!(purges.dooms(b"http://a/", &[], Origin::Shared { seq: 7 }), Doom::None);
+    }
+
+    #[test]
+    fn purges_beyond_the_bound_cost_objects_and_never_bring_back_what_was_purged() {
+        let purges = Purges::default();
+        for tag in 0..=TAGS_MAX as u64 {
+            purges.apply(&purge(What::Tag(tag.to_string().into_bytes()), false), tag + 1, 0);
+        }
+        assert!(purges.stamps.read().unwrap().tags.len() <= TAGS_MAX / 2 + 1);
+        assert_eq!(purges.dooms(b"http://a/", &[purges.tag(b"0")], here(0)), Doom::Gone);
+        let newest = TAGS_MAX as u64 + 1;
+        assert_eq!(purges.dooms(b"http://a/", &[], here(newest)), Doom::None);
+        for host in 0..=PREFIXES_MAX {
+            purges.apply(&purge(What::Prefix(format!("{host}/").into_bytes()), true), newest + 1, 0);
+        }
+        assert!(purges.stamps.read().unwrap().prefixes.len() <= PREFIXES_MAX);
+        assert_eq!(purges.dooms(b"http://0/", &[], here(newest)), Doom::Gone);
+    }
+
+    #[test]
+    fn a_purge_is_told_and_understood_and_anything_else_is_not() {
+        for what in
+            [What::Url(b"a/x".to_vec()), What::Tag(b"t".to_vec()), What::Prefix(b"/".to_vec()), What::All]
+        {
+            for soft in [false, true] {
+                let told = purge(what.clone(), soft);
+                assert_eq!(Purge::decode(&told.encode()), Some(told));
+            }
+        }
+        for odd in [&b""[..], b"\x01t", b"\x02th", b"\x01xh", b"\x01tq"] {
+            assert_eq!(Purge::decode(odd), None);
+        }
+    }
+}

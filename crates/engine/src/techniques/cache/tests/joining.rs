@@ -1,0 +1,235 @@
+//! Many who want the same at one time.
+
+use super::*;
+use std::cell::Cell;
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+
+const DELAY: Duration = Duration::from_millis(200);
+
+fn slow(overrides: Overrides) -> Rc<Bed> {
+    let bed = Bed::new(overrides);
+    bed.origin.delay.set(DELAY);
+    Rc::new(bed)
+}
+
+type Lines = &'static [(&'static str, &'static str)];
+
+/// So many requests that begin at the same moment.
+fn burst(bed: &Rc<Bed>, count: usize, lines: Lines) -> Vec<JoinHandle<Got>> {
+    (0..count)
+        .map(|_| {
+            let bed = Rc::clone(bed);
+            spawn_local(async move { bed.get("/x", lines).await })
+        })
+        .collect()
+}
+
+async fn all(burst: Vec<JoinHandle<Got>>) -> Vec<Got> {
+    let mut all = Vec::new();
+    for request in burst {
+        all.push(request.await.unwrap());
+    }
+    all
+}
+
+/// What a burst came to, and how long it took in all.
+async fn timed(bed: &Rc<Bed>, count: usize, lines: Lines) -> (Vec<Got>, Duration) {
+    let began = clock::now();
+    (all(burst(bed, count, lines)).await, Duration::from_nanos(clock::now() - began))
+}
+
+async fn run<F: Future<Output = ()>>(test: F) {
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_who_want_the_same_cause_one_fetch_and_wait_no_longer_than_it_takes() {
+    run(async {
+        let bed = slow(Overrides::default());
+        bed.answers(200, &[("cache-control", "max-age=60")], "one");
+        let (all, took) = timed(&bed, 50, &[]).await;
+        assert!(all.iter().all(|got| (got.0, got.2.as_str()) == (200, "one")), "{all:?}");
+        assert_eq!(all[1].1, "unlag; fwd=uri-miss; collapsed; ttl=60");
+        assert_eq!((bed.asked(), took), (1, DELAY));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_about_one_caller_sets_the_others_free_at_once_and_nobody_waits_for_it_again() {
+    for said in
+        [&[("cache-control", "no-store")][..], &[("cache-control", "private")], &[("set-cookie", "a=b")]]
+    {
+        run(async {
+            let bed = slow(Overrides::default());
+            bed.answers(200, said, "mine");
+            let (_, first) = timed(&bed, 50, &[]).await;
+            assert_eq!((bed.asked(), first), (50, 2 * DELAY));
+            let (_, second) = timed(&bed, 50, &[]).await;
+            assert_eq!((bed.asked(), second), (100, DELAY));
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_must_be_asked_about_each_time_is_not_shared_even_at_the_same_time() {
+    run(async {
+        let bed = slow(Overrides::default());
+        bed.answers(200, &[("cache-control", "no-cache"), ("etag", "\"1\"")], "one");
+        timed(&bed, 5, &[]).await;
+        assert_eq!(bed.asked(), 5);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_says_nothing_of_others_is_shared_by_requests_that_do_not_differ_and_not_stored() {
+    run(async {
+        let bed = slow(Overrides::default());
+        bed.answers(200, &[], "one");
+        let (all, took) = timed(&bed, 50, &[]).await;
+        assert_eq!((bed.asked(), took), (1, DELAY));
+        assert!(all.iter().all(|got| got.2 == "one"));
+        bed.get("/x", &[]).await;
+        assert_eq!(bed.asked(), 2, "not stored");
+        let first = burst(&bed, 1, &[("x-user", "1")]);
+        let (others, took) = timed(&bed, 2, &[("x-user", "2")]).await;
+        assert_eq!((others.len(), bed.asked()), (2, 5), "each on its own");
+        assert_eq!(took, 2 * DELAY);
+        drop(first);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_with_credentials_share_only_where_the_route_says_so_and_only_with_the_same_ones() {
+    run(async {
+        let lines: Lines = &[("authorization", "Bearer 1")];
+        let bed = slow(Overrides::default());
+        bed.answers(200, &[], "one");
+        timed(&bed, 5, lines).await;
+        timed(&bed, 5, &[("cookie", "a=b")]).await;
+        assert_eq!(bed.asked(), 10);
+        let mut bed = Bed::new(Overrides::default());
+        Arc::get_mut(&mut bed.route).unwrap().config.coalesce = Some(true);
+        bed.origin.delay.set(DELAY);
+        bed.answers(200, &[], "one");
+        let bed = Rc::new(bed);
+        timed(&bed, 5, lines).await;
+        assert_eq!(bed.asked(), 1);
+        let one = burst(&bed, 1, lines);
+        let (_, took) = timed(&bed, 1, &[("authorization", "Bearer 2")]).await;
+        assert_eq!((bed.asked(), took), (3, DELAY), "another caller does not even wait");
+        drop(one);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_goes_on_when_its_caller_hangs_up_and_others_wait_and_ends_when_nobody_does() {
+    run(async {
+        let bed = slow(Overrides::default());
+        bed.answers(200, &[("cache-control", "max-age=60")], "one");
+        let first = burst(&bed, 1, &[]).remove(0);
+        tokio::task::yield_now().await;
+        let others = burst(&bed, 3, &[]);
+        tokio::task::yield_now().await;
+        first.abort();
+        assert!(all(others).await.iter().all(|got| got.2 == "one"));
+        assert_eq!(bed.asked(), 1);
+        let bed = slow(Overrides::default());
+        bed.answers(200, &[("cache-control", "max-age=60")], "one");
+        let alone = burst(&bed, 1, &[]).remove(0);
+        tokio::task::yield_now().await;
+        alone.abort();
+        seconds(1).await;
+        bed.get("/x", &[]).await;
+        assert_eq!(bed.asked(), 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failure_is_that_of_all_who_waited_and_of_nobody_after_them() {
+    run(async {
+        let bed = slow(Overrides::default());
+        bed.fails();
+        let (all, took) = timed(&bed, 50, &[]).await;
+        assert!(all.iter().all(|got| got.0 == 502));
+        assert_eq!((bed.asked(), took), (1, DELAY));
+        bed.answers(503, &[], "down");
+        let (all, _) = timed(&bed, 50, &[]).await;
+        assert!(all.iter().all(|got| got.0 == 503));
+        assert_eq!(bed.asked(), 2);
+        bed.answers(200, &[], "well");
+        assert_eq!(bed.get("/x", &[]).await.0, 200);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_select_another_variant_share_a_fetch_of_their_own() {
+    run(async {
+        let bed = slow(Overrides::default());
+        let lines: Lines = &[("cache-control", "max-age=60"), ("vary", "accept-language")];
+        *bed.origin.answer.borrow_mut() = Box::new(move |request| {
+            let is_german = request.get_named("accept-language") == Some(b"de");
+            Ok((200, fields(lines), if is_german { "hallo" } else { "hello" }))
+        });
+        let german = burst(&bed, 10, &[("accept-language", "de")]);
+        let (english, took) = timed(&bed, 10, &[("accept-language", "en")]).await;
+        assert!(all(german).await.iter().all(|got| got.2 == "hallo"));
+        assert!(english.iter().all(|got| got.2 == "hello"));
+        assert_eq!((bed.asked(), took), (2, 2 * DELAY));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_has_a_cap() {
+    run(async {
+        let bed = slow(Overrides::default());
+        bed.answers(200, &[("cache-control", "max-age=1")], "one");
+        bed.get("/x", &[]).await;
+        seconds(5).await;
+        bed.origin.delay.set(Duration::from_secs(600));
+        let stuck = burst(&bed, 1, &[]);
+        tokio::task::yield_now().await;
+        bed.origin.delay.set(DELAY);
+        let (others, took) = timed(&bed, 3, &[]).await;
+        assert!(others.iter().all(|got| got.2 == "one"));
+        assert_eq!(
+            (bed.asked(), took),
+            (5, 4 * DELAY + DELAY),
+            "four times what a fetch takes, then one of their own"
+        );
+        drop(stuck);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_who_asks_after_a_change_gets_what_was_asked_for_before_it() {
+    run(async {
+        let bed = slow(Overrides::default());
+        let version = Rc::new(Cell::new("old"));
+        let now = Rc::clone(&version);
+        *bed.origin.answer.borrow_mut() =
+            Box::new(move |_| Ok((200, fields(&[("cache-control", "max-age=60")]), now.get())));
+        // The answer is made when it is due: what was asked for first is held until after the change.
+        bed.get("/x", &[]).await;
+        bed.cache.store.remove(b"http://a/x", clock::now());
+        let before = burst(&bed, 2, &[]);
+        tokio::time::advance(DELAY / 2).await;
+        bed.cache.store.remove(b"http://a/x", clock::now());
+        tokio::time::advance(DELAY / 4).await;
+        let after = burst(&bed, 2, &[]);
+        tokio::task::yield_now().await;
+        assert_eq!(bed.asked(), 3, "those after the change do not join the fetch of before");
+        version.set("new");
+        assert!(all(after).await.iter().all(|got| got.2 == "new"));
+        all(before).await;
+    })
+    .await;
+}
