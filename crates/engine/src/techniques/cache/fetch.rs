@@ -2,6 +2,7 @@
 
 use super::arrival::{Arrival, OBJECT_BYTES_MAX};
 use super::directives::Directives;
+use super::figures::{Counts, Miss};
 use super::flight::{For, Landing, Leading};
 use super::freshness::{self, Freshness, Overrides, Received};
 use super::memory::Variants;
@@ -150,11 +151,13 @@ impl Cache {
         mut asking: Asking,
         next: &Rc<N>,
     ) -> Outcome {
-        asking.status = Status::forwarded(match (asking.no_store, &variants) {
-            (true, _) => "request",
-            (false, Some(_)) => "vary-miss",
-            (false, None) => "uri-miss",
-        });
+        let reason = match (asking.no_store, &variants) {
+            (true, _) => Miss::Request,
+            (false, Some(_)) => Miss::VaryMiss,
+            (false, None) => Miss::UriMiss,
+        };
+        self.counts.miss(reason);
+        asking.status = Status::forwarded(reason);
         storable::strip_unkeyed(&mut exchange.head.fields);
         let offered = variants.as_ref().is_some_and(|variants| {
             let others = variants.of(self.learned.route).map(|stored| &**stored);
@@ -196,6 +199,7 @@ impl Cache {
     ) -> Outcome {
         // The question is another one than the caller's, who may have a copy of its own.
         let Some(request) = exchange.replica() else { return Err(Error::Internal.into()) };
+        self.counts.miss(Miss::Stale);
         let is_get = request.head.method == Method::GET;
         storable::strip_unkeyed(&mut exchange.head.fields);
         if is_get {
@@ -207,12 +211,12 @@ impl Cache {
                 asking.fail(failure.error);
                 if or_serve && failure.error != Error::CallerGone {
                     leave_in_peace(&stored, None);
-                    return Ok(self.serve(&stored, &request, Status::stale()));
+                    return Ok(self.hit(&stored, &request, Status::stale()));
                 }
                 return Err(failure);
             }
         };
-        let status = Status::forwarded("stale").got(response.head.status);
+        let status = Status::forwarded(Miss::Stale).got(response.head.status);
         asking.status = status.clone();
         match response.head.status {
             304 if is_get => {
@@ -222,7 +226,7 @@ impl Cache {
             500 | 502 | 503 | 504 if or_serve => {
                 leave_in_peace(&stored, response.head.fields.get_named("retry-after"));
                 asking.land(|_| Landing::Shared(Arc::clone(&stored), For::Everybody));
-                Ok(self.serve(&stored, &request, status.and_hit()))
+                Ok(self.hit(&stored, &request, status.and_hit()))
             }
             200 if !is_get && validate::agrees(&stored, &response.head.fields) => {
                 let fresh = self.freshened(&stored, &response.head.fields, &request, asking);
@@ -245,6 +249,7 @@ impl Cache {
         request: &Exchange,
         mut asking: Asking,
     ) -> Arc<Stored> {
+        Counts::one(&self.counts.revalidated);
         let received = received(asking.asked_ns);
         let mut head = stored.head.clone();
         validate::update(&mut head.fields, said);
@@ -281,6 +286,7 @@ impl Cache {
                 self.keep(response, request, &kept, asking)
             }
             Err(refusal) => {
+                self.counts.refuse(refusal);
                 if refusal != Refusal::NoLifetime {
                     self.refuse(&mut asking);
                 }
@@ -368,6 +374,9 @@ impl Cache {
         self.share(&stored, kept, &mut asking);
         let status = std::mem::take(&mut asking.status);
         let status = if stores { status.stored() } else { status };
+        if stores {
+            Counts::one(&self.counts.stored);
+        }
         status.ttl(stored.freshness.ttl_s(kept.received.came_ns)).write(&mut response.head.fields);
         if let Some((arrival, body, room)) = arrives {
             let (store, in_flight) = (Arc::clone(&self.store), response.in_flight.take());

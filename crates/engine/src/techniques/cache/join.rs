@@ -1,6 +1,7 @@
 //! Getting what is not stored: from a fetch that is under way, or by one of its own.
 
 use super::fetch::{Asking, Missing};
+use super::figures::{Counts, Miss};
 use super::flight::{For, Landing, Surviving, Turn};
 use super::status::Status;
 use super::{Cache, Found, same, vary};
@@ -102,7 +103,7 @@ impl Cache {
             None | Some(Landing::Refused) => Then::GoAlone,
             Some(Landing::Abandoned) => Then::LookAgain,
             Some(Landing::Failed(error)) => match or_serve {
-                Some(stored) => Then::Answer(Ok(self.serve(stored, exchange, Status::stale()))),
+                Some(stored) => Then::Answer(Ok(self.hit(stored, exchange, Status::stale()))),
                 None => Then::Answer(Err(error.into())),
             },
             Some(Landing::Shared(stored, whose)) => {
@@ -117,7 +118,8 @@ impl Cache {
                         }
                     }
                 }
-                let reason = if missing.stored.is_some() { "stale" } else { "uri-miss" };
+                let reason = if missing.stored.is_some() { Miss::Stale } else { Miss::UriMiss };
+                Counts::one(&self.counts.collapsed);
                 Then::Answer(Ok(self.serve(&stored, exchange, Status::forwarded(reason).collapsed())))
             }
         }

@@ -1,6 +1,8 @@
 //! What is learned of a route, shared by all cores: whether its answers may be shared at all, so that nobody waits for what is
 //! about one caller alone, and how long a fetch takes; and which keys have been fetched in vain of late.
 
+use super::figures::Ledger;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::time::Duration;
@@ -29,12 +31,20 @@ pub struct Learned {
     fetch_ns: AtomicU64,
     /// Fetches that others may join.
     pub flights: AtomicUsize,
+    /// What was counted.
+    pub(super) ledger: Mutex<Ledger>,
 }
 
 impl Learned {
     /// Nothing yet, of the route with this number.
     pub fn new(route: u32) -> Learned {
-        Learned { route, shareable: UNSEEN.into(), fetch_ns: 0.into(), flights: 0.into() }
+        Learned {
+            route,
+            shareable: UNSEEN.into(),
+            fetch_ns: 0.into(),
+            flights: 0.into(),
+            ledger: Mutex::default(),
+        }
     }
 
     /// An answer has come that others might have, or not, after so long. Races of cores lose an observation, nothing more.

@@ -10,6 +10,7 @@ pub mod arrival;
 pub mod date;
 pub mod directives;
 pub mod fetch;
+pub mod figures;
 pub mod flight;
 pub mod freshness;
 pub mod glance;
@@ -40,6 +41,7 @@ use crate::pipeline::{Next, Stage};
 use bytes::Bytes;
 use directives::Directives;
 use fetch::{Asking, Missing};
+use figures::{Counts, Miss};
 use flight::Turn;
 use glance::Glance;
 use http::Method;
@@ -61,6 +63,7 @@ pub struct Cache {
     store: Arc<Store>,
     overrides: Overrides,
     learned: Arc<Learned>,
+    counts: Arc<Counts>,
     glance: Rc<Glance>,
 }
 
@@ -77,7 +80,8 @@ impl Cache {
     pub fn new(store: Arc<Store>, overrides: Overrides, learned: Arc<Learned>) -> Cache {
         // Whoever has asked for more than the rules is after every answer from the first on.
         let always = overrides.explains || overrides.heuristic;
-        Cache { store, overrides, learned, glance: Rc::new(Glance::new(always)) }
+        let counts = learned.counts();
+        Cache { store, overrides, learned, counts, glance: Rc::new(Glance::new(always)) }
     }
 
     /// Whether this stage has anything to do with a request. Where it has not, no room is made for it.
@@ -119,15 +123,15 @@ impl Cache {
                 if self.is_due_early(stored, now) {
                     self.refresh(exchange, url, stored, next);
                 }
-                Found::Answer(self.serve(stored, exchange, Status::hit()))
+                Found::Answer(self.hit(stored, exchange, Status::hit()))
             }
             Verdict::ServeWhileFetching => {
                 self.refresh(exchange, url, stored, next);
-                Found::Answer(self.serve(stored, exchange, Status::stale()))
+                Found::Answer(self.hit(stored, exchange, Status::stale()))
             }
             // It has failed just now; asking again would only make callers wait for it.
             Verdict::Ask { or_serve: true } if now < stored.marks.not_before_ns.load(Relaxed) => {
-                Found::Answer(self.serve(stored, exchange, Status::stale()))
+                Found::Answer(self.hit(stored, exchange, Status::stale()))
             }
             Verdict::Ask { or_serve } => {
                 let stored = Some((Arc::clone(stored), or_serve));
@@ -168,6 +172,14 @@ impl Cache {
         variants
             .of(self.learned.route)
             .find(|stored| vary::matches(&stored.selected, &stored.head.fields, request))
+    }
+
+    /// Serves what is stored, instead of asking.
+    fn hit(&self, stored: &Stored, request: &Exchange, status: Status) -> Response {
+        let bytes = stored.content.length().unwrap_or(0);
+        let fetch_ns = stored.received.came_ns.saturating_sub(stored.received.asked_ns);
+        self.counts.hit(bytes, fetch_ns, status.is_stale());
+        self.serve(stored, request, status)
     }
 
     fn serve(&self, stored: &Stored, request: &Exchange, status: Status) -> Response {
@@ -219,7 +231,7 @@ impl Cache {
         if !tells || content.as_ref() != Some(&url) {
             return response;
         }
-        let asking = Asking::alone(self, url).after_change(now, Status::forwarded("method"));
+        let asking = Asking::alone(self, url).after_change(now, Status::forwarded(Miss::Method));
         self.take(response, &request, asking)
     }
 }

@@ -1,5 +1,6 @@
 //! `Cache-Status` (RFC 9211): what the cache did with a request, for whoever reads the answer.
 
+use super::figures::Miss;
 use crate::http::{Fields, Name};
 use std::fmt::Write;
 
@@ -10,7 +11,7 @@ const NAME: &str = "unlag";
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     hit: bool,
-    forwarded: Option<&'static str>,
+    forwarded: Option<Miss>,
     got: Option<u16>,
     stored: bool,
     collapsed: bool,
@@ -26,11 +27,16 @@ impl Status {
 
     /// The same, past its lifetime.
     pub fn stale() -> Status {
-        Status { hit: true, forwarded: Some("stale"), ..Status::default() }
+        Status { hit: true, forwarded: Some(Miss::Stale), ..Status::default() }
+    }
+
+    /// Whether something past its lifetime was served.
+    pub fn is_stale(&self) -> bool {
+        self.hit && self.forwarded == Some(Miss::Stale)
     }
 
     /// It went to the origin, for this reason.
-    pub fn forwarded(reason: &'static str) -> Status {
+    pub fn forwarded(reason: Miss) -> Status {
         Status { forwarded: Some(reason), ..Status::default() }
     }
 
@@ -78,7 +84,7 @@ impl Status {
             text.push_str("; hit");
         }
         if let Some(reason) = self.forwarded {
-            let _ = write!(text, "; fwd={reason}");
+            let _ = write!(text, "; fwd={}", reason.word());
         }
         if let Some(status) = self.got {
             let _ = write!(text, "; fwd-status={status}");

@@ -24,6 +24,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every reason.
+    pub const ALL: [Refusal; 11] = [
+        Refusal::Method,
+        Refusal::Status,
+        Refusal::RequestNoStore,
+        Refusal::NoStore,
+        Refusal::Private,
+        Refusal::SetCookie,
+        Refusal::Authorization,
+        Refusal::Vary,
+        Refusal::NoLifetime,
+        Refusal::TooLarge,
+        Refusal::Tags,
+    ];
+
     /// One word, for `Cache-Status`.
     pub const fn word(self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! What is stored, what is on its way, and what was taken out: shared by all cores and kept over reloads.
 
+use super::figures::Sums;
 use super::flight::{Flights, Turn};
 use super::learned::{Learned, Marks};
 use super::memory::{Memory, QuickCache, Variants};
@@ -117,6 +118,15 @@ impl Store {
             Arc::new(Learned::new(*next))
         });
         Arc::clone(learned)
+    }
+
+    /// What was counted for each route, by its name, in the order of names.
+    pub fn sums(&self) -> Vec<(String, Sums)> {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sums: Vec<_> =
+            routes.known.iter().map(|(name, learned)| (name.clone(), learned.sums())).collect();
+        sums.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        sums
     }
 
     /// Whether anything was ever stored.
