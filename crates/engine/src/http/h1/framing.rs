@@ -40,8 +40,29 @@ pub fn of_request(fields: &Fields, version: Version) -> Result<Framing, FramingE
 
 /// The framing of a response; `bodiless` as [`crate::http::ResponseHead::is_bodiless`] says.
 pub fn of_response(fields: &Fields, version: Version, bodiless: bool) -> Result<Framing, FramingError> {
-    let framing = declared(fields, version)?.unwrap_or(Framing::UntilClose);
+    let framing = match declared(fields, version) {
+        Err(FramingError::Coding) if is_unregistered(fields) => Framing::UntilClose,
+        declared => declared?.unwrap_or(Framing::UntilClose),
+    };
     Ok(if bodiless { Framing::None } else { framing })
+}
+
+/// Codings that have a meaning (IANA), and what could be taken for one by somebody else: content in one of them that is passed on
+/// without saying so would be another content.
+const REGISTERED: [&[u8]; 6] = [b"chunk", b"gzip", b"compress", b"deflate", b"identity", b"trailers"];
+/// Content codings that are sent as transfer codings by mistake.
+const MISPLACED: [&[u8]; 3] = [b"br", b"zstd", b"zlib"];
+
+/// Whether the one coding of a response is a word that means nothing to anybody. Then everything until the close is its content
+/// (RFC 9112 §6.3, item 4), and no second message can be read out of it.
+fn is_unregistered(fields: &Fields) -> bool {
+    let mut codings = fields.all(Name::TransferEncoding);
+    let (Some(coding), None) = (codings.next(), codings.next()) else { return false };
+    let coding = coding.to_ascii_lowercase();
+    let is_word =
+        !coding.is_empty() && coding.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    let resembles = |known: &&[u8]| memchr::memmem::find(&coding, known).is_some();
+    is_word && !REGISTERED.iter().any(resembles) && !MISPLACED.contains(&coding.as_slice())
 }
 
 fn declared(fields: &Fields, version: Version) -> Result<Option<Framing>, FramingError> {
@@ -86,6 +107,25 @@ mod tests {
             list.push(name.as_bytes(), value.as_bytes());
         }
         of_request(&list, Version::Http11)
+    }
+
+    #[test]
+    fn a_coding_that_means_nothing_leaves_the_close_as_the_end_of_a_response_and_nothing_else_does() {
+        let of = |list: &[(&str, &str)]| {
+            let mut fields = Fields::default();
+            list.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
+            of_response(&fields, Version::Http11, false)
+        };
+        assert_eq!(of(&[("Transfer-Encoding", "some-word")]), Ok(Framing::UntilClose));
+        for bad in ["gzip", "xchunked", "chunked, word", "word, chunked", "word;q=1", "identity", ""] {
+            assert_eq!(of(&[("Transfer-Encoding", bad)]), Err(FramingError::Coding), "{bad}");
+        }
+        let both = [("Transfer-Encoding", "word"), ("Content-Length", "5")];
+        assert_eq!(of(&both), Err(FramingError::Both));
+        assert_eq!(
+            of(&[("Transfer-Encoding", "word"), ("Transfer-Encoding", "word")]),
+            Err(FramingError::Coding)
+        );
     }
 
     #[test]
