@@ -227,6 +227,7 @@ fn build_route(
             stale_while_revalidate_ns: rules.stale_while_revalidate.map(clock::ns),
             stale_if_error_ns: rules.stale_if_error.map(clock::ns),
             heuristic: cache.heuristic,
+            set_cookie: cache.set_cookie,
             explains: *rules != unlag_config::RouteCache::default(),
         }),
         config: config.clone(),

@@ -364,6 +364,13 @@ pub(crate) static CACHE: Table = Table {
             "Whether answers that declare no lifetime get a tenth of the time for which they have not changed, a day at most.",
         )
         .default("false", "right for pages and pictures, a surprise between services"),
+        Key::new(
+            "set_cookie",
+            Kind::Boolean,
+            "Whether answers with `Set-Cookie` are stored where the origin declares them cacheable, as RFC 9111 allows; everybody \
+             then gets the same cookie.",
+        )
+        .default("false", "one forgotten directive hands one caller's session to all others"),
         Key::not_yet("shared", "A second tier that nodes share."),
     ],
 };

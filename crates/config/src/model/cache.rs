@@ -10,11 +10,13 @@ pub struct Cache {
     pub memory: u64,
     /// Whether a lifetime is guessed where the origin declares none (RFC 9111 §4.2.2).
     pub heuristic: bool,
+    /// Whether answers with `Set-Cookie` are stored, as RFC 9111 allows.
+    pub set_cookie: bool,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { memory: 256 << 20, heuristic: false }
+        Self { memory: 256 << 20, heuristic: false, set_cookie: false }
     }
 }
 

@@ -10,7 +10,12 @@ pub(super) fn cache(table: &mut Cursor<'_>) -> Cache {
     let default = Cache::default();
     let memory = table.take("memory").and_then(|value| value.number());
     let heuristic = table.take("heuristic").and_then(|value| value.boolean());
-    Cache { memory: memory.unwrap_or(default.memory), heuristic: heuristic.unwrap_or(default.heuristic) }
+    let set_cookie = table.take("set_cookie").and_then(|value| value.boolean());
+    Cache {
+        memory: memory.unwrap_or(default.memory),
+        heuristic: heuristic.unwrap_or(default.heuristic),
+        set_cookie: set_cookie.unwrap_or(default.set_cookie),
+    }
 }
 
 /// `None` within for `"off"`.

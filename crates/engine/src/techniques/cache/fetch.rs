@@ -313,6 +313,9 @@ impl Cache {
         if matches!(response.body.size(), Size::Exact(length) if length > OBJECT_BYTES_MAX) {
             return Err(Refusal::TooLarge);
         }
+        if self.store.is_bypassed(&asking.url, clock::now()) {
+            return Err(Refusal::Identity);
+        }
         let directives = Directives::of_response(fields);
         let received = received(asking.asked_ns);
         let overrides = match request.head.method {
@@ -432,8 +435,9 @@ impl Cache {
         let freshness = Freshness::new(head.status, fields, &kept.directives, kept.received, &self.overrides);
         let selected = vary::selected(fields, &request.head.fields);
         let tags = tags::of(&self.store.purges, url, fields, request).unwrap_or_default();
-        let marks = Marks::default();
+        let (asker, marks) = (same::credentials(&request.head.fields), Marks::default());
         Stored {
+            asker,
             route: self.learned.route,
             head,
             content,

@@ -21,6 +21,8 @@ pub struct Overrides {
     pub stale_if_error_ns: Option<u64>,
     /// Whether a lifetime is guessed where none is declared.
     pub heuristic: bool,
+    /// Whether an answer that sets a cookie may be stored.
+    pub set_cookie: bool,
     /// Whether an answer that is not stored says why.
     pub explains: bool,
 }

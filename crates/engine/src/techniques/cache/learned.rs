@@ -4,7 +4,7 @@
 use super::figures::Ledger;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 /// A share of one, in the units in which it is kept.
@@ -31,6 +31,8 @@ pub struct Learned {
     fetch_ns: AtomicU64,
     /// Fetches that others may join.
     pub flights: AtomicUsize,
+    /// When it was last checked that what is served does not depend on who asks; 0 before the first time.
+    pub guarded_ns: AtomicU64,
     /// What was counted.
     pub(super) ledger: Mutex<Ledger>,
 }
@@ -43,6 +45,7 @@ impl Learned {
             shareable: UNSEEN.into(),
             fetch_ns: 0.into(),
             flights: 0.into(),
+            guarded_ns: 0.into(),
             ledger: Mutex::default(),
         }
     }
@@ -83,29 +86,38 @@ impl Learned {
     }
 }
 
-/// Keys whose answers were about one caller alone: for two minutes nobody waits for them (hit-for-pass). A table of fixed size:
-/// two keys that meet in one place forget each other, which costs one burst its waiting.
-pub struct Marks(Box<[AtomicU64]>);
+/// Keys that something is remembered of for a while. A table of fixed size: two keys that meet in one place forget each other.
+pub struct Marks {
+    places: Box<[AtomicU64]>,
+    hold_s: u64,
+    are_used: AtomicBool,
+}
 
 /// Places: 128 KiB in all.
 const PLACES: usize = 16 * 1024;
-/// How long a mark holds, as Varnish has it.
-const MARK_S: u64 = 120;
+/// How long nobody waits for a key, as Varnish has it.
+pub const PASS_S: u64 = 120;
 /// Low bits that hold the second at which a mark ends.
 const TIME_BITS: u32 = 32;
 
-impl Default for Marks {
-    fn default() -> Marks {
-        Marks((0..PLACES).map(|_| AtomicU64::new(0)).collect())
-    }
-}
-
 impl Marks {
+    /// Marks that hold for so long.
+    pub fn new(hold_s: u64) -> Marks {
+        let places = (0..PLACES).map(|_| AtomicU64::new(0)).collect();
+        Marks { places, hold_s, are_used: AtomicBool::new(false) }
+    }
+
     /// Marks a key, by its hash, at this second.
     pub fn set(&self, hash: u64, now_s: u64) {
         if let Some(place) = self.place(hash) {
-            place.store(tag(hash) | (now_s + MARK_S) & ((1 << TIME_BITS) - 1), Relaxed);
+            place.store(tag(hash) | (now_s + self.hold_s) & ((1 << TIME_BITS) - 1), Relaxed);
+            self.are_used.store(true, Relaxed);
         }
+    }
+
+    /// Whether any was ever set.
+    pub fn are_used(&self) -> bool {
+        self.are_used.load(Relaxed)
     }
 
     /// Whether it is marked.
@@ -115,17 +127,8 @@ impl Marks {
         mark & !((1 << TIME_BITS) - 1) == tag(hash) && now_s < until
     }
 
-    /// Its answers may be shared after all.
-    pub fn clear(&self, hash: u64) {
-        if let Some(place) = self.place(hash)
-            && place.load(Relaxed) != 0
-        {
-            place.store(0, Relaxed);
-        }
-    }
-
     fn place(&self, hash: u64) -> Option<&AtomicU64> {
-        self.0.get(hash as usize % PLACES)
+        self.places.get(hash as usize % PLACES)
     }
 }
 
@@ -160,12 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_marked_for_two_minutes_or_until_it_is_cleared() {
-        let marks = Marks::default();
+    fn a_key_is_marked_for_two_minutes() {
+        let marks = Marks::new(PASS_S);
         marks.set(7 << 40, 1_000);
         assert!(marks.has(7 << 40, 1_119) && !marks.has(7 << 40, 1_120));
         assert!(!marks.has(8 << 40, 1_001), "another key in the same place");
-        marks.clear(7 << 40);
-        assert!(!marks.has(7 << 40, 1_001));
     }
 }

@@ -14,6 +14,7 @@ pub mod figures;
 pub mod flight;
 pub mod freshness;
 pub mod glance;
+pub mod guard;
 pub mod join;
 pub mod learned;
 pub mod memory;
@@ -123,6 +124,7 @@ impl Cache {
                 if self.is_due_early(stored, now) {
                     self.refresh(exchange, url, stored, next);
                 }
+                self.guard(exchange, url, stored, next);
                 Found::Answer(self.hit(stored, exchange, Status::hit()))
             }
             Verdict::ServeWhileFetching => {
@@ -191,16 +193,11 @@ impl Cache {
 
     /// Fetches again what has just been served, once at a time.
     fn refresh<N: Next>(&self, exchange: &Exchange, url: &[u8], stored: &Arc<Stored>, next: &Rc<N>) {
-        let Some(mut exchange) = exchange.replica() else { return };
+        let Some(exchange) = beside(exchange) else { return };
         let missing = Missing { stored: Some((Arc::clone(stored), false)), ..Missing::default() };
         let (key, now) = (self.key(&exchange, url, &missing), clock::now());
         let Some(turn) = self.store.begin_refresh() else { return };
         let Turn::Lead(leading) = self.store.board(url, &key, now, true) else { return };
-        // On its own: it must not move the timeline of the caller, who has an answer already.
-        exchange.trace = Rc::new(Trace::new(now, &exchange.head, None));
-        exchange.deadline_ns = now.saturating_add(exchange.route.total_timeout_ns);
-        exchange.interim = None;
-        exchange.head.method = Method::GET;
         let asking = Asking::leading(self, url.into(), leading, &exchange);
         let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));
         tokio::task::spawn_local(async move {
@@ -234,6 +231,17 @@ impl Cache {
         let asking = Asking::alone(self, url).after_change(now, Status::forwarded(Miss::Method));
         self.take(response, &request, asking)
     }
+}
+
+/// The same request, beside the one that has its answer already: it must not move that one's timeline.
+fn beside(exchange: &Exchange) -> Option<Box<Exchange>> {
+    let mut exchange = exchange.replica()?;
+    let now = clock::now();
+    exchange.trace = Rc::new(Trace::new(now, &exchange.head, None));
+    exchange.deadline_ns = now.saturating_add(exchange.route.total_timeout_ns);
+    exchange.interim = None;
+    exchange.head.method = Method::GET;
+    Some(exchange)
 }
 
 /// What is not stored and was not to be asked for (RFC 9111 §5.2.1.7).

@@ -25,6 +25,8 @@ pub struct Stored {
     pub freshness: Freshness,
     /// When it came.
     pub received: Received,
+    /// The credentials with which it was asked for, hashed; 0 without any.
+    pub asker: u64,
     /// The request fields that chose it.
     pub selected: Selected,
     /// By what it is purged: its URL, the origin's tags, the route's own.
@@ -90,6 +92,7 @@ impl Stored {
             content,
             freshness: self.freshness.clone(),
             received: self.received,
+            asker: self.asker,
             selected: self.selected.clone(),
             tags: self.tags.clone(),
             marks: Marks::default(),

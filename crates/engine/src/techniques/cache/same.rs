@@ -30,6 +30,8 @@ const OF_THE_WAY: [&str; 20] = [
     "connection",
 ];
 
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 /// Whether an answer to this request may be given to others who ask at the same time, or the other way round. One with
 /// credentials only where the route says that they do not matter (`coalesce`).
 pub fn may_share(exchange: &Exchange) -> bool {
@@ -41,9 +43,18 @@ pub fn has_credentials(fields: &Fields) -> bool {
     fields.has(Name::Authorization) || fields.has(Name::Cookie)
 }
 
+/// What stands for the credentials of a request; 0 for none.
+pub fn credentials(fields: &Fields) -> u64 {
+    if !has_credentials(fields) {
+        return 0;
+    }
+    let mut hasher = HASHER.build_hasher();
+    fields.all(Name::Authorization).chain(fields.all(Name::Cookie)).for_each(|value| value.hash(&mut hasher));
+    hasher.finish()
+}
+
 /// What stands for all fields of a request that an origin might look at, in their order.
 pub fn identity(fields: &Fields) -> u64 {
-    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let counts = |name: &[u8]| !OF_THE_WAY.iter().any(|way| name.eq_ignore_ascii_case(way.as_bytes()));
     let mut hasher = HASHER.build_hasher();
     for field in fields.iter().filter(|field| counts(field.name)) {

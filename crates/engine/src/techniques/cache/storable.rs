@@ -21,11 +21,12 @@ pub enum Refusal {
     NoLifetime,
     TooLarge,
     Tags,
+    Identity,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Refusal; 11] = [
+    pub const ALL: [Refusal; 12] = [
         Refusal::Method,
         Refusal::Status,
         Refusal::RequestNoStore,
@@ -37,6 +38,7 @@ impl Refusal {
         Refusal::NoLifetime,
         Refusal::TooLarge,
         Refusal::Tags,
+        Refusal::Identity,
     ];
 
     /// One word, for `Cache-Status`.
@@ -53,6 +55,7 @@ impl Refusal {
             Refusal::NoLifetime => "no-lifetime",
             Refusal::TooLarge => "too-large",
             Refusal::Tags => "tags",
+            Refusal::Identity => "identity",
         }
     }
 }
@@ -98,7 +101,7 @@ pub fn may_store(
     if directives.private.is_all() {
         return Err(Refusal::Private);
     }
-    if fields.has(Name::SetCookie) {
+    if fields.has(Name::SetCookie) && !overrides.set_cookie {
         return Err(Refusal::SetCookie);
     }
     // RFC 9111 §3.5

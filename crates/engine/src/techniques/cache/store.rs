@@ -2,7 +2,8 @@
 
 use super::figures::Sums;
 use super::flight::{Flights, Turn};
-use super::learned::{Learned, Marks};
+use super::guard;
+use super::learned::{Learned, Marks, PASS_S};
 use super::memory::{Memory, QuickCache, Variants};
 use super::object::Stored;
 use super::purge::{Doom, Purge, Purges, What};
@@ -37,8 +38,10 @@ pub struct Store {
     pub flights: Arc<Flights>,
     /// What was taken out by name.
     pub purges: Purges,
-    /// Keys that nobody waits for.
+    /// Keys whose answers were about one caller alone: nobody waits for them (hit-for-pass).
     pub marks: Marks,
+    /// URLs whose answers depend on who asks, against what the origin says of them.
+    pub bypassed: Marks,
     routes: Mutex<Routes>,
 }
 
@@ -94,7 +97,8 @@ impl Store {
             hasher: RandomState::new(),
             flights: Arc::default(),
             purges: Purges::default(),
-            marks: Marks::default(),
+            marks: Marks::new(PASS_S),
+            bypassed: Marks::new(guard::BYPASS_S),
             routes: Mutex::default(),
         }
     }
@@ -251,6 +255,11 @@ impl Store {
     /// Whether nothing is stored.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether a URL is passed by.
+    pub fn is_bypassed(&self, url: &[u8], now: u64) -> bool {
+        self.bypassed.are_used() && self.bypassed.has(self.hash(url), now / 1_000_000_000)
     }
 
     /// By what a key is marked.

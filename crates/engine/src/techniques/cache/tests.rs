@@ -1,5 +1,6 @@
 //! The stage in front of an origin that is made up, and its decisions.
 
+mod guarding;
 mod joining;
 
 use super::directives::Directives;
@@ -388,6 +389,7 @@ fn what_is_stored_stays_within_its_bound() {
             content: Content::Whole(body),
             freshness,
             received,
+            asker: 0,
             selected: Vec::new(),
             tags: Box::default(),
             marks: Marks::default(),
