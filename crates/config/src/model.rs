@@ -6,7 +6,7 @@ mod cache;
 mod route;
 mod upstream;
 
-pub use cache::{Cache, RouteCache};
+pub use cache::{Cache, KeyedBody, RouteCache};
 pub use route::{Action, HeaderEdits, Part, Respond, Route, Template};
 pub use upstream::{
     Balance, Endpoint, Health, HostHeader, Protocol, Scheme, Source, Upstream, UpstreamTls, UpstreamUrl,

@@ -228,6 +228,7 @@ fn build_route(
             stale_if_error_ns: rules.stale_if_error.map(clock::ns),
             heuristic: cache.heuristic,
             set_cookie: cache.set_cookie,
+            body: rules.body,
             explains: *rules != unlag_config::RouteCache::default(),
         }),
         config: config.clone(),

@@ -396,6 +396,20 @@ pub(crate) static ROUTE_CACHE: Table = Table {
             "How long after that they are served when the origin fails (RFC 5861), in place of what the origin declares.",
         ),
         Key::new(
+            "body",
+            Kind::Choice(&[
+                Choice::new("exact", "the content as it is"),
+                Choice::new("json", "JSON with sorted names and without white space, anything else as it is"),
+                Choice::new(
+                    "graphql",
+                    "GraphQL over POST: queries only, without what means nothing; answers with errors are not stored",
+                ),
+                Choice::new("grpc", "gRPC calls with one message each way that succeed"),
+            ]),
+            "Declares that POSTs to this route only read: content of up to 64 KiB is part of the key, in this form. They need a \
+             lifetime, from `ttl` or from the origin. QUERY (RFC 10008) is cached without this.",
+        ),
+        Key::new(
             "tags",
             Kind::List(&Kind::Text(
                 "a text without spaces, with parameters of `match` in it: \"product-{id}\"",

@@ -30,6 +30,22 @@ pub struct RouteCache {
     pub stale_while_revalidate: Option<Duration>,
     /// How long after that they are served when the origin fails. Default none: what the origin declares.
     pub stale_if_error: Option<Duration>,
+    /// Whether the content of a request is part of the key, so that POSTs that only read are cached, and in which form. Default
+    /// none: POST is a change.
+    pub body: Option<KeyedBody>,
     /// Names by which they are purged together, beside those that the origin gives them. Default none.
     pub tags: Vec<Template>,
+}
+
+/// In which form the content of a request is part of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyedBody {
+    /// As it is.
+    Exact,
+    /// JSON with sorted names and without white space; anything else as it is.
+    Json,
+    /// GraphQL: queries only.
+    GraphQl,
+    /// gRPC: calls with one message.
+    Grpc,
 }

@@ -1,7 +1,7 @@
 //! `[cache]` and the `cache` of a route.
 
 use crate::keys;
-use crate::model::{Cache, RouteCache};
+use crate::model::{Cache, KeyedBody, RouteCache};
 use crate::pattern::Pattern;
 use crate::reader::{Cursor, Value};
 use crate::template::Template;
@@ -28,12 +28,23 @@ pub(super) fn of_route(value: &Value<'_>, pattern: Option<&Pattern>) -> Option<O
     let ttl = duration("ttl");
     let stale_while_revalidate = duration("stale_while_revalidate");
     let stale_if_error = duration("stale_if_error");
+    let body = table.take("body").and_then(|value| value.choice()).and_then(keyed_body);
     let tags = table.take("tags").and_then(|value| value.list()).unwrap_or_default();
     // Without a match that can be read there is nothing to compare them with; that is an error of its own.
     let tags = pattern
         .into_iter()
         .flat_map(|pattern| tags.iter().filter_map(|tag| tag.parse(|text| Template::parse(text, pattern))));
-    let rules = RouteCache { ttl, stale_while_revalidate, stale_if_error, tags: tags.collect() };
+    let rules = RouteCache { ttl, stale_while_revalidate, stale_if_error, body, tags: tags.collect() };
     table.finish();
     Some(Some(rules))
+}
+
+fn keyed_body(word: &str) -> Option<KeyedBody> {
+    match word {
+        "exact" => Some(KeyedBody::Exact),
+        "json" => Some(KeyedBody::Json),
+        "graphql" => Some(KeyedBody::GraphQl),
+        "grpc" => Some(KeyedBody::Grpc),
+        _ => None,
+    }
 }

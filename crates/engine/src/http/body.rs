@@ -4,6 +4,7 @@
 use super::fields::Fields;
 use crate::error::Error;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
 /// A piece of content, or its end with trailers.
@@ -86,6 +87,17 @@ impl Body {
         matches!(self, Body::Empty)
     }
 
+    /// The same with trailers at its end, in place of its own.
+    pub fn before(self, trailers: Fields) -> Body {
+        Body::Stream(Box::new(Before { body: self, trailers: Some(trailers) }))
+    }
+
+    /// The same with something put in front that was taken from it before: bytes, and what came after them.
+    pub fn after(self, taken: Bytes, last: Result<Chunk, Error>) -> Body {
+        let taken = (!taken.is_empty()).then_some(Ok(Chunk::Data(taken)));
+        Body::Stream(Box::new(After { taken: taken.into_iter().chain([last]).collect(), rest: self }))
+    }
+
     /// The same content again, if it is at hand. A stream cannot be sent twice.
     pub fn replica(&self) -> Option<Body> {
         match self {
@@ -93,6 +105,61 @@ impl Body {
             Body::Bytes(bytes) => Some(Body::Bytes(bytes.clone())),
             Body::Stream(_) => None,
         }
+    }
+}
+
+/// A body with trailers put at its end. Its length is not told: a message with a length has no trailers.
+struct Before {
+    body: Body,
+    trailers: Option<Fields>,
+}
+
+impl Source for Before {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
+        match std::task::ready!(self.body.poll_chunk(cx)) {
+            Some(Ok(Chunk::Trailers(_))) | None => {
+                Poll::Ready(self.trailers.take().map(|trailers| Ok(Chunk::Trailers(trailers))))
+            }
+            other => Poll::Ready(other),
+        }
+    }
+
+    fn size(&self) -> Size {
+        Size::Unknown
+    }
+
+    fn take_at_most(&mut self, bytes: usize) {
+        self.body.take_at_most(bytes);
+    }
+}
+
+/// A body of which something was taken, with that put in front of it again.
+struct After {
+    taken: VecDeque<Result<Chunk, Error>>,
+    rest: Body,
+}
+
+impl Source for After {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
+        match self.taken.pop_front() {
+            Some(taken) => Poll::Ready(Some(taken)),
+            None => self.rest.poll_chunk(cx),
+        }
+    }
+
+    fn size(&self) -> Size {
+        let taken = self.taken.iter().map(|chunk| match chunk {
+            Ok(Chunk::Data(data)) => data.len() as u64,
+            _ => 0,
+        });
+        match self.rest.size() {
+            Size::Exact(rest) => Size::Exact(rest + taken.sum::<u64>()),
+            Size::Unknown => Size::Unknown,
+        }
+    }
+
+    fn take_at_most(&mut self, bytes: usize) {
+        self.rest.take_at_most(bytes);
     }
 }
 

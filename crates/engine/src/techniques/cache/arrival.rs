@@ -20,6 +20,15 @@ pub const OBJECT_BYTES_MAX: u64 = 1024 * 1024;
 /// How long one reader may hold up others.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Content that has come to its end.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    /// All of it.
+    pub content: Bytes,
+    /// What came after it.
+    pub trailers: Option<Fields>,
+}
+
 /// How content ended.
 #[derive(Clone, Debug)]
 enum End {
@@ -103,9 +112,9 @@ impl Arrival {
         Body::Stream(Box::new(Reader { arrival: Arc::clone(self), seat, at: 0, skip, until }))
     }
 
-    /// Takes a body in to its end. Returns all of it if it came whole and may be kept. What is too large to keep and has no
-    /// readers any more is given up.
-    pub async fn take_in(&self, mut body: Body) -> Option<Bytes> {
+    /// Takes a body in to its end. Returns all of it, with its trailers, if it came whole and is small enough to be kept. What is too
+    /// large and has no readers any more is given up.
+    pub async fn take_in(&self, mut body: Body) -> Option<Whole> {
         loop {
             if !self.has_room().await {
                 return None;
@@ -135,11 +144,19 @@ impl Arrival {
         state.wake_readers();
     }
 
-    fn finish(&self, end: End) -> Option<Bytes> {
+    fn finish(&self, end: End) -> Option<Whole> {
         let mut state = self.state();
-        let whole = (matches!(end, End::Whole) && !state.is_too_large()).then(|| match state.pieces.len() {
-            1 => state.pieces.front().cloned().unwrap_or_default(),
-            _ => state.pieces.iter().fold(Vec::new(), |all, piece| [&all, &piece[..]].concat()).into(),
+        let trailers = match &end {
+            End::Whole => Some(None),
+            End::Trailers(trailers) => Some(Some(trailers.clone())),
+            End::Failed(_) => None,
+        };
+        let whole = trailers.filter(|_| !state.is_too_large()).map(|trailers| {
+            let content = match state.pieces.len() {
+                1 => state.pieces.front().cloned().unwrap_or_default(),
+                _ => state.pieces.iter().flat_map(|piece| piece.iter().copied()).collect(),
+            };
+            Whole { content, trailers }
         });
         state.end = Some(end);
         state.wake_readers();
@@ -321,7 +338,10 @@ mod tests {
         let (body, _) = pieces(4, None);
         let (whole, one, other, part) =
             tokio::join!(arrival.take_in(body), read(readers.0), read(readers.1), read(readers.2));
-        assert_eq!((whole.unwrap().len(), one, other, part), (4_096, Ok(4_096), Ok(4_096), Ok(2_001)));
+        assert_eq!(
+            (whole.unwrap().content.len(), one, other, part),
+            (4_096, Ok(4_096), Ok(4_096), Ok(2_001))
+        );
         assert_eq!(read(arrival.read(None)).await, Ok(4_096), "who comes late as well");
     }
 
@@ -331,7 +351,7 @@ mod tests {
         let reader = arrival.read(None);
         let (body, _) = pieces(2, Some(Error::Truncated));
         let (whole, read) = tokio::join!(arrival.take_in(body), read(reader));
-        assert_eq!((whole, read), (None, Err(Error::Truncated)));
+        assert_eq!((whole.is_some(), read), (false, Err(Error::Truncated)));
     }
 
     #[tokio::test]
@@ -351,7 +371,7 @@ mod tests {
         let (reader, mut idle) = (arrival.read(None), arrival.read(None));
         let (body, taken) = pieces(8_000, None);
         let (whole, read) = tokio::join!(arrival.take_in(body), read(reader));
-        assert_eq!((whole, read), (None, Ok(8_000 * 1_024)));
+        assert_eq!((whole.is_some(), read), (false, Ok(8_000 * 1_024)));
         assert_eq!(idle.chunk().await.unwrap().unwrap_err(), Error::CallerStalled);
         let arrival = Arrival::new(None);
         let alone = arrival.read(None);
@@ -367,7 +387,7 @@ mod tests {
         let arrival = Arrival::new(None);
         drop(arrival.read(None));
         let (body, taken) = pieces(1_000_000, None);
-        assert_eq!(arrival.take_in(body).await, None);
+        assert!(arrival.take_in(body).await.is_none());
         assert!(taken.get() < 2_000, "{}", taken.get());
     }
 }

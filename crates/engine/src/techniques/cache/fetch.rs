@@ -1,6 +1,7 @@
 //! Asking the origin, and what becomes of its answer: handed on, stored while it passes, shared with those who wait.
 
 use super::arrival::{Arrival, OBJECT_BYTES_MAX};
+use super::content::{graphql, grpc};
 use super::directives::Directives;
 use super::figures::{Counts, Miss};
 use super::flight::{For, Landing, Leading};
@@ -10,17 +11,18 @@ use super::object::{Content, Marks, Stored};
 use super::status::Status;
 use super::storable::{self, Refusal};
 use super::store::OnItsWay;
-use super::{Cache, same, tags, validate, vary};
+use super::{Cache, same, tags, url, validate, vary};
 use crate::clock;
 use crate::error::{Error, Fault};
 use crate::exchange::{Exchange, Outcome, Response};
-use crate::http::{Body, Fields, Name, Size, date as wall};
+use crate::http::{Body, Fields, Name, ResponseHead, Size, date as wall};
 use crate::pipeline::Next;
 use bytes::Bytes;
 use http::Method;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use unlag_config::KeyedBody;
 
 /// After a failure that was answered with something stale, the origin is left in peace for so long.
 const PEACE_NS: u64 = 1_000_000_000;
@@ -200,9 +202,10 @@ impl Cache {
         // The question is another one than the caller's, who may have a copy of its own.
         let Some(request) = exchange.replica() else { return Err(Error::Internal.into()) };
         self.counts.miss(Miss::Stale);
-        let is_get = request.head.method == Method::GET;
+        let is_head = request.head.method == Method::HEAD;
+        let is_question = !is_head && request.head.method != Method::POST;
         storable::strip_unkeyed(&mut exchange.head.fields);
-        if is_get {
+        if is_question {
             validate::ask(&mut exchange.head.fields, &stored);
         }
         let response = match next.run(exchange).await {
@@ -219,7 +222,7 @@ impl Cache {
         let status = Status::forwarded(Miss::Stale).got(response.head.status);
         asking.status = status.clone();
         match response.head.status {
-            304 if is_get => {
+            304 if is_question => {
                 let fresh = self.freshened(&stored, &response.head.fields, &request, asking);
                 Ok(self.serve(&fresh, &request, status.and_hit()))
             }
@@ -228,11 +231,11 @@ impl Cache {
                 asking.land(|_| Landing::Shared(Arc::clone(&stored), For::Everybody));
                 Ok(self.hit(&stored, &request, status.and_hit()))
             }
-            200 if !is_get && validate::agrees(&stored, &response.head.fields) => {
+            200 if is_head && validate::agrees(&stored, &response.head.fields) => {
                 let fresh = self.freshened(&stored, &response.head.fields, &request, asking);
                 Ok(self.serve(&fresh, &request, status))
             }
-            200 if !is_get => {
+            200 if is_head => {
                 self.store.remove(&asking.url, clock::now());
                 Ok(response)
             }
@@ -320,6 +323,16 @@ impl Cache {
         let received = received(asking.asked_ns);
         let overrides = match request.head.method {
             Method::GET => self.overrides,
+            // A read, by its method or by the route's word. POSTs cannot be asked whether they still hold.
+            _ if url::has_content(&asking.url) => {
+                let is_post = request.head.method == Method::POST;
+                let has_lifetime = self.overrides.ttl_ns.is_some()
+                    || freshness::declared_s(fields, &directives, received).is_some();
+                if is_post && !has_lifetime && !asking.is_awaited() {
+                    return Err(Refusal::NoLifetime);
+                }
+                self.overrides
+            }
             // Only with a lifetime of its own (RFC 9110 §9.3.3).
             Method::POST if freshness::declared_s(fields, &directives, received).is_some() => {
                 Overrides::default()
@@ -345,7 +358,9 @@ impl Cache {
     fn keep(&self, mut response: Response, request: &Exchange, kept: &Kept, mut asking: Asking) -> Response {
         let mut head = response.head.clone();
         storable::strip(&mut head.fields, &kept.directives);
-        let stores = kept.whose == Whose::Everybody;
+        let mut stores = kept.whose == Whose::Everybody;
+        // What its content or its trailers may still forbid is found by others once it is whole.
+        let is_open = url::has_content(&asking.url);
         let body = std::mem::take(&mut response.body);
         let length = match body.size() {
             Size::Exact(length) => Some(length),
@@ -358,7 +373,8 @@ impl Cache {
                 (Content::Whole(Bytes::copy_from_slice(&bytes)), None)
             }
             Body::Empty => (Content::Whole(Bytes::new()), None),
-            body => {
+            Body::Stream(body) => {
+                let body = Body::Stream(body);
                 let Some(room) = self.store.room(length.unwrap_or(OBJECT_BYTES_MAX)) else {
                     response.body = body;
                     asking.land(|_| Landing::Refused);
@@ -370,8 +386,12 @@ impl Cache {
             }
         };
         let stored = Arc::new(self.stored(head, content, request, &asking.url, kept));
-        // Of unknown length, it may turn out to be too large: it is found by others once it is whole.
-        if stores && stored.content.length().is_some() {
+        if let Content::Whole(content) = &stored.content {
+            stores &= self.is_good(content, None, &stored.head);
+        }
+        // So is what is of unknown length: it may turn out to be too large.
+        let is_early = length.is_some() && (arrives.is_none() || !is_open);
+        if stores && is_early {
             self.store.put(&asking.url, Arc::clone(&stored));
         }
         self.share(&stored, kept, &mut asking);
@@ -382,23 +402,35 @@ impl Cache {
         }
         status.ttl(stored.freshness.ttl_s(kept.received.came_ns)).write(&mut response.head.fields);
         if let Some((arrival, body, room)) = arrives {
-            let (store, in_flight) = (Arc::clone(&self.store), response.in_flight.take());
+            let (this, in_flight) = (self.clone(), response.in_flight.take());
             tokio::task::spawn_local(async move {
                 // To the end: what it is counted by as well.
-                let asking = asking;
+                let (asking, _in_flight, _room) = (asking, in_flight, room);
                 let whole = arrival.take_in(body).await;
-                drop((room, in_flight));
                 if stores {
-                    let whole = whole.map(|bytes| stored.with(Content::Whole(bytes)));
-                    match (length, whole) {
-                        (Some(_), whole) => store.replace(&asking.url, &stored, whole),
-                        (None, Some(whole)) => store.put(&asking.url, Arc::new(whole)),
-                        (None, None) => {}
+                    let whole = whole
+                        .filter(|whole| this.is_good(&whole.content, whole.trailers.as_ref(), &stored.head));
+                    let whole = whole.map(|whole| stored.with(whole));
+                    match (is_early, whole) {
+                        (true, whole) => this.store.replace(&asking.url, &stored, whole),
+                        (false, Some(whole)) => this.store.put(&asking.url, Arc::new(whole)),
+                        (false, None) => {}
                     }
                 }
             });
         }
         response
+    }
+
+    /// Whether content that is whole may be stored: some protocols say in it, or behind it, how the call went.
+    fn is_good(&self, content: &[u8], trailers: Option<&Fields>, head: &ResponseHead) -> bool {
+        match self.overrides.body {
+            Some(KeyedBody::Grpc) => trailers.map_or_else(|| grpc::is_ok(&head.fields), grpc::is_ok),
+            // A part of it might be missing without them.
+            _ if trailers.is_some() => false,
+            Some(KeyedBody::GraphQl) => !graphql::has_errors(content),
+            _ => true,
+        }
     }
 
     /// Gives an answer to those who wait for it.
@@ -423,7 +455,7 @@ impl Cache {
     /// An answer in the form in which it is kept.
     fn stored(
         &self,
-        mut head: crate::http::ResponseHead,
+        mut head: ResponseHead,
         content: Content,
         request: &Exchange,
         url: &[u8],
@@ -441,6 +473,7 @@ impl Cache {
             route: self.learned.route,
             head,
             content,
+            trailers: None,
             freshness,
             received: kept.received,
             selected,

@@ -3,6 +3,7 @@
 use super::date;
 use super::directives::{Directives, Seconds};
 use crate::http::{Fields, Name};
+use unlag_config::KeyedBody;
 
 const SECOND: u64 = 1_000_000_000;
 /// Without a declared lifetime: this part of the time since the last change (RFC 9111 §4.2.2).
@@ -21,6 +22,8 @@ pub struct Overrides {
     pub stale_if_error_ns: Option<u64>,
     /// Whether a lifetime is guessed where none is declared.
     pub heuristic: bool,
+    /// Whether POSTs only read, and in which form their content is part of the key.
+    pub body: Option<KeyedBody>,
     /// Whether an answer that sets a cookie may be stored.
     pub set_cookie: bool,
     /// Whether an answer that is not stored says why.

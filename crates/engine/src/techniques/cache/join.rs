@@ -73,7 +73,7 @@ impl Cache {
             return Turn::Alone;
         }
         // What answers a condition or is a part is not for others; an answer for others is good for those who ask so.
-        let is_plain = exchange.head.method == Method::GET && !exchange.head.fields.has_any(CONDITIONAL);
+        let is_plain = exchange.head.method != Method::HEAD && !exchange.head.fields.has_any(CONDITIONAL);
         self.store.board(url, &key, now, is_plain)
     }
 

@@ -7,6 +7,7 @@
 //! `[cache]`, `cache` and `coalesce` of a route. Seen in `Cache-Status`.
 
 pub mod arrival;
+pub mod content;
 pub mod date;
 pub mod directives;
 pub mod fetch;
@@ -87,7 +88,7 @@ impl Cache {
 
     /// Whether this stage has anything to do with a request. Where it has not, no room is made for it.
     pub fn takes(&self, exchange: &mut Exchange) -> bool {
-        let reads = is_look_up(exchange)
+        let reads = (is_look_up(exchange) || content::may_be_keyed(exchange, self.overrides.body))
             && (self.learned.flights.load(Relaxed) > 0
                 || self.glance.is_due(exchange.trace.timeline().started_ns()));
         // A change may make wrong what is stored, or on its way into the store.
@@ -210,6 +211,9 @@ impl Cache {
     /// what is there now (RFC 9110 §9.3.3).
     fn passed(&self, mut response: Response) -> Response {
         let Some(request) = response.request.take() else { return response };
+        if request.head.method.is_safe() || content::is_query(&request.head.method) {
+            return response;
+        }
         let told = &response.head.fields;
         let content = told.get_named("content-location");
         if !(200..400).contains(&response.head.status) {
@@ -240,7 +244,9 @@ fn beside(exchange: &Exchange) -> Option<Box<Exchange>> {
     exchange.trace = Rc::new(Trace::new(now, &exchange.head, None));
     exchange.deadline_ns = now.saturating_add(exchange.route.total_timeout_ns);
     exchange.interim = None;
-    exchange.head.method = Method::GET;
+    if exchange.head.method == Method::HEAD {
+        exchange.head.method = Method::GET;
+    }
     Some(exchange)
 }
 
@@ -256,14 +262,23 @@ fn is_look_up(exchange: &Exchange) -> bool {
 }
 
 impl Stage for Cache {
-    async fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+    async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+        let mut key = url::of(&exchange);
         if !is_look_up(&exchange) {
-            return next.run(exchange).await.map(|response| self.passed(response));
+            let is_keyed =
+                content::may_be_keyed(&exchange, self.overrides.body) && exchange.upgrade.is_none();
+            let taken = match is_keyed {
+                true => Box::pin(content::take_in(&mut exchange, self.overrides.body)).await,
+                false => None,
+            };
+            let Some(content) = taken else {
+                return next.run(exchange).await.map(|response| self.passed(response));
+            };
+            key.extend_from_slice(&content);
         }
-        let url = url::of(&exchange);
-        match self.find(&exchange, &url, next) {
+        match self.find(&exchange, &key, next) {
             Found::Answer(response) => Ok(response),
-            Found::Missing(missing) => Box::pin(self.obtain(exchange, url, missing, next)).await,
+            Found::Missing(missing) => Box::pin(self.obtain(exchange, key, missing, next)).await,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A response as it is kept, and how it is served.
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Whole};
 use super::freshness::{Freshness, Received};
 use super::range::{self, Wanted};
 use super::validate;
@@ -21,6 +21,8 @@ pub struct Stored {
     pub head: ResponseHead,
     /// The content.
     pub content: Content,
+    /// What comes after it.
+    pub trailers: Option<Fields>,
     /// Until when it may be used.
     pub freshness: Freshness,
     /// When it came.
@@ -84,12 +86,13 @@ impl Stored {
         self.route == other.route && self.selected == other.selected
     }
 
-    /// The same with other content.
-    pub fn with(&self, content: Content) -> Stored {
+    /// The same with all of its content.
+    pub fn with(&self, whole: Whole) -> Stored {
         Stored {
             route: self.route,
             head: self.head.clone(),
-            content,
+            content: Content::Whole(whole.content),
+            trailers: whole.trailers,
             freshness: self.freshness.clone(),
             received: self.received,
             asker: self.asker,
@@ -106,7 +109,8 @@ impl Stored {
             .iter()
             .map(|(name, value)| 64 + name.len() + value.as_ref().map_or(0, |v| v.len()))
             .sum();
-        let content = self.content.length().unwrap_or(0);
+        let content = self.content.length().unwrap_or(0)
+            + self.trailers.as_ref().map_or(0, |trailers| trailers.bytes() as u64);
         (OVERHEAD_BYTES + self.head.fields.bytes() + selected + self.tags.len() * 8) as u64 + content
     }
 
@@ -115,7 +119,8 @@ impl Stored {
         let mut head = self.head.clone();
         let age_s = self.freshness.age_ns(now) / 1_000_000_000;
         head.fields.set_known(Name::Age, itoa::Buffer::new().format(age_s).as_bytes());
-        if self.head.status == 200 && validate::is_not_modified(request, self) {
+        let is_get = *method != Method::POST;
+        if self.head.status == 200 && is_get && validate::is_not_modified(request, self) {
             return not_modified(head);
         }
         if *method == Method::HEAD {
@@ -126,6 +131,7 @@ impl Stored {
         }
         let length = self.content.length().unwrap_or(0);
         match range::wanted(request, self) {
+            _ if !is_get => {}
             Wanted::Whole => {}
             Wanted::Part(first, last) => {
                 head.status = 206;
@@ -140,6 +146,10 @@ impl Stored {
             }
         }
         let body = if head.is_bodiless(method) { Body::Empty } else { self.content.body(None) };
+        let body = match &self.trailers {
+            Some(trailers) => body.before(trailers.clone()),
+            None => body,
+        };
         Response::new(head, body)
     }
 }

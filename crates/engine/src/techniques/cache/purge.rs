@@ -3,6 +3,7 @@
 //! looked at, and only if there was a purge since it was compared last.
 
 use super::object::Stored;
+use super::url;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::AtomicU64;
@@ -133,7 +134,7 @@ impl Purges {
 
     /// The tag that every object has by its URL.
     pub fn url_tag(&self, url: &[u8]) -> u64 {
-        self.hasher.hash_one((b'u', without_scheme(url)))
+        self.hasher.hash_one((b'u', without_scheme(url::plain(url))))
     }
 
     /// Takes note of a purge: at `now`, under the number that the shared tier gave it, or 0.
@@ -223,7 +224,7 @@ impl Purge {
     pub fn means(&self, purges: &Purges, url: &[u8], stored: &Stored) -> bool {
         match &self.what {
             What::All => true,
-            What::Url(wanted) => without_scheme(url) == without_scheme(wanted),
+            What::Url(wanted) => without_scheme(url::plain(url)) == without_scheme(wanted),
             What::Tag(tag) => stored.tags.contains(&purges.tag(tag)),
             What::Prefix(prefix) => begins(url, prefix),
         }

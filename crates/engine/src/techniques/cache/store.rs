@@ -7,6 +7,7 @@ use super::learned::{Learned, Marks, PASS_S};
 use super::memory::{Memory, QuickCache, Variants};
 use super::object::Stored;
 use super::purge::{Doom, Purge, Purges, What};
+use super::url;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -28,6 +29,8 @@ pub struct Store {
     memory: Box<dyn Memory>,
     capacity: AtomicU64,
     is_used: AtomicBool,
+    /// Whether there were ever keys with content in them, which no URL finds.
+    has_content: AtomicBool,
     on_their_way: AtomicUsize,
     arriving_bytes: AtomicU64,
     refreshing: AtomicUsize,
@@ -89,6 +92,7 @@ impl Store {
             memory: Box::new(QuickCache::new(bytes)),
             capacity: AtomicU64::new(bytes),
             is_used: AtomicBool::new(false),
+            has_content: AtomicBool::new(false),
             on_their_way: AtomicUsize::new(0),
             arriving_bytes: AtomicU64::new(0),
             refreshing: AtomicUsize::new(0),
@@ -185,6 +189,9 @@ impl Store {
         let all = std::iter::once(stored).chain(others).collect();
         self.memory.put(url, Arc::new(Variants(all)));
         self.is_used.store(true, Relaxed);
+        if url::has_content(url) {
+            self.has_content.store(true, Relaxed);
+        }
     }
 
     /// Keeps what has come whole in the place of what was arriving, if that still stands there.
@@ -204,6 +211,9 @@ impl Store {
 
     /// Takes out what is stored for a URL, and what is on its way.
     pub fn remove(&self, url: &[u8], now: u64) {
+        if self.has_content.load(Relaxed) && !url::has_content(url) {
+            self.purges.apply(&Purge { what: What::Url(url.to_vec()), soft: false }, now, 0);
+        }
         let _turn = self.turn(url);
         self.stamp(url).fetch_max(now.max(1), Relaxed);
         self.memory.remove(url);

@@ -387,6 +387,7 @@ fn what_is_stored_stays_within_its_bound() {
             route: 1,
             head,
             content: Content::Whole(body),
+            trailers: None,
             freshness,
             received,
             asker: 0,

@@ -18,6 +18,16 @@ pub fn of(exchange: &Exchange) -> Vec<u8> {
     url
 }
 
+/// A key without the content that may be part of it: no URL holds a zero byte.
+pub fn plain(key: &[u8]) -> &[u8] {
+    key.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+/// Whether content is part of a key.
+pub fn has_content(key: &[u8]) -> bool {
+    key.contains(&0)
+}
+
 /// The part before the path.
 pub fn origin(exchange: &Exchange) -> Vec<u8> {
     let mut origin = Vec::new();
