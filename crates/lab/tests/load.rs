@@ -50,6 +50,7 @@ fn a_bounded_closed_loop_sends_exactly_what_was_asked_and_reads_every_body_whole
         assert_eq!(report.all.latency.count(), 501);
         assert_eq!(report.reconnects, 0, "connections are kept");
     }
+    assert_eq!(backend.requests(), 2 * 501, "the backend counts what it is asked");
     let mut post = options(backend.address, Request::typical_post("/sink", 100_000));
     post.requests = 20;
     let report = run_blocking(&post).expect("runs");

@@ -31,6 +31,8 @@ pub(super) struct Http1 {
     stream: Option<TcpStream>,
     reader: ResponseReader,
     scratch: Scratch,
+    /// A numbered request is put together here.
+    numbered: Vec<u8>,
     watchdog: Pin<Box<Sleep>>,
     /// Connections opened so far.
     pub(super) opened: u64,
@@ -46,7 +48,8 @@ enum Broken {
 impl Http1 {
     pub(super) fn new(address: SocketAddr, scratch: Scratch) -> Self {
         let watchdog = Box::pin(sleep_until(Instant::now().into()));
-        Self { address, stream: None, reader: ResponseReader::new(), scratch, watchdog, opened: 0 }
+        let (reader, numbered) = (ResponseReader::new(), Vec::new());
+        Self { address, stream: None, reader, scratch, numbered, watchdog, opened: 0 }
     }
 
     /// Opens the connection if there is none; true when it was open already.
@@ -89,7 +92,7 @@ impl Http1 {
         // Whatever ends this early leaves no connection behind.
         let Some(mut stream) = self.stream.take() else { return Err(Broken::Failed(Failure::Connect)) };
         let stale = if reused { Broken::Stale } else { Broken::Failed(Failure::Closed) };
-        match write(&mut stream, &request.wire, deadline).await {
+        match write(&mut stream, request.wire_in(&mut self.numbered), deadline).await {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return Err(Broken::Failed(Failure::Timeout));

@@ -96,8 +96,7 @@ impl Http2 {
 
 async fn attempt(sender: SendRequest<Bytes>, request: &Prepared) -> Result<Complete, h2::Error> {
     let mut sender = sender.ready().await?;
-    let head = request.head.clone();
-    let (response, mut stream) = sender.send_request(head, request.body.is_empty())?;
+    let (response, mut stream) = sender.send_request(request.head(), request.body.is_empty())?;
     if !request.body.is_empty() {
         stream.send_data(request.body.clone(), true)?;
     }

@@ -1,5 +1,7 @@
 //! What is asked: requests with weights, encoded once before the run.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Uri, header};
@@ -22,6 +24,8 @@ pub struct Request {
     pub body: Bytes,
     /// How often it is drawn, relative to the others of the mix. Default 1; 0 is never drawn.
     pub weight: u32,
+    /// Every request that goes out has a number of its own in its query, as wide as every other. Default false.
+    pub numbered: bool,
 }
 
 impl Request {
@@ -32,7 +36,8 @@ impl Request {
             ("accept".into(), "*/*".into()),
         ];
         let name = format!("GET {path}");
-        Self { name, method: "GET".into(), path: path.into(), headers, body: Bytes::new(), weight: 1 }
+        let (method, path, body) = ("GET".into(), path.into(), Bytes::new());
+        Self { name, method, path, headers, body, weight: 1, numbered: false }
     }
 
     /// A GET with eight header fields, as one service sends to another: among them an `Authorization` of 200
@@ -71,6 +76,14 @@ impl Request {
         self
     }
 
+    /// The same request with a number in its query that no other request has: what a proxy does for one of them it
+    /// cannot do for another at the same time, as it may for requests that are identical.
+    #[must_use]
+    pub fn numbered(mut self) -> Self {
+        self.numbered = true;
+        self
+    }
+
     /// The same request under another name in the report.
     #[must_use]
     pub fn called(mut self, name: &str) -> Self {
@@ -87,15 +100,54 @@ const OWN_FIELDS: [HeaderName; 4] =
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// HTTP/1.1: head and body in one piece.
-    pub(super) wire: Bytes,
+    wire: Bytes,
     /// HTTP/2: the head.
-    pub(super) head: http::Request<()>,
+    head: http::Request<()>,
     /// HTTP/2: the body.
     pub(super) body: Bytes,
     /// The answer to a HEAD has no body, whatever its length says.
     pub(super) bodiless: bool,
     /// May go out a second time when a kept connection turns out closed.
     pub(super) idempotent: bool,
+    /// Where the digits of the number stand in `wire`, if it has one.
+    number_at: Option<usize>,
+}
+
+/// Digits of a request's number, so that all requests are of one size.
+const NUMBER_DIGITS: usize = 10;
+/// The number of the next request. One row for all runs, so that none repeats what another has asked for.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+fn next_number() -> String {
+    let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed) % 10_u64.pow(NUMBER_DIGITS as u32);
+    format!("{number:0NUMBER_DIGITS$}")
+}
+
+impl Prepared {
+    /// What to send, with a number of its own where there is one; `buffer` is the connection's.
+    pub(super) fn wire_in<'a>(&'a self, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+        let Some(at) = self.number_at else { return &self.wire };
+        buffer.clear();
+        buffer.extend_from_slice(&self.wire);
+        if let Some(digits) = buffer.get_mut(at..at + NUMBER_DIGITS) {
+            digits.copy_from_slice(next_number().as_bytes());
+        }
+        buffer
+    }
+
+    /// The head to send over HTTP/2.
+    pub(super) fn head(&self) -> http::Request<()> {
+        let mut head = self.head.clone();
+        if self.number_at.is_some() {
+            let numbered = format!("{}?n={}", head.uri().path(), next_number());
+            let mut parts = head.uri().clone().into_parts();
+            parts.path_and_query = numbered.try_into().ok();
+            if let Ok(uri) = Uri::from_parts(parts) {
+                *head.uri_mut() = uri;
+            }
+        }
+        head
+    }
 }
 
 /// The requests of a run and the order they are drawn in.
@@ -154,7 +206,15 @@ fn prepare(request: &Request, authority: &str) -> Result<Prepared> {
         .path_and_query(request.path.as_str())
         .build()
         .with_context(|| format!("`{authority}` and `{}` do not make a URL", request.path))?;
-    let mut wire = format!("{method} {} HTTP/1.1\r\nhost: {authority}\r\n", request.path);
+    anyhow::ensure!(
+        !(request.numbered && request.path.contains('?')),
+        "a numbered request has no query of its own, as `{}` has",
+        request.path
+    );
+    let target = format!("{method} {}?n=", request.path);
+    let number_at = request.numbered.then_some(target.len());
+    let query = number_at.map(|_| format!("?n={:0NUMBER_DIGITS$}", 0)).unwrap_or_default();
+    let mut wire = format!("{method} {}{query} HTTP/1.1\r\nhost: {authority}\r\n", request.path);
     let mut head = http::Request::builder().method(method.clone()).uri(uri);
     for (name, value) in &request.headers {
         let name = HeaderName::try_from(name.as_str()).with_context(|| format!("header name `{name}`"))?;
@@ -176,6 +236,7 @@ fn prepare(request: &Request, authority: &str) -> Result<Prepared> {
         body: request.body.clone(),
         bodiless: method == Method::HEAD,
         idempotent: method.is_idempotent(),
+        number_at,
     })
 }
 
@@ -197,6 +258,25 @@ mod tests {
         let text = String::from_utf8(prepared.wire.to_vec()).expect("text");
         assert_eq!(text.lines().filter(|line| line.contains(": ")).count(), 8);
         assert_eq!(Request::typical_post("/sink", 4096).body.len(), 4096);
+    }
+
+    #[test]
+    fn numbered_requests_differ_in_nothing_but_their_number() {
+        let prepared = prepare(&Request::typical_get("/bytes/1024").numbered(), "h:1").expect("valid");
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let (first, second) = (prepared.wire_in(&mut first), prepared.wire_in(&mut second));
+        assert_ne!(first, second);
+        assert_eq!(first.len(), second.len());
+        let line = first.split(|byte| *byte == b'\r').next().expect("a line");
+        let line = std::str::from_utf8(line).expect("text");
+        let number = line.strip_prefix("GET /bytes/1024?n=").and_then(|rest| rest.strip_suffix(" HTTP/1.1"));
+        assert!(number.is_some_and(|n| n.len() == 10 && n.bytes().all(|b| b.is_ascii_digit())), "{line}");
+        let rest = |wire: &[u8]| wire.iter().skip_while(|byte| **byte != b'\r').copied().collect::<Vec<_>>();
+        assert_eq!(rest(first), rest(second));
+        let heads = [prepared.head(), prepared.head()].map(|head| head.uri().to_string());
+        assert_ne!(heads[0], heads[1]);
+        assert!(heads[0].starts_with("http://h:1/bytes/1024?n="), "{}", heads[0]);
+        assert!(prepare(&Request::get("/a?b=c").numbered(), "h:1").is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::configure::configure;
 use super::install::Installed;
@@ -40,6 +40,8 @@ pub(super) struct Sample {
     pub(super) rate: f64,
     pub(super) errors: u64,
     pub(super) answered: u64,
+    /// Requests that the backend saw.
+    pub(super) seen: u64,
     pub(super) steal: f64,
     /// What the proxy wrote to its log meanwhile.
     pub(super) log_bytes: u64,
@@ -81,12 +83,14 @@ impl Bench<'_> {
     ) -> Result<Sample> {
         run_blocking(&scenario.load(address, SETTLE))?;
         let backend_ns = || self.backend.cpu.as_ref().and_then(ThreadCpu::used_ns);
-        let (ticks, backend_before) = (Ticks::now(), backend_ns());
+        let (ticks, backend_before, seen_before) = (Ticks::now(), backend_ns(), self.backend.requests());
         let (cpu_before, log_before) = process.map_or((0, 0), |p| (p.cpu_ns(), p.log_bytes()));
         let report = run_blocking(&scenario.load(address, self.options.length))?;
         let cpu_ns = process.map(|p| p.cpu_ns().saturating_sub(cpu_before));
         let steal = Ticks::now().zip(ticks).map_or(0.0, |(after, before)| after.steal_since(&before));
         let backend_ns = backend_ns().zip(backend_before).map(|(after, before)| after - before);
+        let seen = self.backend.requests().saturating_sub(seen_before);
+        every_request_was_seen(report.answered(), seen)?;
         Ok(Sample {
             cpu_us: cpu_ns.and_then(|ns| per_answer_us(ns, &report)),
             backend_us: backend_ns.and_then(|ns| per_answer_us(ns, &report)),
@@ -96,10 +100,21 @@ impl Bench<'_> {
             rate: report.achieved_rate(),
             errors: report.errors(),
             answered: report.answered(),
+            seen,
             steal,
             log_bytes: process.map_or(0, |p| p.log_bytes().saturating_sub(log_before)),
         })
     }
+}
+
+/// A proxy that answers for the backend does other work than those it is compared with.
+pub(super) fn every_request_was_seen(answered: u64, seen: u64) -> Result<()> {
+    ensure!(
+        seen >= answered,
+        "the backend saw {seen} requests and {answered} were answered: the proxy answered for it, \
+         so this is not the same work"
+    );
+    Ok(())
 }
 
 /// CPU time per answer; `None` without answers.
@@ -123,4 +138,18 @@ fn ask_once(address: SocketAddr) -> Result<u16> {
     stream.read_exact(&mut line)?;
     let line = std::str::from_utf8(&line)?;
     line.strip_prefix("HTTP/1.1 ").and_then(|status| status.parse().ok()).context("not HTTP/1.1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_the_backend_was_not_asked_for_is_an_error() {
+        assert!(every_request_was_seen(10, 10).is_ok());
+        // One that was sent again, or whose caller did not wait for the answer.
+        assert!(every_request_was_seen(10, 11).is_ok());
+        let error = every_request_was_seen(10, 9).expect_err("one was answered by somebody else").to_string();
+        assert!(error.contains("the backend saw 9 requests and 10 were answered"), "{error}");
+    }
 }

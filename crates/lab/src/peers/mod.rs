@@ -4,7 +4,8 @@
 //! Proxies that are not being measured are stopped. Rounds are interleaved, their order alternates, the first
 //! one is dropped. What counts is CPU time of the proxy per request, read from the kernel's scheduler, and the
 //! median of its ratios to the reference of the same round. Rounds in which the hypervisor took more than 2 %
-//! of the machine are dropped and reported.
+//! of the machine are dropped and reported. No two GETs are for one URL, and the backend must have seen as many requests
+//! as were answered: a proxy may let identical requests share an answer, which is other work than passing them on.
 
 mod configure;
 mod idle;

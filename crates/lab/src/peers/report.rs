@@ -61,6 +61,10 @@ pub struct Row {
     pub figures: BTreeMap<String, Quartiles>,
     /// Requests that failed.
     pub errors: u64,
+    /// Requests that were answered, where it was checked that the backend saw each of them.
+    pub answered: u64,
+    /// Requests that the backend saw meanwhile.
+    pub backend_saw: u64,
     /// What the proxy wrote to its log: shows when an access log is on.
     pub log_bytes_per_request: f64,
 }
@@ -108,7 +112,14 @@ impl Machine {
 
 impl Row {
     pub(super) fn new(peer: &str) -> Self {
-        Self { peer: peer.into(), figures: BTreeMap::new(), errors: 0, log_bytes_per_request: 0.0 }
+        Self {
+            peer: peer.into(),
+            figures: BTreeMap::new(),
+            errors: 0,
+            answered: 0,
+            backend_saw: 0,
+            log_bytes_per_request: 0.0,
+        }
     }
 
     /// Adds a figure; without values there is none.
@@ -139,6 +150,11 @@ impl PeersReport {
                 let steal = scenario.steal_max * 100.0;
                 let _ =
                     writeln!(out, "{} measurements dropped; highest steal {steal:.1} %", scenario.dropped);
+            }
+            let sum = |read: fn(&Row) -> u64| scenario.rows.iter().map(read).sum::<u64>();
+            let (answered, seen) = (sum(|row| row.answered), sum(|row| row.backend_saw));
+            if answered > 0 {
+                let _ = writeln!(out, "the backend saw every request: {seen} for {answered} answers");
             }
             for row in &scenario.rows {
                 if row.errors > 0 {

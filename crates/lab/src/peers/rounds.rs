@@ -19,6 +19,7 @@ struct Contestant {
     samples: Vec<Option<Sample>>,
     errors: u64,
     answered: u64,
+    seen: u64,
     log_bytes: u64,
 }
 
@@ -62,12 +63,13 @@ fn order(round: usize, n: usize) -> Vec<usize> {
 
 impl Contestant {
     fn new(name: &'static str, process: Option<Process>) -> Self {
-        Self { name, process, samples: Vec::new(), errors: 0, answered: 0, log_bytes: 0 }
+        Self { name, process, samples: Vec::new(), errors: 0, answered: 0, seen: 0, log_bytes: 0 }
     }
 
     fn add(&mut self, sample: Sample, keep: bool) {
         self.errors += sample.errors;
         self.answered += sample.answered;
+        self.seen += sample.seen;
         self.log_bytes += sample.log_bytes;
         self.samples.push(keep.then_some(sample));
     }
@@ -144,6 +146,7 @@ fn report(scenario: Scenario, contestants: &[Contestant], dropped: usize, steal_
             row.add("p99_added_us", &differences(&p99, &direct_p99));
         }
         row.errors = contestant.errors;
+        (row.answered, row.backend_saw) = (contestant.answered, contestant.seen);
         row.log_bytes_per_request = contestant.log_bytes as f64 / contestant.answered.max(1) as f64;
         row
     });
@@ -187,6 +190,7 @@ mod tests {
             rate: 1_000.0,
             errors: 1,
             answered: 10,
+            seen: 10,
             steal: 0.0,
             log_bytes: 20,
         }
@@ -204,6 +208,7 @@ mod tests {
         let row = &report.rows[0];
         assert_eq!(row.figures["ratio"].median, 0.625);
         assert_eq!((row.figures["ratio"].n, row.errors, row.log_bytes_per_request), (2, 3, 2.0));
+        assert_eq!((row.answered, row.backend_saw), (30, 30));
         assert_eq!(report.rows[1].figures["ratio"].median, 1.0);
         assert_eq!(report.headline, "ratio");
         assert_eq!(

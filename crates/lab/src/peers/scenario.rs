@@ -89,12 +89,13 @@ impl Scenario {
         matches!(self, Self::H2c | Self::Workers2)
     }
 
-    /// The load, sent to `address` for `length`.
+    /// The load, sent to `address` for `length`. No two of its GETs are for the same URL: a proxy may let identical
+    /// ones share an answer, and then what is measured is not the passing on of requests.
     pub(super) fn load(self, address: SocketAddr, length: Duration) -> Options {
         let request = match self {
-            Self::Get64k => Request::typical_get("/bytes/65536"),
+            Self::Get64k => Request::typical_get("/bytes/65536").numbered(),
             Self::Post4k => Request::typical_post("/sink", 4096),
-            _ => Request::typical_get("/bytes/1024"),
+            _ => Request::typical_get("/bytes/1024").numbered(),
         };
         let mut options = Options::new(address, request);
         options.duration = length;

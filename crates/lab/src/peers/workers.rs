@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::install::Installed;
 use super::kind::Peer;
-use super::measure::{Bench, per_answer_us};
+use super::measure::{Bench, every_request_was_seen, per_answer_us};
 use super::process::Process;
 use super::report::{Row, ScenarioReport, Skipped};
 use super::scenario::Scenario;
@@ -36,11 +36,16 @@ pub(super) fn run(
         }
     };
     let (mut spread, mut cpu_us) = (Vec::new(), Vec::new());
-    let mut errors = 0;
+    let (mut errors, mut answered, mut backend_saw) = (0, 0, 0);
     for round in 0..=bench.options.rounds {
         let (before, cpu_before) = (threads(&process), process.cpu_ns());
         let length = bench.options.length.max(Duration::from_millis(500));
+        let seen_before = bench.backend.requests();
         let report = run_blocking(&Scenario::Workers2.load(process.http2, length))?;
+        let seen = bench.backend.requests().saturating_sub(seen_before);
+        every_request_was_seen(report.answered(), seen)?;
+        answered += report.answered();
+        backend_saw += seen;
         let cpu_ns = process.cpu_ns().saturating_sub(cpu_before);
         errors += report.errors();
         let work = busiest(&before, &threads(&process));
@@ -54,7 +59,7 @@ pub(super) fn run(
     let mut row = Row::new("unlag");
     row.add("imbalance", &spread);
     row.add("cpu_us", &cpu_us);
-    row.errors = errors;
+    (row.errors, row.answered, row.backend_saw) = (errors, answered, backend_saw);
     Ok(Some(ScenarioReport {
         name: Scenario::Workers2.name().into(),
         meaning: Scenario::Workers2.meaning().into(),

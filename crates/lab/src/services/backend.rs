@@ -6,7 +6,8 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -36,6 +37,7 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Its one thread's CPU time, where the system tells it.
     pub cpu: Option<ThreadCpu>,
+    counted: Arc<AtomicU64>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -90,22 +92,29 @@ fn filling(size: usize) -> Vec<u8> {
 }
 
 /// The answers, built again every second for their date.
-struct Pages(RefCell<[Bytes; 6]>);
+struct Pages {
+    built: RefCell<[Bytes; 6]>,
+    counter: Arc<AtomicU64>,
+}
 
 impl Pages {
-    fn new() -> Self {
-        Self(RefCell::new(Page::ALL.map(|page| page.build(&http_date(SystemTime::now())))))
+    fn new(counter: Arc<AtomicU64>) -> Self {
+        let date = http_date(SystemTime::now());
+        Self { built: RefCell::new(Page::ALL.map(|page| page.build(&date))), counter }
     }
 
     fn get(&self, page: Page) -> Bytes {
-        self.0.borrow().get(page as usize).cloned().unwrap_or_default()
+        if matches!(page, Page::Small | Page::Large | Page::Sink) {
+            self.counter.fetch_add(1, Ordering::Relaxed);
+        }
+        self.built.borrow().get(page as usize).cloned().unwrap_or_default()
     }
 
     async fn keep_date(&self) {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let date = http_date(SystemTime::now());
-            *self.0.borrow_mut() = Page::ALL.map(|page| page.build(&date));
+            *self.built.borrow_mut() = Page::ALL.map(|page| page.build(&date));
         }
     }
 }
@@ -120,12 +129,19 @@ impl Backend {
     pub fn start_on(address: SocketAddr) -> Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = mpsc::sync_channel(1);
+        let counted = Arc::<AtomicU64>::default();
+        let counter = Arc::clone(&counted);
         let thread = std::thread::Builder::new()
             .name("backend".into())
-            .spawn(move || serve_until(address, &ready, stopped))
+            .spawn(move || serve_until(address, counter, &ready, stopped))
             .context("backend: cannot start a thread")?;
         let (address, cpu) = started.recv().context("backend: its thread ended early")??;
-        Ok(Self { address, cpu, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, cpu, counted, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Requests received so far, health checks and unknown pages left out.
+    pub fn requests(&self) -> u64 {
+        self.counted.load(Ordering::Relaxed)
     }
 }
 
@@ -140,7 +156,7 @@ impl Drop for Backend {
 
 type Ready = mpsc::SyncSender<Result<(SocketAddr, Option<ThreadCpu>)>>;
 
-fn serve_until(address: SocketAddr, ready: &Ready, stopped: oneshot::Receiver<()>) {
+fn serve_until(address: SocketAddr, counter: Arc<AtomicU64>, ready: &Ready, stopped: oneshot::Receiver<()>) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return drop(ready.send(Err(error.into()))),
@@ -152,7 +168,7 @@ fn serve_until(address: SocketAddr, ready: &Ready, stopped: oneshot::Receiver<()
         };
         let bound = listener.local_addr().context("backend: no address");
         let _ = ready.send(bound.map(|bound| (bound, ThreadCpu::current())));
-        let pages = Rc::new(Pages::new());
+        let pages = Rc::new(Pages::new(counter));
         tokio::select! {
             () = accept(&listener, &pages) => {}
             () = pages.keep_date() => {}
