@@ -5,6 +5,7 @@
 //! Everything is bounded: time, number of requests, requests outstanding. What could not be sent in time is an
 //! error in the report, never silently left out.
 
+mod burst;
 mod http1;
 mod http2;
 mod report;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::runtime::{Builder, LocalOptions};
 
+pub use burst::{Call, Fault, Question, at_once, joined, paced};
 pub use report::{Failure, Latency, Part, Report, Summary};
 pub use request::Request;
 pub use target::Target;
