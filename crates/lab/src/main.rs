@@ -1,14 +1,14 @@
 //! The lab's command line: load, services and peers, for measuring unlag from outside.
 
+mod side_by_side;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use unlag_lab::bench::{self, BenchOptions};
 use unlag_lab::load::{Arrivals, Options, Protocol, Request, Target, run_blocking};
-use unlag_lab::peers::{self, Peer, PeersOptions, Scenario};
 use unlag_lab::services::{Backend, Shop};
 
 /// Measures unlag from outside.
@@ -49,7 +49,9 @@ enum Command {
         json: bool,
     },
     /// Measures unlag beside HAProxy, nginx, Envoy, Traefik and Caddy.
-    Peers(Peers),
+    Peers(side_by_side::Peers),
+    /// Lets many callers ask at once, through caches and directly.
+    Stampede(side_by_side::Stampedes),
 }
 
 #[derive(clap::Args)]
@@ -76,43 +78,6 @@ struct Load {
     post: Option<usize>,
 }
 
-#[derive(clap::Args)]
-struct Peers {
-    /// Rounds that count, beside the warm-up.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// Seconds of one measurement.
-    #[arg(long, default_value_t = 1.0)]
-    length: f64,
-    /// Only these peers, and haproxy as the reference.
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<Peer>,
-    /// Only these scenarios.
-    #[arg(long, value_delimiter = ',')]
-    scenario: Vec<Scenario>,
-    /// unlag's binary [default: target/dist/unlag, then target/release/unlag].
-    #[arg(long)]
-    unlag: Option<PathBuf>,
-    /// The program that measures recording, an example of the engine.
-    #[arg(long)]
-    recording: Option<PathBuf>,
-    /// One more argument for `unlag run`; may be given several times.
-    #[arg(long = "unlag-argument", allow_hyphen_values = true)]
-    unlag_arguments: Vec<String>,
-    /// Where binaries of peers are kept between runs.
-    #[arg(long)]
-    cache: Option<PathBuf>,
-    /// Connections of the idle scenario.
-    #[arg(long, default_value_t = 5_000)]
-    idle_connections: usize,
-    /// Writes the report as JSON.
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// Writes the report as a picture.
-    #[arg(long)]
-    svg: Option<PathBuf>,
-}
-
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Load(load) => send(&load),
@@ -123,7 +88,8 @@ fn main() -> Result<()> {
             say(&if json { serde_json::to_string_pretty(&report)? } else { report.text() });
             Ok(())
         }
-        Command::Peers(peers) => compare(peers),
+        Command::Peers(arguments) => arguments.run(),
+        Command::Stampede(arguments) => arguments.run(),
         Command::Backend { listen } => {
             let backend = Backend::start_on(listen)?;
             say(&format!("http://{}", backend.address));
@@ -161,35 +127,6 @@ fn send(load: &Load) -> Result<()> {
             if load.constant { Arrivals::Constant { rate } } else { Arrivals::Poisson { rate } };
     }
     say(&serde_json::to_string_pretty(&run_blocking(&options)?.summary())?);
-    Ok(())
-}
-
-fn compare(arguments: Peers) -> Result<()> {
-    let mut options = PeersOptions {
-        rounds: arguments.rounds,
-        length: Duration::try_from_secs_f64(arguments.length)?,
-        recording: arguments.recording,
-        unlag_arguments: arguments.unlag_arguments,
-        idle_connections: arguments.idle_connections,
-        ..PeersOptions::default()
-    };
-    if !arguments.only.is_empty() {
-        options.peers.retain(|peer| *peer == Peer::Haproxy || arguments.only.contains(peer));
-    }
-    if !arguments.scenario.is_empty() {
-        options.scenarios = arguments.scenario;
-    }
-    options.unlag = arguments.unlag.or(options.unlag);
-    options.cache = arguments.cache.unwrap_or(options.cache);
-    let report = peers::run(&options, &mut |line| eprintln!("{line}"))?;
-    say(&report.text());
-    if let Some(path) = arguments.json {
-        std::fs::write(&path, serde_json::to_string_pretty(&report)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if let Some(path) = arguments.svg {
-        std::fs::write(&path, report.svg()).with_context(|| format!("cannot write {}", path.display()))?;
-    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::install::Installed;
 use super::kind::Peer;
@@ -70,6 +70,7 @@ pub(super) fn configure(
                 .chain([PathBuf::into_os_string(file)])
                 .collect()
         }
+        Peer::Varnish => bail!("it is compared as a cache only"),
     };
     let program = installed.binary.clone();
     Ok(Launch { program, arguments, environment, http1, http2, directory })

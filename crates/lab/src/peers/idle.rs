@@ -57,6 +57,7 @@ pub(super) fn run(
         name: Scenario::Idle.name().into(),
         meaning: Scenario::Idle.meaning().into(),
         headline: "kib_per_connection".into(),
+        goal: None,
         rows,
         dropped: 0,
         steal_max: 0.0,

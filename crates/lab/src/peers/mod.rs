@@ -7,7 +7,9 @@
 //! of the machine are dropped and reported. No two GETs are for one URL, and the backend must have seen as many requests
 //! as were answered: a proxy may let identical requests share an answer, which is other work than passing them on.
 
+mod caches;
 mod configure;
+mod goal;
 mod idle;
 mod install;
 mod kind;
@@ -17,6 +19,7 @@ mod recording;
 mod report;
 mod rounds;
 mod scenario;
+pub mod stampede;
 mod svg;
 mod workers;
 
@@ -25,6 +28,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+pub use caches::Cache;
 pub use kind::Peer;
 pub use report::{Machine, PeersReport, Row, ScenarioReport, Skipped};
 pub use scenario::Scenario;
@@ -67,7 +71,7 @@ impl Default for PeersOptions {
             .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
         Self {
             rounds: 5,
-            peers: Peer::ALL.into(),
+            peers: Peer::PROXIES.into(),
             scenarios: Scenario::ALL.into(),
             length: Duration::from_secs(1),
             unlag: ["target/dist/unlag", "target/release/unlag"]
@@ -107,7 +111,8 @@ pub fn run(options: &PeersOptions, say: &mut dyn FnMut(&str)) -> Result<PeersRep
         scenarios.extend(found);
     }
     let versions = installed.iter().map(|i| (i.peer.name().to_owned(), i.version.clone())).collect();
-    Ok(PeersReport { machine: Machine::read(), versions, rounds: options.rounds, scenarios, skipped })
+    let title = "unlag beside other proxies".to_owned();
+    Ok(PeersReport { title, machine: Machine::read(), versions, rounds: options.rounds, scenarios, skipped })
 }
 
 /// Pins this thread, and the threads it starts from now on.

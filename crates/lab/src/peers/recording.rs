@@ -44,6 +44,7 @@ pub(super) fn run(
         name: Scenario::Recording.name().into(),
         meaning: Scenario::Recording.meaning().into(),
         headline: "recording_ns".into(),
+        goal: None,
         rows: vec![row],
         dropped: 0,
         steal_max: 0.0,

@@ -11,6 +11,8 @@ use crate::stats::{Quartiles, quartiles};
 /// The whole comparison.
 #[derive(Debug, Clone, Serialize)]
 pub struct PeersReport {
+    /// What it is about.
+    pub title: String,
     /// Where it ran.
     pub machine: Machine,
     /// What each binary says of itself.
@@ -43,6 +45,8 @@ pub struct ScenarioReport {
     pub meaning: String,
     /// The figure to look at first.
     pub headline: String,
+    /// What it is to show, where that is a number.
+    pub goal: Option<String>,
     /// One row for each peer.
     pub rows: Vec<Row>,
     /// Measurements dropped for steal or for want of answers.
@@ -57,8 +61,10 @@ pub struct Row {
     /// The peer, or `direct`.
     pub peer: String,
     /// Figures over the rounds: `cpu_us` of the proxy, its `ratio` to haproxy in the same round, `backend_us`
-    /// and `load_us` beside it, `rate`, latencies, memory.
+    /// and `load_us` beside it, `rate`, latencies, memory; of caches also how often the origin was asked.
     pub figures: BTreeMap<String, Quartiles>,
+    /// Whether the goal is met, where there is one.
+    pub met: Option<bool>,
     /// Requests that failed.
     pub errors: u64,
     /// Requests that were answered, where it was checked that the backend saw each of them.
@@ -81,7 +87,17 @@ pub struct Skipped {
 }
 
 /// Figures in the order of the table: key, title, decimals, and whether quartiles are shown.
-const COLUMNS: [(&str, &str, usize, bool); 15] = [
+const COLUMNS: [(&str, &str, usize, bool); 28] = [
+    ("ratio_nginx", "ratio to nginx", 2, true),
+    ("origin_requests", "origin requests", 0, true),
+    ("served", "served", 0, true),
+    ("probes", "origin requests/s", 1, true),
+    ("first_byte_us", "first byte us", 0, true),
+    ("growth", "growth to bound", 3, true),
+    ("bound_mib", "bound MiB", 0, false),
+    ("grown_mib", "grown MiB", 1, true),
+    ("held", "objects held", 0, false),
+    ("bytes_per_object", "bytes/object", 0, true),
     ("ratio", "ratio to haproxy", 2, true),
     ("cpu_us", "CPU us/request", 1, true),
     ("p50_added_us", "added p50 us", 0, true),
@@ -95,8 +111,11 @@ const COLUMNS: [(&str, &str, usize, bool); 15] = [
     ("backend_us", "backend us", 1, false),
     ("load_us", "load us", 1, false),
     ("rate", "requests/s", 0, false),
+    ("times_direct", "x direct", 2, true),
     ("p50_us", "p50 us", 0, false),
     ("p99_us", "p99 us", 0, false),
+    ("max_us", "max us", 0, false),
+    ("above_hits_us", "p99 above hits us", 0, true),
 ];
 
 impl Machine {
@@ -115,6 +134,7 @@ impl Row {
         Self {
             peer: peer.into(),
             figures: BTreeMap::new(),
+            met: None,
             errors: 0,
             answered: 0,
             backend_saw: 0,
@@ -141,8 +161,8 @@ impl PeersReport {
         let Machine { cores, kernel, model } = &self.machine;
         let _ = writeln!(
             out,
-            "{model}, {cores} cores, Linux {kernel}; {} rounds; median [quartiles]",
-            self.rounds
+            "{}: {model}, {cores} cores, Linux {kernel}; {} rounds; median [quartiles]",
+            self.title, self.rounds
         );
         for scenario in &self.scenarios {
             let _ = write!(out, "\n{}: {}\n\n{}", scenario.name, scenario.meaning, scenario.table());
@@ -182,6 +202,8 @@ impl ScenarioReport {
             .collect();
         let mut lines = vec![vec!["peer".to_owned()]];
         let head = columns.iter().map(|(_, title, ..)| (*title).to_owned());
+        let goal = self.goal.iter().map(|goal| format!("goal: {goal}"));
+        let head = head.chain(goal).collect::<Vec<_>>();
         lines.iter_mut().for_each(|line| line.extend(head.clone()));
         for row in &self.rows {
             let cells = columns.iter().map(|(key, _, decimals, spread)| match row.figures.get(*key) {
@@ -191,7 +213,13 @@ impl ScenarioReport {
                 }
                 Some(Quartiles { median, .. }) => format!("{median:.0$}", *decimals),
             });
-            lines.push(std::iter::once(row.peer.clone()).chain(cells).collect());
+            let met = match row.met {
+                Some(true) => "met",
+                Some(false) => "missed",
+                None => "-",
+            };
+            let met = self.goal.iter().map(|_| met.to_owned());
+            lines.push(std::iter::once(row.peer.clone()).chain(cells).chain(met).collect());
         }
         align(&lines)
     }
@@ -224,18 +252,20 @@ mod tests {
         row.add("ratio", &[0.5, 0.7, 0.9]);
         row.add("cpu_us", &[20.04]);
         row.add("p50_us", &[]);
-        row.errors = 3;
+        (row.errors, row.met) = (3, Some(true));
         row.log_bytes_per_request = 200.0;
         let scenario = ScenarioReport {
             name: "get-1k".into(),
             meaning: "m".into(),
             headline: "ratio".into(),
+            goal: Some("<= 0.9".into()),
             rows: vec![row],
             dropped: 2,
             steal_max: 0.05,
         };
         let skipped = Skipped { peer: "envoy".into(), scenario: None, reason: "no wheel".into() };
         let report = PeersReport {
+            title: "t".into(),
             machine: Machine { cores: 2, kernel: "6".into(), model: "x".into() },
             versions: BTreeMap::new(),
             rounds: 3,
@@ -244,7 +274,8 @@ mod tests {
         };
         let text = report.text();
         for want in [
-            "| unlag | 0.70 [0.60-0.80] | 20.0           |",
+            "| peer  | ratio to haproxy | CPU us/request | goal: <= 0.9 |",
+            "| unlag | 0.70 [0.60-0.80] | 20.0           | met          |",
             "2 measurements dropped; highest steal 5.0 %",
             "unlag: 3 errors",
             "200 bytes of log",

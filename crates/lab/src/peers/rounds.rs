@@ -156,6 +156,7 @@ fn report(scenario: Scenario, contestants: &[Contestant], dropped: usize, steal_
         name: scenario.name().into(),
         meaning: scenario.meaning().into(),
         headline: headline.into(),
+        goal: None,
         rows: rows.collect(),
         dropped,
         steal_max,

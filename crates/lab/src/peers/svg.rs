@@ -26,7 +26,7 @@ impl PeersReport {
         let _ = writeln!(
             out,
             r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif" font-size="13" role="img">
-<title>unlag beside other proxies</title>
+<title>{}</title>
 <style>
 .page {{ fill: #ffffff }} .text {{ fill: #1f2430 }} .soft {{ fill: #5c6475 }} .bar {{ fill: #a9b4c8 }} .own {{ fill: #1a7f64 }}
 .line {{ stroke: #1f2430; stroke-width: 1.5 }} .one {{ stroke: #5c6475; stroke-dasharray: 3 3 }}
@@ -34,7 +34,8 @@ impl PeersReport {
 .page {{ fill: #14171f }} .text {{ fill: #e7eaf2 }} .soft {{ fill: #9aa3b5 }} .bar {{ fill: #4b566b }} .own {{ fill: #2fb391 }}
 .line {{ stroke: #e7eaf2 }} .one {{ stroke: #9aa3b5 }} }}
 </style>
-<rect class="page" width="{WIDTH}" height="{height}" rx="8"/>"#
+<rect class="page" width="{WIDTH}" height="{height}" rx="8"/>"#,
+            escape(&self.title)
         );
         let mut y = MARGIN;
         for panel in panels {
@@ -62,6 +63,12 @@ fn shown(panel: &ScenarioReport) -> impl Iterator<Item = &Row> {
 fn draw_panel(out: &mut String, panel: &ScenarioReport, top: f64) {
     let unit = match panel.headline.as_str() {
         "ratio" => "ratio to haproxy in the same round",
+        "ratio_nginx" => "ratio to nginx in the same round",
+        "times_direct" => "median of the callers, to that of the direct way in the same round",
+        "p50_us" => "median of the callers, us",
+        "first_byte_us" => "first byte of content, us",
+        "served" => "callers served (longer is better)",
+        "growth" => "growth of memory to its bound",
         "cpu_us" => "CPU, us per request",
         "p50_added_us" => "added median, us",
         "kib_per_connection" => "KiB per connection",
@@ -74,7 +81,8 @@ fn draw_panel(out: &mut String, panel: &ScenarioReport, top: f64) {
         top + 14.0,
         escape(&panel.meaning)
     );
-    text(out, "soft", MARGIN, top + 32.0, unit);
+    let goal = panel.goal.iter().map(|goal| format!("; goal: {goal}")).collect::<String>();
+    text(out, "soft", MARGIN, top + 32.0, &format!("{unit}{goal}"));
     let figure = |row: &Row| row.figures.get(&panel.headline).copied();
     let largest = shown(panel).filter_map(figure).map(|f| f.q3.max(f.median)).fold(1e-9, f64::max);
     let left = MARGIN + LABELS;
@@ -102,7 +110,7 @@ fn draw_panel(out: &mut String, panel: &ScenarioReport, top: f64) {
         text(out, "text", left + width.max(f.q3 * scale) + 8.0, middle + 4.5, &value);
         y += STEP;
     }
-    if panel.headline == "ratio" {
+    if matches!(panel.headline.as_str(), "ratio" | "ratio_nginx" | "times_direct" | "growth") {
         let x = left + scale;
         let _ = writeln!(
             out,
@@ -117,8 +125,9 @@ fn draw_panel(out: &mut String, panel: &ScenarioReport, top: f64) {
 fn value_of(row: &Row, panel: &ScenarioReport) -> String {
     let headline = row.figures.get(&panel.headline).map_or(0.0, |figure| figure.median);
     match (panel.headline.as_str(), row.figures.get("cpu_us")) {
-        ("ratio" | "imbalance", Some(cpu)) => format!("{headline:.2} ({:.1} us)", cpu.median),
-        ("p50_added_us" | "cpu_us", _) => format!("{headline:.0} us"),
+        ("ratio" | "ratio_nginx" | "imbalance", Some(cpu)) => format!("{headline:.2} ({:.1} us)", cpu.median),
+        ("p50_added_us" | "cpu_us" | "p50_us" | "first_byte_us", _) => format!("{headline:.0} us"),
+        ("served", _) => format!("{headline:.0}"),
         ("recording_ns", _) => format!("{headline:.0} ns"),
         _ => format!("{headline:.2}"),
     }
@@ -150,11 +159,13 @@ mod tests {
             name: "get-1k".into(),
             meaning: "a < b".into(),
             headline: "ratio".into(),
+            goal: None,
             rows: vec![row("unlag", &[0.6, 0.7]), row("haproxy", &[1.0]), row("envoy", &[])],
             dropped: 0,
             steal_max: 0.0,
         };
         let report = PeersReport {
+            title: "unlag < others".into(),
             machine: Machine { cores: 2, kernel: "6".into(), model: "x & y".into() },
             versions: BTreeMap::new(),
             rounds: 2,

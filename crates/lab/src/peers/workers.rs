@@ -64,6 +64,7 @@ pub(super) fn run(
         name: Scenario::Workers2.name().into(),
         meaning: Scenario::Workers2.meaning().into(),
         headline: "imbalance".into(),
+        goal: None,
         rows: vec![row],
         dropped: 0,
         steal_max: 0.0,

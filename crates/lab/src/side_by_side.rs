@@ -1,0 +1,125 @@
+//! The commands that put unlag beside others: what they are given, and where the report goes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use unlag_lab::peers::stampede::{self, Stampede, StampedeOptions};
+use unlag_lab::peers::{self, Cache, Peer, PeersOptions, PeersReport, Scenario};
+
+use crate::say;
+
+/// Where a report goes, beside the terminal.
+#[derive(clap::Args)]
+struct Output {
+    /// Writes the report as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Writes the report as a picture.
+    #[arg(long)]
+    svg: Option<PathBuf>,
+}
+
+impl Output {
+    fn write(&self, report: &PeersReport) -> Result<()> {
+        say(&report.text());
+        if let Some(path) = &self.json {
+            std::fs::write(path, serde_json::to_string_pretty(report)?)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if let Some(path) = &self.svg {
+            std::fs::write(path, report.svg()).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Peers {
+    /// Rounds that count, beside the warm-up.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of one measurement.
+    #[arg(long, default_value_t = 1.0)]
+    length: f64,
+    /// Only these peers, and haproxy as the reference.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Peer>,
+    /// Only these scenarios.
+    #[arg(long, value_delimiter = ',')]
+    scenario: Vec<Scenario>,
+    /// unlag's binary [default: target/dist/unlag, then target/release/unlag].
+    #[arg(long)]
+    unlag: Option<PathBuf>,
+    /// The program that measures recording, an example of the engine.
+    #[arg(long)]
+    recording: Option<PathBuf>,
+    /// One more argument for `unlag run`; may be given several times.
+    #[arg(long = "unlag-argument", allow_hyphen_values = true)]
+    unlag_arguments: Vec<String>,
+    /// Where binaries of peers are kept between runs.
+    #[arg(long)]
+    cache: Option<PathBuf>,
+    /// Connections of the idle scenario.
+    #[arg(long, default_value_t = 5_000)]
+    idle_connections: usize,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Peers {
+    pub(crate) fn run(self) -> Result<()> {
+        let mut options = PeersOptions {
+            rounds: self.rounds,
+            length: Duration::try_from_secs_f64(self.length)?,
+            recording: self.recording,
+            unlag_arguments: self.unlag_arguments,
+            idle_connections: self.idle_connections,
+            ..PeersOptions::default()
+        };
+        if !self.only.is_empty() {
+            options.peers.retain(|peer| *peer == Peer::Haproxy || self.only.contains(peer));
+        }
+        if !self.scenario.is_empty() {
+            options.scenarios = self.scenario;
+        }
+        options.unlag = self.unlag.or(options.unlag);
+        options.cache = self.cache.unwrap_or(options.cache);
+        self.output.write(&peers::run(&options, &mut |line| eprintln!("{line}"))?)
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Stampedes {
+    /// Rounds that count, beside the warm-up.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Callers at once.
+    #[arg(long, default_value_t = 50)]
+    callers: usize,
+    /// Only these caches; the direct way is always measured.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Cache>,
+    /// Only these scenarios.
+    #[arg(long, value_delimiter = ',')]
+    scenario: Vec<Stampede>,
+    /// unlag's binary [default: target/dist/unlag, then target/release/unlag].
+    #[arg(long)]
+    unlag: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Stampedes {
+    pub(crate) fn run(self) -> Result<()> {
+        let default = StampedeOptions::default();
+        let options = StampedeOptions {
+            rounds: self.rounds,
+            caches: if self.only.is_empty() { default.caches } else { self.only },
+            scenarios: if self.scenario.is_empty() { default.scenarios } else { self.scenario },
+            callers: self.callers,
+            unlag: self.unlag,
+        };
+        self.output.write(&stampede::run(&options, &mut |line| eprintln!("{line}"))?)
+    }
+}
