@@ -1,10 +1,10 @@
-//! `cargo xtask bench peers`: unlag beside other proxies, on the same work in the same run.
+//! `cargo xtask bench peers`, `stampede`, `cache`: unlag beside other proxies, on the same work in the same run.
 //!
 //! Only the binary that ships is worth measuring, so this builds the `dist` profile. What is measured and how is the
 //! lab's business; arguments go to it as they are.
 
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::process::{cargo, run, target_directory};
 
@@ -13,46 +13,43 @@ use crate::process::{cargo, run, target_directory};
 pub(crate) enum Bench {
     /// Side by side with HAProxy, nginx and whichever others are installed
     #[command(disable_help_flag = true)]
-    Peers {
-        /// Passed to the lab; `--help` lists them
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    Peers(Passed),
+    /// Many callers at once for one thing: coalescing and stale answers, beside nginx, Varnish and HAProxy
+    #[command(disable_help_flag = true)]
+    Stampede(Passed),
+    /// What is stored: CPU of a hit beside other caches, memory of a million small answers
+    #[command(disable_help_flag = true)]
+    Cache(Passed),
+}
+
+/// What the lab is given as it is.
+#[derive(Args)]
+pub(crate) struct Passed {
+    /// Passed to the lab; `--help` lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
 }
 
 /// Builds what ships and runs the lab with it.
 pub(crate) fn run_bench(what: &Bench) -> Result<()> {
-    let Bench::Peers { arguments } = what;
-    run(cargo().args([
-        "build",
-        "--profile",
-        "dist",
-        "--package",
-        "unlag",
-        "--package",
-        "unlag-lab",
-        "--bins",
-    ]))?;
-    run(cargo().args(["build", "--profile", "dist", "--package", "unlag-engine", "--example", "recording"]))?;
+    let (name, Passed { arguments }) = match what {
+        Bench::Peers(passed) => ("peers", passed),
+        Bench::Stampede(passed) => ("stampede", passed),
+        Bench::Cache(passed) => ("cache", passed),
+    };
+    let is_given = |option: &str| arguments.iter().any(|given| given.split('=').next() == Some(option));
+    let dist = ["--profile", "dist", "--package"];
+    run(cargo().arg("build").args(dist).args(["unlag-lab", "--bins"]))?;
     let built = target_directory().join("dist");
     let mut lab = cargo();
-    lab.args([
-        "run",
-        "--quiet",
-        "--profile",
-        "dist",
-        "--package",
-        "unlag-lab",
-        "--bin",
-        "lab",
-        "--",
-        "peers",
-    ]);
-    for (option, program) in [("--unlag", "unlag"), ("--recording", "examples/recording")] {
-        let is_given = |argument: &String| argument.split('=').next() == Some(option);
-        if !arguments.iter().any(is_given) {
-            lab.arg(option).arg(built.join(program));
-        }
+    lab.args(["run", "--quiet"]).args(dist).args(["unlag-lab", "--bin", "lab", "--", name]);
+    if !is_given("--unlag") {
+        run(cargo().arg("build").args(dist).args(["unlag", "--bins"]))?;
+        lab.arg("--unlag").arg(built.join("unlag"));
+    }
+    if name == "peers" && !is_given("--recording") {
+        run(cargo().arg("build").args(dist).args(["unlag-engine", "--example", "recording"]))?;
+        lab.arg("--recording").arg(built.join("examples/recording"));
     }
     run(lab.args(arguments))
 }

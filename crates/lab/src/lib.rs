@@ -4,7 +4,8 @@
 //! - [`services`] answers them: a lean backend, and the shop of slow services with faults to switch on.
 //! - [`mod@bench`] is `unlag bench`: one address, or two of them interleaved.
 //! - [`demo`] is `unlag demo` without the proxy: acts, a live table, a summary in words.
-//! - [`peers`] measures unlag beside HAProxy, nginx, Envoy, Traefik and Caddy.
+//! - [`peers`] measures unlag beside HAProxy, nginx, Envoy, Traefik and Caddy, and as a cache beside nginx, Varnish and
+//!   HAProxy: [`peers::stampede`] many callers at once, [`peers::stored`] what is stored.
 //!
 //! The lab knows nothing of the engine: it speaks HTTP to an address.
 

@@ -52,6 +52,8 @@ enum Command {
     Peers(side_by_side::Peers),
     /// Lets many callers ask at once, through caches and directly.
     Stampede(side_by_side::Stampedes),
+    /// Measures what is stored: CPU of a hit beside other caches, memory of a million small answers.
+    Cache(side_by_side::Stored),
 }
 
 #[derive(clap::Args)]
@@ -90,6 +92,7 @@ fn main() -> Result<()> {
         }
         Command::Peers(arguments) => arguments.run(),
         Command::Stampede(arguments) => arguments.run(),
+        Command::Cache(arguments) => arguments.run(),
         Command::Backend { listen } => {
             let backend = Backend::start_on(listen)?;
             say(&format!("http://{}", backend.address));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use unlag_lab::peers::stampede::{self, Stampede, StampedeOptions};
+use unlag_lab::peers::stored::{self, StoredOptions, Storing};
 use unlag_lab::peers::{self, Cache, Peer, PeersOptions, PeersReport, Scenario};
 
 use crate::say;
@@ -121,5 +122,48 @@ impl Stampedes {
             unlag: self.unlag,
         };
         self.output.write(&stampede::run(&options, &mut |line| eprintln!("{line}"))?)
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Stored {
+    /// Rounds of the hits that count, beside the warm-up.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of one measurement of hits.
+    #[arg(long, default_value_t = 1.0)]
+    length: f64,
+    /// Small answers to store.
+    #[arg(long, default_value_t = 1_000_000)]
+    objects: u64,
+    /// Only these caches; hits are compared with nginx, which is kept as the reference.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Cache>,
+    /// Only these scenarios.
+    #[arg(long, value_delimiter = ',')]
+    scenario: Vec<Storing>,
+    /// unlag's binary [default: target/dist/unlag, then target/release/unlag].
+    #[arg(long)]
+    unlag: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Stored {
+    pub(crate) fn run(self) -> Result<()> {
+        let mut options = StoredOptions {
+            rounds: self.rounds,
+            length: Duration::try_from_secs_f64(self.length)?,
+            objects: self.objects,
+            unlag: self.unlag,
+            ..StoredOptions::default()
+        };
+        if !self.only.is_empty() {
+            options.caches.retain(|cache| *cache == Cache::Nginx || self.only.contains(cache));
+        }
+        if !self.scenario.is_empty() {
+            options.scenarios = self.scenario;
+        }
+        self.output.write(&stored::run(&options, &mut |line| eprintln!("{line}"))?)
     }
 }

@@ -13,6 +13,7 @@ mod request;
 mod response;
 mod runner;
 mod source;
+mod sweep;
 mod target;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use tokio::runtime::{Builder, LocalOptions};
 pub use burst::{Call, Fault, Question, at_once, joined, paced};
 pub use report::{Failure, Latency, Part, Report, Summary};
 pub use request::Request;
+pub use sweep::{Sweep, Swept};
 pub use target::Target;
 
 use crate::cpu::ThreadCpu;

@@ -33,6 +33,8 @@ pub(super) enum Goal {
     },
     /// CPU time of a hit, in that of the reference.
     Ratio(f64),
+    /// Everything is held, and memory grows by the bound at most, give or take this share of it.
+    AllHeld(f64),
     /// Memory grows by what was configured, give or take this share of it.
     Within(f64),
 }
@@ -53,6 +55,8 @@ pub(super) struct Measured {
     pub(super) ratio: Option<f64>,
     /// Growth over the bound.
     pub(super) growth: Option<f64>,
+    /// Of what was stored, the share that is still there.
+    pub(super) held_share: Option<f64>,
 }
 
 impl Goal {
@@ -74,6 +78,7 @@ impl Goal {
                 format!("1 origin request, first byte <= {first_byte_ms} ms")
             }
             Self::Ratio(ratio) => format!("<= {ratio} x nginx"),
+            Self::AllHeld(share) => format!("all held, at most {:.0} % above the bound", share * 100.0),
             Self::Within(share) => format!("within {:.0} % of the bound", share * 100.0),
         }
     }
@@ -99,6 +104,9 @@ impl Goal {
                 is_asked_once && at_most(measured.first_byte_us, first_byte_ms * 1e3)
             }
             Self::Ratio(ratio) => at_most(measured.ratio, ratio),
+            Self::AllHeld(share) => {
+                at_most(measured.growth, 1.0 + share) && measured.held_share.is_some_and(|held| held >= 1.0)
+            }
             Self::Within(share) => at_most(measured.growth.map(|growth| (growth - 1.0).abs()), share),
         };
         is_reached && measured.faults == 0
@@ -120,10 +128,12 @@ mod tests {
             first_byte_us: Some(800.0),
             ratio: Some(0.65),
             growth: Some(0.96),
+            held_share: Some(1.0),
             ..Measured::default()
         };
         type Spoil = fn(&mut Measured);
-        let goals: [(Goal, Spoil); 8] = [
+        let goals: [(Goal, Spoil); 9] = [
+            (Goal::AllHeld(0.05), |m| m.held_share = Some(0.999)),
             (Goal::OneFreshFetch { added_ms: 2.0 }, |m| m.times_direct = Some(0.02)),
             (Goal::OneFetch { added_ms: 2.0 }, |m| m.added_p50_us = Some(2_001.0)),
             (Goal::TimesDirect(1.05), |m| m.times_direct = Some(1.06)),

@@ -40,9 +40,7 @@ pub(super) fn run(
             match measure(bench, peer) {
                 Ok(sample) => samples.push(sample),
                 Err(error) => {
-                    let reason = format!("{error:#}");
-                    say(&format!("{name} is skipped in idle: {reason}"));
-                    skipped.push(Skipped { peer: name.into(), scenario: Some("idle".into()), reason });
+                    skipped.push(Skipped::said(name, "idle", &error, say));
                     failed.push(peer.peer);
                 }
             }

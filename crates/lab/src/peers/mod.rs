@@ -20,6 +20,7 @@ mod report;
 mod rounds;
 mod scenario;
 pub mod stampede;
+pub mod stored;
 mod svg;
 mod workers;
 

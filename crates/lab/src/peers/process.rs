@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -85,7 +86,9 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn create(interrupt: &Interrupt) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("unlag-lab-{}", std::process::id()));
+        static CREATED: AtomicU64 = AtomicU64::new(0);
+        let (process, number) = (std::process::id(), CREATED.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("unlag-lab-{process}-{number}"));
         fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         *lock(&interrupt.shared.directory) = Some(path.clone());
         Ok(Self { path })

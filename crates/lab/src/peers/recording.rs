@@ -29,10 +29,7 @@ pub(super) fn run(
             }
             Ok(_) => {}
             Err(error) => {
-                let reason = format!("{error:#}");
-                say(&format!("unlag is skipped in recording: {reason}"));
-                let scenario = Some(Scenario::Recording.name().into());
-                skipped.push(Skipped { peer: "unlag".into(), scenario, reason });
+                skipped.push(Skipped::said("unlag", Scenario::Recording.name(), &error, say));
                 return None;
             }
         }

@@ -118,6 +118,15 @@ const COLUMNS: [(&str, &str, usize, bool); 28] = [
     ("above_hits_us", "p99 above hits us", 0, true),
 ];
 
+impl Skipped {
+    /// A peer that failed in one scenario, which is also said at once.
+    pub(super) fn said(peer: &str, scenario: &str, error: &anyhow::Error, say: &mut dyn FnMut(&str)) -> Self {
+        let reason = format!("{error:#}");
+        say(&format!("{peer} is skipped in {scenario}: {reason}"));
+        Self { peer: peer.into(), scenario: Some(scenario.into()), reason }
+    }
+}
+
 impl Machine {
     pub(super) fn read() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -57,7 +57,7 @@ pub(super) fn run(
 }
 
 /// The order of a round: forwards and backwards in turn, so that nobody always follows the same neighbour.
-fn order(round: usize, n: usize) -> Vec<usize> {
+pub(super) fn order(round: usize, n: usize) -> Vec<usize> {
     if round.is_multiple_of(2) { (0..n).collect() } else { (0..n).rev().collect() }
 }
 
@@ -101,10 +101,7 @@ fn start_all(
                 contestants.push(Contestant::new(peer.peer.name(), Some(process)));
             }
             Err(error) => {
-                let reason = format!("{error:#}");
-                say(&format!("{} is skipped in {}: {reason}", peer.peer.name(), scenario.name()));
-                let scenario = Some(scenario.name().into());
-                skipped.push(Skipped { peer: peer.peer.name().into(), scenario, reason });
+                skipped.push(Skipped::said(peer.peer.name(), scenario.name(), &error, say));
             }
         }
     }
@@ -163,7 +160,7 @@ fn report(scenario: Scenario, contestants: &[Contestant], dropped: usize, steal_
     }
 }
 
-fn present(column: &[Option<f64>]) -> Vec<f64> {
+pub(super) fn present(column: &[Option<f64>]) -> Vec<f64> {
     column.iter().flatten().copied().collect()
 }
 

@@ -126,7 +126,11 @@ fn value_of(row: &Row, panel: &ScenarioReport) -> String {
     let headline = row.figures.get(&panel.headline).map_or(0.0, |figure| figure.median);
     match (panel.headline.as_str(), row.figures.get("cpu_us")) {
         ("ratio" | "ratio_nginx" | "imbalance", Some(cpu)) => format!("{headline:.2} ({:.1} us)", cpu.median),
-        ("p50_added_us" | "cpu_us" | "p50_us" | "first_byte_us", _) => format!("{headline:.0} us"),
+        ("p50_added_us" | "cpu_us" | "p50_us" | "first_byte_us", _) => {
+            let asked = row.figures.get("origin_requests");
+            let asked = asked.map(|f| format!(", origin asked {:.0} x", f.median)).unwrap_or_default();
+            format!("{headline:.0} us{asked}")
+        }
         ("served", _) => format!("{headline:.0}"),
         ("recording_ns", _) => format!("{headline:.0} ns"),
         _ => format!("{headline:.2}"),

@@ -29,9 +29,7 @@ pub(super) fn run(
     let process = match bench.start(unlag, WORKERS) {
         Ok(process) => process,
         Err(error) => {
-            let reason = format!("{error:#}");
-            say(&format!("unlag is skipped in workers2: {reason}"));
-            skipped.push(Skipped { peer: "unlag".into(), scenario: Some("workers2".into()), reason });
+            skipped.push(Skipped::said("unlag", "workers2", &error, say));
             return Ok(None);
         }
     };

@@ -65,7 +65,7 @@ pub(super) fn configure(
 
 fn unlag(listen: SocketAddr, origin: SocketAddr, purpose: &Purpose) -> String {
     let mut text = format!(
-        "[[listen]]\naddress = \"{listen}\"\n[monitor]\naccess_log = \"off\"\n\
+        "[[listen]]\naddress = \"{listen}\"\n[admin]\naddress = \"127.0.0.1:0\"\n[monitor]\naccess_log = \"off\"\n\
          [upstream.origin]\nendpoints = [\"http://{origin}\"]\n"
     );
     if let Some(memory) = &purpose.memory {
@@ -102,7 +102,7 @@ fn nginx(
         "daemon off;\nuser root;\nworker_processes {workers};\npid {directory}/pid;\nerror_log stderr error;\n\
          events {{ worker_connections 16384; }}\n\
          http {{\n  access_log off;\n{temporary}  keepalive_timeout 75s;\n  keepalive_requests 1000000;\n\
-         \x20 sendfile on;\n  tcp_nopush on;\n\
+         \x20 sendfile on;\n\
          \x20 open_file_cache max=20000 inactive=60s;\n  open_file_cache_valid 60s;\n\
          \x20 proxy_cache_path {directory}/store levels=1:2 keys_zone=all:64m max_size=256m inactive=1h\n\
          \x20   use_temp_path=off;\n\

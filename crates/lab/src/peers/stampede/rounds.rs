@@ -91,10 +91,7 @@ impl Run<'_> {
             match self.stage.start(cache, self.scenario.workers(), &purpose) {
                 Ok(process) => contestants.push(contestant(name, Some(process))),
                 Err(error) => {
-                    let (scenario, reason) = (self.scenario.name(), format!("{error:#}"));
-                    say(&format!("{name} is skipped in {scenario}: {reason}"));
-                    let scenario = Some(scenario.into());
-                    found.skipped.push(Skipped { peer: name.into(), scenario, reason });
+                    found.skipped.push(Skipped::said(name, self.scenario.name(), &error, say));
                 }
             }
         }
