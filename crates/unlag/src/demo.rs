@@ -50,7 +50,15 @@ pub(crate) fn run(options: DemoOptions) -> Result<(), Failed> {
     Ok(())
 }
 
-/// One route and one upstream for each service.
+/// What is told apart below the catalogue for the acts before and after caching.
+const SHELVES: [(&str, &str); 4] = [
+    ("products", "\"off\""),
+    ("cached", "{ ttl = \"10s\" }"),
+    ("assets", "\"off\""),
+    ("edge", "{ ttl = \"1s\", stale_while_revalidate = \"60s\" }"),
+];
+
+/// One route and one upstream for each service, and a route for each shelf of the catalogue.
 fn config_text(shop: &Shop) -> String {
     let mut text = String::from("[[listen]]\naddress = \"127.0.0.1:0\"\n[monitor]\naccess_log = \"off\"\n");
     for service in &shop.services {
@@ -61,6 +69,13 @@ fn config_text(shop: &Shop) -> String {
         let _ = writeln!(
             text,
             "[[route]]\nname = \"{name}\"\nmatch = \"/{name}/{{rest...}}\"\nupstream = \"{name}\""
+        );
+    }
+    for (shelf, cache) in SHELVES {
+        let _ = writeln!(
+            text,
+            "[[route]]\nname = \"catalog-{shelf}\"\nmatch = \"/catalog/{shelf}/{{rest...}}\"\n\
+             upstream = \"catalog\"\ncache = {cache}"
         );
     }
     text

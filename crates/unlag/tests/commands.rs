@@ -79,7 +79,10 @@ fn the_demo_ends_by_itself_and_can_be_looked_into_while_it_runs() {
     assert_eq!(output.status.code(), Some(0), "{:?}", log.lines());
     let report = json(&output.stdout);
     let acts = report["acts"].as_array().expect("acts");
-    assert_eq!(acts.len(), 4, "{report}");
+    assert_eq!(acts.len(), 8, "{report}");
+    let saved = |act: &Value| act["shop_requests"].as_u64() < act["requests"].as_u64();
+    let cached = acts.iter().filter(|act| act["act"] == "products_cached" || act["act"] == "assets_edge");
+    assert_eq!(cached.filter(|act| saved(act)).count(), 2, "{report}");
     assert!(acts.iter().all(|act| act["requests"].as_u64() > Some(0)), "{report}");
     assert!(acts.iter().all(|act| !act["phases"].as_array().expect("phases").is_empty()), "{report}");
     assert!(!report["lessons"].as_array().expect("lessons").is_empty(), "{report}");

@@ -1,4 +1,4 @@
-//! What `unlag demo` does, but for the proxy: it drives the shop through four acts, shows a live table, and says
+//! What `unlag demo` does, but for the proxy: it drives the shop through its acts, shows a live table, and says
 //! in words what an operator would learn. The proxy is an address; what it saw of the phases comes from a closure.
 
 mod act;
@@ -21,7 +21,8 @@ use crate::services::Shop;
 /// How long and how hard.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Plan {
-    /// Length of the whole in seconds, 4 to 3,600; each act gets a quarter. Default 40.
+    /// Length of the whole in seconds, 4 to 3,600; a sixth for each act with all services, a
+    /// twelfth for each of those that come before and after caching. Default 40.
     pub seconds: u64,
     /// Requests per second. Default 200: a healthy shop is at a quarter of its capacity, and a replica ten times
     /// slower is overloaded by an equal share.
@@ -54,6 +55,8 @@ pub struct ActReport {
     pub act: Act,
     /// Requests that were due.
     pub requests: u64,
+    /// Requests that reached the shop meanwhile.
+    pub shop_requests: u64,
     /// Requests that failed, or were answered with 400 and above.
     pub errors: u64,
     /// What callers met, from the intended time to the last byte.
@@ -87,7 +90,8 @@ pub struct DemoReport {
 }
 
 /// Drives the acts against a proxy in front of `shop`, whose routes are the services' names: `/catalog/...` goes
-/// to `catalog`. `phases` says what the proxy has seen since the act began; it is asked about once a second, and as
+/// to `catalog`; it caches what is below `/catalog/cached/` and `/catalog/edge/`, and not what is below `/catalog/products/`
+/// and `/catalog/assets/`. `phases` says what the proxy has seen since the act began; it is asked about once a second, and as
 /// each act ends. Blocks until the last act is over.
 pub fn run<W: Write>(
     plan: Plan,
@@ -97,31 +101,34 @@ pub fn run<W: Write>(
     mut phases: impl FnMut(Act) -> Vec<PhaseShare>,
 ) -> Result<DemoReport> {
     ensure!((4..=3_600).contains(&plan.seconds), "demo: the length must be 4 to 3,600 s");
-    let length = Duration::from_secs(plan.seconds) / Act::ALL.len() as u32;
+    let mut began = Duration::ZERO;
     let mut acts: Vec<ActReport> = Vec::new();
     for (number, act) in Act::ALL.into_iter().enumerate() {
         act.set(&shop.faults)?;
-        let options = options(plan, proxy, length, number);
+        let length = Duration::from_secs(plan.seconds) * act.twelfths() / 12;
+        let options = options(plan, proxy, act, length, number);
+        let asked_before = shop.requests();
+        let asked = || shop.requests().saturating_sub(asked_before);
         let mut so_far = Report::default();
         let mut seen = Vec::new();
         let report = load::run_observed(&options, Duration::from_secs(1), |window| {
             so_far.merge(&window);
             seen = sorted(phases(act));
-            let current = act_report(act, &so_far, seen.clone());
-            let elapsed = length * number as u32 + so_far.elapsed;
-            screen.show(&acts, &current, elapsed, plan);
+            let current = act_report(act, &so_far, asked(), seen.clone());
+            screen.show(&acts, &current, began + so_far.elapsed, plan);
         });
         shop.faults.clear();
-        acts.push(act_report(act, &report.context("demo")?, seen));
+        acts.push(act_report(act, &report.context("demo")?, asked(), seen));
+        began += length;
     }
     let lessons = summary::lessons(&acts);
     screen.finish(&acts, &lessons)?;
     Ok(DemoReport { rate: plan.rate, acts, lessons })
 }
 
-fn options(plan: Plan, proxy: SocketAddr, length: Duration, number: usize) -> Options {
+fn options(plan: Plan, proxy: SocketAddr, act: Act, length: Duration, number: usize) -> Options {
     let mut options = Options::new(proxy, load::Request::get("/"));
-    options.mix = Shop::mix();
+    options.mix = act.mix();
     options.arrivals = Arrivals::Poisson { rate: plan.rate };
     options.duration = length;
     options.timeout = Duration::from_secs(5);
@@ -134,7 +141,7 @@ fn sorted(mut phases: Vec<PhaseShare>) -> Vec<PhaseShare> {
     phases
 }
 
-fn act_report(act: Act, report: &Report, phases: Vec<PhaseShare>) -> ActReport {
+fn act_report(act: Act, report: &Report, shop_requests: u64, phases: Vec<PhaseShare>) -> ActReport {
     let service = |part: &Part| ServiceReport {
         name: part.name.clone(),
         requests: part.offered,
@@ -143,6 +150,7 @@ fn act_report(act: Act, report: &Report, phases: Vec<PhaseShare>) -> ActReport {
     ActReport {
         act,
         requests: report.all.offered,
+        shop_requests,
         errors: report.errors(),
         latency_us: Latency::of(&report.all.latency),
         services: report.parts.iter().map(service).collect(),

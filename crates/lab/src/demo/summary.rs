@@ -15,6 +15,18 @@ pub(super) fn lessons(acts: &[ActReport]) -> Vec<String> {
     lessons.extend(find(Act::SlowReplica).map(|slow| slow_replica(healthy, slow)));
     lessons.extend(find(Act::FailingReplica).map(failing_replica));
     lessons.extend(find(Act::Recovered).map(|recovered| after(healthy, recovered)));
+    let pair = |before, after| find(before).zip(find(after));
+    lessons.extend(
+        pair(Act::ProductsPassed, Act::ProductsCached).map(|(before, with)| {
+            format!("Caching product pages for 10 s {}", what_caching_did(before, with))
+        }),
+    );
+    lessons.extend(pair(Act::AssetsPassed, Act::AssetsEdge).map(|(before, with)| {
+        format!(
+            "Keeping assets at the edge, fetched again beside requests, {}",
+            what_caching_did(before, with)
+        )
+    }));
     lessons
 }
 
@@ -86,6 +98,21 @@ fn failing_replica(failing: &ActReport) -> String {
     format!(
         "With one of three catalog replicas answering 500, {} of {} requests failed ({share:.2} %); an equal spread would have failed {equal:.0} %.",
         failing.errors, failing.requests
+    )
+}
+
+fn what_caching_did(before: &ActReport, with: &ActReport) -> String {
+    let share = |report: &ActReport| report.shop_requests as f64 / report.requests.max(1) as f64;
+    let saved = (share(before) - share(with)) * with.requests as f64;
+    format!(
+        "took their p50 from {} to {} and their p99 from {} to {}; of {} requests {} reached the shop: {:.0} saved.",
+        us(before.latency_us.p50),
+        us(with.latency_us.p50),
+        us(before.latency_us.p99),
+        us(with.latency_us.p99),
+        with.requests,
+        with.shop_requests,
+        saved.max(0.0)
     )
 }
 

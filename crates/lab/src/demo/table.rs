@@ -78,13 +78,17 @@ fn table(done: &[ActReport], current: &ActReport, elapsed: Duration, plan: Plan)
 }
 
 fn rows(done: &[ActReport], current: Option<&ActReport>) -> String {
-    let mut out = String::from("                      requests  errors       p50       p95       p99\n");
+    let mut out =
+        String::from("                      requests  of shop  errors       p50       p95       p99\n");
     for (report, mark) in done.iter().map(|report| (report, ' ')).chain(current.map(|report| (report, '>'))) {
         let latency = &report.latency_us;
         let [p50, p95, p99] = [latency.p50, latency.p95, latency.p99].map(|us| duration(us * 1e3));
-        let ActReport { act, requests, errors, .. } = report;
-        let _ =
-            writeln!(out, "{mark} {:<20}{requests:>8}{errors:>8}{p50:>10}{p95:>10}{p99:>10}", act.title());
+        let ActReport { act, requests, shop_requests, errors, .. } = report;
+        let title = act.title();
+        let _ = writeln!(
+            out,
+            "{mark} {title:<20}{requests:>8}{shop_requests:>9}{errors:>8}{p50:>10}{p95:>10}{p99:>10}"
+        );
     }
     out
 }

@@ -59,12 +59,12 @@ fn the_acts_show_in_figures_and_words_when_nothing_goes_round_the_faults() {
     let phase =
         |name: &str, share| PhaseShare { name: name.into(), share, p50_us: 9_000.0, p99_us: 40_000.0 };
     let mut asked = 0;
-    let report = run(Plan { seconds: 8, rate: 60.0 }, proxy, &shop, &mut screen, |_| {
+    let report = run(Plan { seconds: 12, rate: 60.0 }, proxy, &shop, &mut screen, |_| {
         asked += 1;
         vec![phase("overhead", 0.02), phase("upstream_ttfb", 0.93)]
     })
     .expect("runs");
-    let [healthy, slow, failing, recovered] = report.acts.as_slice() else { panic!("four acts") };
+    let [healthy, slow, failing, recovered, pairs @ ..] = report.acts.as_slice() else { panic!("few acts") };
     let catalog = |act: &ActReport| act.services.iter().find(|s| s.name == "catalog").expect("asked").clone();
     assert!(asked >= 8, "the proxy was asked {asked} times");
     assert_eq!(healthy.errors + slow.errors + recovered.errors, 0, "{report:?}");
@@ -72,9 +72,17 @@ fn the_acts_show_in_figures_and_words_when_nothing_goes_round_the_faults() {
     let expected = catalog(failing).requests as f64 / 3.0;
     assert!((0.5..1.7).contains(&(failing.errors as f64 / expected)), "{} of {expected}", failing.errors);
     assert_eq!(healthy.phases[0].name, "upstream_ttfb", "largest first");
+    assert_eq!(pairs.len(), 4);
+    for act in pairs {
+        // The relay caches nothing.
+        assert_eq!((act.shop_requests, act.errors), (act.requests, 0), "{act:?}");
+    }
+    assert!(pairs[2].latency_us.p50 >= 40_000.0, "an asset takes 40 ms: {:?}", pairs[2]);
     let words = report.lessons.join("\n");
     assert!(words.contains("93 % of that time went into upstream_ttfb"), "{words}");
     assert!(words.contains("proxy itself took 2.0 %"), "{words}");
+    assert!(words.contains("Caching product pages for 10 s took their p50 from"), "{words}");
+    assert!(words.contains("reached the shop: 0 saved."), "{words}");
     let shown = String::from_utf8(screen.into_inner()).expect("text");
     assert!(shown.contains("\x1b[J") && shown.contains("> one slow replica"), "{shown}");
     assert!(serde_json::to_string(&report).expect("JSON").contains("\"slow_replica\""));
@@ -82,7 +90,7 @@ fn the_acts_show_in_figures_and_words_when_nothing_goes_round_the_faults() {
 
 #[test]
 fn without_a_terminal_there_are_plain_lines_every_five_seconds() {
-    let act = act_report(Act::Healthy, &Report::default(), Vec::new());
+    let act = act_report(Act::Healthy, &Report::default(), 0, Vec::new());
     let mut screen = Screen::new(Vec::new(), false);
     for seconds in 1..=11 {
         screen.show(&[], &act, Duration::from_secs(seconds), Plan::default());
@@ -95,6 +103,6 @@ fn without_a_terminal_there_are_plain_lines_every_five_seconds() {
 
 #[test]
 fn a_proxy_that_answers_nothing_teaches_nothing() {
-    let acts: Vec<ActReport> = Act::ALL.map(|act| act_report(act, &Report::default(), Vec::new())).into();
+    let acts: Vec<ActReport> = Act::ALL.map(|act| act_report(act, &Report::default(), 0, Vec::new())).into();
     assert!(summary::lessons(&acts)[0].contains("answered nothing"));
 }

@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,10 +42,52 @@ pub(super) struct Replica {
     random: RefCell<Random>,
     timers: RefCell<Vec<Timer>>,
     served: Cell<u64>,
+    /// What the replicas of the shop were asked, together.
+    requests: Arc<AtomicU64>,
+}
+
+/// An asset is read and sent without a worker, but it takes its time.
+const ASSET_TIME: Duration = Duration::from_millis(40);
+
+/// What is asked for, by the second segment of the path: `/catalog/assets/logo`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    Healthy,
+    /// Of today, for one customer.
+    Own,
+    /// The same for everybody, though nothing is said of how long it holds.
+    Product,
+    /// The same for everybody, for a while.
+    Asset,
+}
+
+impl Page {
+    fn of(path: &str) -> Self {
+        match path.split('/').nth(2) {
+            _ if path == "/healthz" => Self::Healthy,
+            Some("products" | "cached") => Self::Product,
+            Some("assets" | "edge") => Self::Asset,
+            _ => Self::Own,
+        }
+    }
+
+    fn cache_control(self) -> &'static str {
+        match self {
+            Self::Healthy | Self::Own => "no-store",
+            Self::Product => "public",
+            Self::Asset => "public, max-age=1, stale-while-revalidate=60",
+        }
+    }
 }
 
 impl Replica {
-    pub(super) fn new(character: Character, number: usize, seed: u64, fault: watch::Receiver<Fault>) -> Self {
+    pub(super) fn new(
+        character: Character,
+        number: usize,
+        seed: u64,
+        fault: watch::Receiver<Fault>,
+        requests: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             character,
             number,
@@ -53,6 +97,7 @@ impl Replica {
             random: RefCell::new(Random::new(seed)),
             timers: RefCell::default(),
             served: Cell::new(0),
+            requests,
         }
     }
 
@@ -85,16 +130,21 @@ impl Replica {
                 return Ok(());
             }
             while !piece.is_empty() {
-                let Ok((used, step)) = reader.feed(piece, |head| is_health_check(head.path)) else {
+                let Ok((used, step)) = reader.feed(piece, |head| Page::of(head.path.unwrap_or(""))) else {
                     return Ok(());
                 };
                 piece = piece.get(used..).unwrap_or_default();
                 match step {
                     Step::NeedMore => {}
                     Step::Continue => stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?,
-                    Step::Request(health_check, persistence) => {
-                        let status = if health_check { 200 } else { self.work().await? };
-                        stream.write_all(&self.answer(status)).await?;
+                    Step::Request(page, persistence) => {
+                        let status = match page {
+                            Page::Healthy => 200,
+                            Page::Own | Page::Product => self.work().await?,
+                            Page::Asset => self.rest(Instant::now() + ASSET_TIME).await.map(|()| 200)?,
+                        };
+                        self.requests.fetch_add(u64::from(page != Page::Healthy), Ordering::Relaxed);
+                        stream.write_all(&self.answer(page, status)).await?;
                         if persistence == Persistence::Close {
                             return stream.shutdown().await;
                         }
@@ -120,17 +170,21 @@ impl Replica {
             return Ok(503);
         }
         let start = Instant::now();
+        self.rest(start + self.draw_service_time()).await?;
+        // An error means that the shop is closing.
+        let _ = self.fault.clone().wait_for(|fault| !fault.frozen).await;
+        Ok(200)
+    }
+
+    async fn rest(&self, until: Instant) -> std::io::Result<()> {
         let spare = self.timers.borrow_mut().pop();
         let mut timer = match spare {
             Some(timer) => timer,
             None => Timer::new()?,
         };
-        let slept = timer.sleep_until(start + self.draw_service_time()).await;
+        let rested = timer.sleep_until(until).await;
         self.timers.borrow_mut().push(timer);
-        slept?;
-        // An error means that the shop is closing.
-        let _ = self.fault.clone().wait_for(|fault| !fault.frozen).await;
-        Ok(200)
+        rested
     }
 
     fn draw_service_time(&self) -> Duration {
@@ -140,7 +194,7 @@ impl Replica {
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(60)).min(Duration::from_secs(60))
     }
 
-    fn answer(&self, status: u16) -> Vec<u8> {
+    fn answer(&self, page: Page, status: u16) -> Vec<u8> {
         let Character { service, answer_bytes, .. } = self.character;
         let number = self.number;
         self.served.set(self.served.get() + 1);
@@ -162,14 +216,11 @@ impl Replica {
         }
         body.push_str("null]}");
         let length = body.len();
+        let cache_control = if status == 200 { page.cache_control() } else { "no-store" };
         format!(
             "HTTP/1.1 {status} {reason}\r\nserver: shop\r\ncontent-type: application/json\r\n\
-             content-length: {length}\r\ncache-control: no-store\r\nx-served-by: {service}-{number}\r\n\r\n{body}"
+             content-length: {length}\r\ncache-control: {cache_control}\r\nx-served-by: {service}-{number}\r\n\r\n{body}"
         )
         .into_bytes()
     }
-}
-
-fn is_health_check(path: Option<&str>) -> bool {
-    path == Some("/healthz")
 }

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ const SERVICES: [(usize, Character); 5] = [
 
 /// Distinct requests of each kind, so that neighbours rarely ask for the same thing.
 const IDS: u32 = 16;
+
+const BEST_SELLERS: u32 = 6;
 
 const fn character(
     service: &'static str,
@@ -55,6 +58,7 @@ pub struct Shop {
     pub services: Vec<Service>,
     /// Switches faults while the shop runs.
     pub faults: Faults,
+    requests: Arc<AtomicU64>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -77,9 +81,11 @@ impl Shop {
         }
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = mpsc::sync_channel(1);
+        let requests = Arc::<AtomicU64>::default();
+        let counted = Arc::clone(&requests);
         let thread = std::thread::Builder::new()
             .name("shop".into())
-            .spawn(move || run(plans, seed, &ready, stopped))
+            .spawn(move || run(plans, seed, counted, &ready, stopped))
             .context("shop: cannot start a thread")?;
         let addresses = started.recv().context("shop: its thread ended early")??;
         let mut addresses = addresses.into_iter();
@@ -90,6 +96,7 @@ impl Shop {
         Ok(Self {
             services: services.into(),
             faults: Faults::new(switches),
+            requests,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -98,6 +105,24 @@ impl Shop {
     /// Where the replicas of a service listen; empty for a name the shop does not have.
     pub fn addresses(&self, service: &str) -> &[SocketAddr] {
         self.services.iter().find(|s| s.name == service).map_or(&[], |s| s.replicas.as_slice())
+    }
+
+    /// Requests that the replicas have answered so far, health checks left out.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Product pages of the catalogue, the same for everybody: a few best sellers. `shelf` is the second segment of their
+    /// paths, `products` or `cached`: the shop makes no difference between the two, so that a proxy can.
+    pub fn products(shelf: &str) -> Vec<Request> {
+        let page = |id: u32| Request::typical_get(&format!("/catalog/{shelf}/{id}")).called("products");
+        (1..=BEST_SELLERS).map(page).collect()
+    }
+
+    /// Pictures and scripts, 40 ms each, the same for everybody for a second. `shelf` is `assets` or `edge`.
+    pub fn assets(shelf: &str) -> Vec<Request> {
+        let asset = |name| Request::typical_get(&format!("/catalog/{shelf}/{name}")).called("assets");
+        ["shop.js", "shop.css", "logo.svg", "hero.webp"].map(asset).into()
     }
 
     /// What customers ask for: mostly the catalogue, an order now and then. Paths start with the service's name.
@@ -131,6 +156,7 @@ type Plans = Vec<(Character, usize, watch::Receiver<Fault>)>;
 fn run(
     plans: Plans,
     seed: u64,
+    counted: Arc<AtomicU64>,
     ready: &mpsc::SyncSender<Result<Vec<SocketAddr>>>,
     stopped: oneshot::Receiver<()>,
 ) {
@@ -144,8 +170,8 @@ fn run(
             match open() {
                 Ok((listener, address)) => {
                     addresses.push(address);
-                    let replica =
-                        Replica::new(character, number, seed.wrapping_mul(1_000) + index as u64, fault);
+                    let (seed, counted) = (seed.wrapping_mul(1_000) + index as u64, Arc::clone(&counted));
+                    let replica = Replica::new(character, number, seed, fault, counted);
                     tokio::task::spawn_local(Rc::new(replica).run(listener));
                 }
                 Err(error) => return drop(ready.send(Err(error))),
