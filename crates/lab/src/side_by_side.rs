@@ -159,6 +159,7 @@ impl Stored {
             ..StoredOptions::default()
         };
         if !self.only.is_empty() {
+            options.caches = Cache::ALL.into();
             options.caches.retain(|cache| *cache == Cache::Nginx || self.only.contains(cache));
         }
         if !self.scenario.is_empty() {

@@ -6,6 +6,7 @@ use std::fs;
 
 use serde::Serialize;
 
+use super::measure::STEAL_MAX;
 use crate::stats::{Quartiles, quartiles};
 
 /// The whole comparison.
@@ -180,6 +181,10 @@ impl PeersReport {
                 let _ =
                     writeln!(out, "{} measurements dropped; highest steal {steal:.1} %", scenario.dropped);
             }
+            if scenario.dropped == 0 && scenario.steal_max > STEAL_MAX {
+                let steal = scenario.steal_max * 100.0;
+                let _ = writeln!(out, "up to {steal:.1} % of the machine went to others: measure again");
+            }
             let sum = |read: fn(&Row) -> u64| scenario.rows.iter().map(read).sum::<u64>();
             let (answered, seen) = (sum(|row| row.answered), sum(|row| row.backend_saw));
             if answered > 0 {
@@ -272,13 +277,15 @@ mod tests {
             dropped: 2,
             steal_max: 0.05,
         };
+        let disturbed =
+            ScenarioReport { dropped: 0, rows: Vec::new(), name: "cold".into(), ..scenario.clone() };
         let skipped = Skipped { peer: "envoy".into(), scenario: None, reason: "no wheel".into() };
         let report = PeersReport {
             title: "t".into(),
             machine: Machine { cores: 2, kernel: "6".into(), model: "x".into() },
             versions: BTreeMap::new(),
             rounds: 3,
-            scenarios: vec![scenario],
+            scenarios: vec![scenario, disturbed],
             skipped: vec![skipped],
         };
         let text = report.text();
@@ -286,6 +293,7 @@ mod tests {
             "| peer  | ratio to haproxy | CPU us/request | goal: <= 0.9 |",
             "| unlag | 0.70 [0.60-0.80] | 20.0           | met          |",
             "2 measurements dropped; highest steal 5.0 %",
+            "up to 5.0 % of the machine went to others",
             "unlag: 3 errors",
             "200 bytes of log",
             "envoy was skipped: no wheel",

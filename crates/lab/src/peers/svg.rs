@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::bench::duration;
+
 use super::report::{PeersReport, Row, ScenarioReport};
 
 const WIDTH: f64 = 760.0;
@@ -65,8 +67,8 @@ fn draw_panel(out: &mut String, panel: &ScenarioReport, top: f64) {
         "ratio" => "ratio to haproxy in the same round",
         "ratio_nginx" => "ratio to nginx in the same round",
         "times_direct" => "median of the callers, to that of the direct way in the same round",
-        "p50_us" => "median of the callers, us",
-        "first_byte_us" => "first byte of content, us",
+        "p50_us" => "median of the callers, and how often the origin was asked",
+        "first_byte_us" => "first byte of content, and how often the origin was asked",
         "served" => "callers served (longer is better)",
         "growth" => "growth of memory to its bound",
         "cpu_us" => "CPU, us per request",
@@ -126,10 +128,11 @@ fn value_of(row: &Row, panel: &ScenarioReport) -> String {
     let headline = row.figures.get(&panel.headline).map_or(0.0, |figure| figure.median);
     match (panel.headline.as_str(), row.figures.get("cpu_us")) {
         ("ratio" | "ratio_nginx" | "imbalance", Some(cpu)) => format!("{headline:.2} ({:.1} us)", cpu.median),
-        ("p50_added_us" | "cpu_us" | "p50_us" | "first_byte_us", _) => {
+        ("p50_added_us" | "cpu_us", _) => format!("{headline:.0} us"),
+        ("p50_us" | "first_byte_us", _) => {
             let asked = row.figures.get("origin_requests");
-            let asked = asked.map(|f| format!(", origin asked {:.0} x", f.median)).unwrap_or_default();
-            format!("{headline:.0} us{asked}")
+            let asked = asked.map(|f| format!(", asked {:.0} x", f.median)).unwrap_or_default();
+            format!("{}{asked}", duration(headline * 1e3))
         }
         ("served", _) => format!("{headline:.0}"),
         ("recording_ns", _) => format!("{headline:.0} ns"),

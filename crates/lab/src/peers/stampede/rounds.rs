@@ -236,6 +236,7 @@ fn row(scenario: Stampede, contestant: &Contestant, direct: &[Sample]) -> Row {
         Stampede::Join => row.add("first_byte_us", &first_byte),
         _ if contestant.process.is_some() => {
             row.add("p50_added_us", &added);
+            row.add("p99_added_us", &paired(&|own, direct| own.p99_us - direct.p99_us));
             row.add("times_direct", &times);
         }
         _ => {}

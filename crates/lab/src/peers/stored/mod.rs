@@ -98,6 +98,7 @@ impl Default for StoredOptions {
 pub fn run(options: &StoredOptions, say: &mut dyn FnMut(&str)) -> Result<PeersReport> {
     ensure!((1..=100).contains(&options.rounds), "cache: rounds must be 1 to 100");
     ensure!((1_000..=10_000_000).contains(&options.objects), "cache: objects must be 1,000 to 10,000,000");
+    ensure!(options.length <= Duration::from_secs(60), "cache: a measurement may take 60 s");
     let interrupt = Interrupt::watch()?;
     let directory = Directory::create(&interrupt)?;
     let mut found = Found::look(&options.caches, options.unlag.clone(), say);
