@@ -1,5 +1,6 @@
 //! Every resource of the admin API: which path answers what.
 
+mod cache;
 mod config;
 mod requests;
 
@@ -80,6 +81,8 @@ pub(crate) fn router(shared: Shared, token: Option<Token>) -> Router {
         .route("/api/v1/requests", get(requests::list))
         .route("/api/v1/requests/{id}", get(requests::one))
         .route("/api/v1/explain/{id}", get(requests::explained))
+        .route("/api/v1/cache", get(cache::read))
+        .route("/api/v1/cache/purge", post(cache::purge))
         .route("/api/v1/config", get(config::read).put(config::replace))
         .route("/api/v1/reload", post(config::reload))
         .fallback(not_found)

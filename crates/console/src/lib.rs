@@ -1,5 +1,5 @@
-//! The admin API: health, metrics, routes, upstreams, recent requests and why they took as long as they did, and
-//! the configuration. It runs on a thread of its own, so that nobody who looks can slow down what is looked at,
+//! The admin API: health, metrics, routes, upstreams, recent requests and why they took as long as they did, the
+//! cache, and the configuration. It runs on a thread of its own, so that nobody who looks can slow down what is looked at,
 //! and knows the data plane only through [`Plane`].
 
 mod answer;
@@ -15,8 +15,8 @@ mod token;
 mod view;
 
 pub use plane::{
-    Applied, ConfigView, Counter, EndpointState, EndpointStatus, Plane, PutError, Readiness, RouteStatus,
-    UpstreamStatus, WorkerStatus,
+    Applied, CacheRoute, CacheStatus, ConfigView, Counter, EndpointState, EndpointStatus, Plane, PurgeCount,
+    PurgeOrder, PurgeWhat, PutError, Readiness, RouteStatus, UpstreamStatus, WorkerStatus,
 };
 pub use token::Token;
 

@@ -1,6 +1,8 @@
 //! `/metrics`: everything counted, as OpenMetrics text with classic buckets that begin at 50 µs, because a
 //! regression of a millisecond must be visible.
 
+mod cache;
+
 use crate::plane::{Counter, EndpointState, Plane, Readiness, UpstreamStatus, WorkerStatus};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -37,6 +39,7 @@ pub(crate) fn render(plane: &dyn Plane) -> String {
     histograms(&mut page, plane.registry());
     endpoints(&mut page, &plane.upstreams());
     workers(&mut page, &plane.workers());
+    cache::render(&mut page, &plane.cache(), plane.registry());
     let ready = u64::from(plane.readiness() == Readiness::Ready);
     page.family("unlag_ready", "gauge", "Whether new requests are welcome.");
     page.sample("unlag_ready", &[], ready);
@@ -187,8 +190,8 @@ struct Page {
 impl Page {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.text, "# TYPE {name} {kind}");
-        if name.ends_with("_seconds") {
-            let _ = writeln!(self.text, "# UNIT {name} seconds");
+        if let Some(unit) = ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(&format!("_{unit}"))) {
+            let _ = writeln!(self.text, "# UNIT {name} {unit}");
         }
         let _ = writeln!(self.text, "# HELP {name} {}", escaped(help));
     }
@@ -212,11 +215,13 @@ impl Page {
         }
         with_bound.push(("le", "+Inf"));
         self.sample(&bucket, &with_bound, count);
-        let sum = histogram.sum_ns();
-        let seconds = format!("{}.{:09}", sum / 1_000_000_000, sum % 1_000_000_000);
         self.sample(&format!("{name}_count"), labels, count);
-        self.sample(&format!("{name}_sum"), labels, seconds);
+        self.sample(&format!("{name}_sum"), labels, seconds(histogram.sum_ns()));
     }
+}
+
+fn seconds(ns: u64) -> String {
+    format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
 }
 
 fn braced(labels: &[(&str, &str)]) -> String {

@@ -1,5 +1,9 @@
 //! All that the console knows of the data plane: what it may ask, and the answers.
 
+mod cache;
+
+pub use cache::{CacheRoute, CacheStatus, PurgeCount, PurgeOrder, PurgeWhat};
+
 use serde::Serialize;
 use std::sync::Arc;
 use unlag_record::Registry;
@@ -19,6 +23,10 @@ pub trait Plane: Send + Sync + 'static {
     fn readiness(&self) -> Readiness;
     /// Counters that are no histograms: refused heads, reloads, dropped log lines, shed connections.
     fn counters(&self) -> Vec<Counter>;
+    /// What the cache holds and has done.
+    fn cache(&self) -> CacheStatus;
+    /// Takes something out of the cache, or counts what that would mean. Fails with what is wrong with the order.
+    fn purge(&self, order: &PurgeOrder) -> Result<Option<PurgeCount>, String>;
     /// The configuration in use.
     fn config(&self) -> ConfigView;
     /// Validates `text`, writes it, applies it; only if the configuration in use has the hash `if_match`.

@@ -6,6 +6,7 @@ use crate::listen::{self, Bound, RawListener};
 use crate::plan::{Plan, PlanError, Registry};
 use crate::server::tls;
 use crate::shared::{Handed, Shared, Stage};
+use crate::techniques::cache::purge::Purge;
 use crate::upstream::control;
 use crate::worker;
 use std::io;
@@ -81,6 +82,11 @@ impl Engine {
     /// What the threads share, for the console.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Takes out of the cache what a purge means, and what of it is on its way: at once, however much it is.
+    pub fn purge(&self, purge: &Purge) {
+        self.shared.cache.purge(purge, clock::now(), 0);
     }
 
     fn bound(&self) -> MutexGuard<'_, Vec<Arc<Bound>>> {

@@ -3,62 +3,123 @@
 use crate::args::AdminOptions;
 use crate::token;
 use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
+use std::path::Path;
 use std::time::Duration;
 
 /// Where the admin API is unless said otherwise.
 const DEFAULT: &str = "http://127.0.0.1:9900";
+/// The config file unless said otherwise.
+const DEFAULT_CONFIG: &str = "unlag.toml";
+/// Where a token can stand that belongs to no file here.
+const TOKEN_VARIABLE: &str = "UNLAG_ADMIN_TOKEN";
+
+/// An admin API, found.
+pub(crate) struct Admin {
+    base: String,
+    token: Option<String>,
+    agent: ureq::Agent,
+}
 
 /// Asks for a path and returns the JSON that comes back.
-pub(crate) fn get(options: &AdminOptions, path: &str) -> Result<serde_json::Value> {
-    let (base, token) = find(options)?;
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(10)))
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let mut request = agent.get(format!("{base}{path}"));
-    if let Some(token) = token {
-        request = request.header("authorization", format!("Bearer {token}"));
+pub(crate) fn get(options: &AdminOptions, path: &str) -> Result<Value> {
+    Admin::find(options)?.get(path)
+}
+
+impl Admin {
+    /// Looks where it is and what its token is, without asking it anything.
+    pub(crate) fn find(options: &AdminOptions) -> Result<Admin> {
+        let (base, token) = find(options)?;
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(10)))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        Ok(Admin { base, token, agent })
     }
-    let mut answer =
-        request.call().with_context(|| format!("no unlag answers at {base} (is it running?)"))?;
-    let status = answer.status().as_u16();
-    let text = answer.body_mut().read_to_string()?;
-    let json: serde_json::Value = serde_json::from_str(&text).unwrap_or(serde_json::Value::Null);
-    match status {
-        200 => Ok(json),
-        _ => {
-            let reason = json.get("error").and_then(|error| error.as_str()).unwrap_or(text.trim());
-            Err(anyhow!("{base}{path}: {status} {reason}"))
+
+    /// Asks for a path.
+    pub(crate) fn get(&self, path: &str) -> Result<Value> {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.read(path, request.call())
+    }
+
+    /// Sends JSON to a path.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let mut request =
+            self.agent.post(format!("{}{path}", self.base)).header("content-type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.read(path, request.send(body.to_string()))
+    }
+
+    fn read(
+        &self,
+        path: &str,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Value> {
+        let base = &self.base;
+        let mut answer = answer.with_context(|| format!("no unlag answers at {base} (is it running?)"))?;
+        let status = answer.status().as_u16();
+        let text = answer.body_mut().read_to_string()?;
+        let json: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let reason = json.get("error").and_then(|error| error.as_str()).unwrap_or(text.trim());
+        match (status, &self.token) {
+            (200, _) => Ok(json),
+            (401, None) => Err(anyhow!(
+                "{base}{path}: this needs the admin token, and none was found: name the config file that it runs \
+                 with (-c FILE), as a user who may read its token, or put the token into {TOKEN_VARIABLE}"
+            )),
+            (401, Some(_)) => Err(anyhow!(
+                "{base}{path}: the token that was found is not the one of this unlag: name the config file that it \
+                 runs with (-c FILE), or put its token into {TOKEN_VARIABLE}"
+            )),
+            _ => Err(anyhow!("{base}{path}: {status} {reason}")),
         }
     }
 }
 
+/// Where it is, and its token if that can be known: of the config file where there is one, else that of the environment, else
+/// that of a run without a config.
 fn find(options: &AdminOptions) -> Result<(String, Option<String>)> {
-    if let Some(url) = &options.admin {
-        return Ok((url.trim_end_matches('/').to_owned(), read_token(&token::runtime_directory())));
-    }
-    let Ok(text) = std::fs::read_to_string(&options.config) else {
-        return Ok((DEFAULT.into(), read_token(&token::runtime_directory())));
+    let given = options.admin.as_ref().map(|url| url.trim_end_matches('/').to_owned());
+    // The token of a file that nobody named is not sent to a URL that somebody did.
+    let file = match (&options.config, &given) {
+        (Some(file), _) => Some(file.as_path()),
+        (None, None) => Some(Path::new(DEFAULT_CONFIG)).filter(|file| file.exists()),
+        (None, Some(_)) => None,
     };
-    let name = options.config.display().to_string();
-    let parsed = unlag_config::parse(&text, &name).map_err(|problems| anyhow!("{problems}"))?;
-    let base = crate::check::directory_of(&options.config);
+    let Some(file) = file else { return Ok((given.unwrap_or_else(|| DEFAULT.into()), stray_token())) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let parsed = unlag_config::parse(&text, &file.display().to_string()).map_err(|error| anyhow!("{error}"))?;
+    let base = crate::check::directory_of(file);
     let token = match &parsed.config.admin.token {
         Some(secret) => {
             unlag_config::resolve_secret(secret, base).ok().map(|secret| secret.expose().to_owned())
         }
         None => read_token(&base.join(&parsed.config.state.directory)),
     };
-    match &parsed.config.admin.address {
-        unlag_config::Address::Tcp(address) => Ok((format!("http://{address}"), token)),
-        unlag_config::Address::Unix(path) => {
+    let token = token.or_else(stray_token);
+    match (given, &parsed.config.admin.address) {
+        (Some(url), _) => Ok((url, token)),
+        (None, unlag_config::Address::Tcp(address)) => Ok((format!("http://{address}"), token)),
+        (None, unlag_config::Address::Unix(path)) => {
             Err(anyhow!("the admin API is on the unix socket {}; name a URL with --admin", path.display()))
         }
     }
 }
 
-fn read_token(directory: &std::path::Path) -> Option<String> {
+/// A token that belongs to no config file.
+fn stray_token() -> Option<String> {
+    let stated = std::env::var(TOKEN_VARIABLE).ok().map(|token| token.trim().to_owned());
+    stated.filter(|token| !token.is_empty()).or_else(|| read_token(&token::runtime_directory()))
+}
+
+fn read_token(directory: &Path) -> Option<String> {
     let text = std::fs::read_to_string(directory.join(token::FILE)).ok()?;
     Some(text.trim().to_owned())
 }

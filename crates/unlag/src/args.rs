@@ -25,6 +25,9 @@ pub(crate) enum Command {
     Schema,
     /// Say why a request took as long as it did
     Explain(ExplainOptions),
+    /// See what the cache holds and has done, and take something out of it
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Load a URL at a constant rate (open loop) and print the latency distribution
     Bench(BenchOptions),
     /// Print shell completions
@@ -112,9 +115,54 @@ pub(crate) struct AdminOptions {
     /// The admin API; without it that of the config file, else http://127.0.0.1:9900
     #[arg(long, value_name = "URL")]
     pub(crate) admin: Option<String>,
-    /// The config file to find the admin API and its token by
-    #[arg(short, long, value_name = "FILE", default_value = "unlag.toml")]
-    pub(crate) config: PathBuf,
+    /// The config file to find the admin API and its token by; without it unlag.toml, where there is one
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Show what it holds, and what it has done for each route since the start
+    Stats(CacheStatsOptions),
+    /// Take out what is stored for a URL, carries a tag, begins with a prefix, or everything
+    Purge(CachePurgeOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct CacheStatsOptions {
+    #[command(flatten)]
+    pub(crate) admin: AdminOptions,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["urls", "tags", "prefixes", "all"]))]
+pub(crate) struct CachePurgeOptions {
+    /// What is stored for this URL, http and https; may be given several times
+    #[arg(long = "url", value_name = "URL")]
+    pub(crate) urls: Vec<String>,
+    /// What carries this tag; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+    /// What begins so: host/path, or /path on every host; may be given several times
+    #[arg(long = "prefix", value_name = "PREFIX")]
+    pub(crate) prefixes: Vec<String>,
+    /// Everything
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Make it stale only: it may be served while it is fetched again, or when the origin fails
+    #[arg(long)]
+    pub(crate) soft: bool,
+    /// Count what would be taken out, and take out nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminOptions,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

@@ -3,6 +3,7 @@
 mod admin;
 mod args;
 mod bench;
+mod cache;
 mod check;
 mod demo;
 mod explain;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(options),
         Command::Schema => papers::schema(),
         Command::Explain(options) => explain::run(options),
+        Command::Cache(command) => cache::run(command),
         Command::Bench(options) => bench::run(options),
         Command::Completions { shell } => papers::completions(shell),
         Command::Man { command } => papers::man(command.as_deref()),

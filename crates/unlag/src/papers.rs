@@ -42,12 +42,12 @@ pub(crate) fn man(command: Option<&str>) -> Result<(), Failed> {
     all.build();
     let page = match command {
         None => all,
-        Some(name) => match all.find_subcommand(name) {
-            Some(found) => found.clone(),
-            None => {
-                return Err(anyhow::anyhow!("there is no command {name:?}; `unlag help` lists them").into());
-            }
-        },
+        Some(name) => {
+            // A page names what stands below it as `unlag-cache-purge(1)`.
+            let found = name.split('-').try_fold(&all, |above, part| above.find_subcommand(part));
+            let unknown = || anyhow::anyhow!("there is no command {name:?}; `unlag help` lists them");
+            found.ok_or_else(unknown)?.clone()
+        }
     };
     let mut out = Vec::new();
     let title = page.get_display_name().unwrap_or("unlag").to_owned();

@@ -1,12 +1,14 @@
 //! The data plane as the console sees it.
 
+mod cache;
+
 use crate::system::System;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use unlag_config::Action;
 use unlag_console::{
-    Applied, ConfigView, Counter, EndpointState, EndpointStatus, Plane, PutError, Readiness, RouteStatus,
-    UpstreamStatus, WorkerStatus,
+    Applied, CacheStatus, ConfigView, Counter, EndpointState, EndpointStatus, Plane, PurgeCount, PurgeOrder,
+    PutError, Readiness, RouteStatus, UpstreamStatus, WorkerStatus,
 };
 use unlag_engine::clock;
 use unlag_engine::fleet;
@@ -113,6 +115,14 @@ impl Plane for System {
                 self.reloads_refused.load(Relaxed),
             ),
         ]
+    }
+
+    fn cache(&self) -> CacheStatus {
+        cache::status(&self.engine)
+    }
+
+    fn purge(&self, order: &PurgeOrder) -> Result<Option<PurgeCount>, String> {
+        cache::purge(&self.engine, order)
     }
 
     fn config(&self) -> ConfigView {

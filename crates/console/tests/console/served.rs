@@ -17,6 +17,8 @@ pub(crate) struct TestPlane {
     pub(crate) readiness: Mutex<Readiness>,
     pub(crate) config: Mutex<ConfigView>,
     pub(crate) writes: AtomicUsize,
+    pub(crate) cache: Mutex<CacheStatus>,
+    pub(crate) purges: Mutex<Vec<PurgeOrder>>,
 }
 
 fn held<T: Clone>(mutex: &Mutex<T>) -> T {
@@ -36,6 +38,8 @@ impl TestPlane {
                 writable: true,
             }),
             writes: AtomicUsize::new(0),
+            cache: Mutex::default(),
+            purges: Mutex::default(),
         })
     }
 
@@ -122,6 +126,16 @@ impl Plane for TestPlane {
         let reloads =
             Counter { name: "unlag_reloads", help: "Configurations applied.", labels: vec![], value: 2 };
         vec![refused("bare_lf", 1), reloads, refused("too \"long\"", 2), refused("bare_lf", 4)]
+    }
+    fn cache(&self) -> CacheStatus {
+        held(&self.cache)
+    }
+    fn purge(&self, order: &PurgeOrder) -> Result<Option<PurgeCount>, String> {
+        if order.what == PurgeWhat::Url("nonsense".into()) {
+            return Err("`nonsense` is no URL".into());
+        }
+        self.purges.lock().unwrap_or_else(PoisonError::into_inner).push(order.clone());
+        Ok(order.dry_run.then_some(PurgeCount { objects: 3, bytes: 4_096 }))
     }
     fn config(&self) -> ConfigView {
         held(&self.config)

@@ -19,6 +19,7 @@ pub mod guard;
 pub mod join;
 pub mod learned;
 pub mod memory;
+pub mod named;
 pub mod object;
 pub mod policy;
 pub mod purge;
