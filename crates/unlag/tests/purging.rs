@@ -249,3 +249,241 @@ fn nobody_purges_without_the_token_or_with_an_order_that_cannot_be_meant() {
     }
     assert_eq!(ask(&unlag, "/x"), "answer 1", "nothing was purged");
 }
+
+/// An origin that holds its first answer back until the gate is open, with these lines.
+fn holding_the_first(gate: &Gate, lines: &'static str) -> RawOrigin {
+    let (count, gate) = (AtomicUsize::new(0), gate.clone());
+    RawOrigin::answering(move |_| {
+        let number = 1 + count.fetch_add(1, Ordering::Relaxed);
+        if number == 1 {
+            gate.pass();
+        }
+        format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 8\r\n\r\nanswer {number}").into_bytes()
+    })
+}
+
+#[test]
+fn what_was_asked_for_before_a_purge_is_not_served_to_who_comes_after_it() {
+    for (lines, order) in [
+        ("Cache-Control: max-age=60\r\nCache-Tag: t\r\n", json!({ "url": "http://shop.example/x" })),
+        ("Cache-Control: max-age=60\r\nCache-Tag: t\r\n", json!({ "tag": "t" })),
+        ("Cache-Control: max-age=60\r\nCache-Tag: t\r\n", json!({ "prefix": "/x" })),
+        ("Cache-Control: max-age=60\r\nCache-Tag: t\r\n", json!({ "all": true })),
+        // Nothing is stored of these, and yet one fetch may answer many.
+        ("Cache-Tag: t\r\n", json!({ "tag": "t" })),
+        ("Cache-Tag: t\r\n", json!({ "all": true })),
+    ] {
+        let gate = Gate::new();
+        let origin = holding_the_first(&gate, lines);
+        let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+        let mut before = unlag.connect();
+        before.send(request("GET", "shop.example", "/x"));
+        wait_until("the origin is asked", || origin.request_count() == 1);
+        purge(&unlag, order.clone());
+        let mut after = unlag.connect();
+        after.send(request("GET", "shop.example", "/x"));
+        wait_until("both are under way", || streams(&unlag) + origin.request_count() as u64 > 2);
+        gate.open();
+        assert_eq!(before.read_response("GET").text(), "answer 1", "{order}: it asked before");
+        assert_eq!(after.read_response("GET").text(), "answer 2", "{order} {lines}");
+        assert_ne!(ask(&unlag, "/x"), "answer 1", "{order}: nor is it stored");
+    }
+}
+
+/// Requests under way.
+fn streams(unlag: &Unlag) -> u64 {
+    let overview: Value = serde_json::from_str(&unlag.admin("/api/v1/overview").text()).expect("JSON");
+    let workers = overview["workers"].as_array().expect("workers");
+    workers.iter().filter_map(|worker| worker["streams"].as_u64()).sum()
+}
+
+#[test]
+fn a_change_invalidates_the_groups_that_its_answer_names_and_no_other_hosts_groups() {
+    let count = AtomicUsize::new(0);
+    let origin = RawOrigin::answering(move |request| {
+        let number = 1 + count.fetch_add(1, Ordering::Relaxed);
+        let lines = match (request.method().as_str(), request.target().as_str()) {
+            ("POST", "/failing") => {
+                let lines = "Cache-Group-Invalidation: \"menu\"\r\n";
+                return format!("HTTP/1.1 500 No\r\n{lines}Content-Length: 0\r\n\r\n").into_bytes();
+            }
+            ("POST", _) => "Cache-Group-Invalidation: \"menu\", \"prices\"\r\n",
+            (_, "/menu") => "Cache-Control: max-age=60\r\nCache-Groups: \"other\", \"menu\"\r\n",
+            (_, "/prices") => "Cache-Control: max-age=60\r\nCache-Groups: \"prices\"\r\n",
+            _ => "Cache-Control: max-age=60\r\nCache-Groups: \"other\"\r\n",
+        };
+        let body = format!("answer {number}");
+        format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    });
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let places = [("a.example", "/menu"), ("a.example", "/prices"), ("a.example", "/x"), ("b.example", "/menu")];
+    let all = || places.map(|(host, path)| ask_of(&unlag, host, path).replace("answer ", ""));
+    let change = |path: &str| {
+        unlag.connect().send(request("POST", "a.example", path)).read_response("POST").status()
+    };
+    assert_eq!(all(), ["1", "2", "3", "4"]);
+    assert_eq!(change("/failing"), 500);
+    assert_eq!(all(), ["1", "2", "3", "4"], "a change that failed has changed nothing");
+    assert_eq!(change("/orders"), 200);
+    assert_eq!(all(), ["7", "8", "3", "4"]);
+}
+
+#[test]
+fn the_cache_is_shown_for_each_route_with_what_it_saved_and_why_not() {
+    let origin = counting(|target| match target {
+        "/private" => "Cache-Control: private\r\n".into(),
+        _ => fresh(target),
+    });
+    let setup = Setup::of(UNLAG).to([origin.url()]).route("name", "\"all of it\"");
+    let setup = setup.route("cache", "{ stale_if_error = \"1m\" }").toml("[cache]\nmemory = \"8MiB\"");
+    let unlag = setup.start();
+    let nothing = printed(&unlag, &["stats"]);
+    assert_eq!(nothing, "memory: 0 B of 8.0 MiB (0.0 %), 0 URLs\nNo request was looked up yet.\n");
+    for path in ["/x", "/x", "/x", "/private"] {
+        ask(&unlag, path);
+    }
+    let shown: Value = serde_json::from_str(&printed(&unlag, &["stats", "--json"])).expect("JSON");
+    assert_eq!(shown, serde_json::from_str::<Value>(&unlag.admin("/api/v1/cache").text()).expect("JSON"));
+    let memory = &shown["memory"];
+    assert_eq!((&memory["urls"], &memory["capacity_bytes"]), (&json!(1), &json!(8 << 20)));
+    assert!(memory["bytes"].as_u64() > Some(500), "{memory}");
+    let route = &shown["routes"][0];
+    assert_eq!((&route["route"], &route["hits"], &route["stored"]), (&json!("all of it"), &json!(2), &json!(1)));
+    assert_eq!((&route["hit_ratio"], &route["hit_bytes"]), (&json!(0.5), &json!(16)));
+    assert_eq!(route["misses"], json!({ "uri-miss": 2 }));
+    assert_eq!(route["not_stored"], json!({ "private": 1 }));
+    let (saved, each) = (route["saved_ms"].as_f64(), route["saved_ms_per_hit"].as_f64());
+    assert!(saved > Some(0.0) && saved.zip(each).is_some_and(|(saved, each)| (saved / 2.0 - each).abs() < 1e-9));
+
+    let table = printed(&unlag, &["stats"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("memory: ") && lines[0].ends_with(", 1 URLs"), "{table}");
+    assert!(lines[3].starts_with("all of it     2  50.0 %"), "{table}");
+    assert!(lines[3].contains("uri-miss 2") && lines[3].ends_with("private 1"), "{table}");
+}
+
+#[test]
+fn another_bound_on_memory_is_shown_once_it_is_in_force() {
+    let origin = counting(fresh);
+    let sized = |size: &str| Setup::of(UNLAG).to([origin.url()]).toml(&format!("[cache]\nmemory = {size:?}"));
+    let unlag = sized("8MiB").start();
+    let capacity = || {
+        let shown: Value = serde_json::from_str(&unlag.admin("/api/v1/cache").text()).expect("JSON");
+        shown["memory"]["capacity_bytes"].as_u64()
+    };
+    assert_eq!(capacity(), Some(8 << 20));
+    unlag.write_config(&sized("16MiB"));
+    unlag.signal("HUP");
+    wait_until("the reload", || capacity() == Some(16 << 20));
+}
+
+#[test]
+fn metrics_say_what_the_cache_did_and_leave_out_what_never_happened() {
+    let origin = counting(|target| match target {
+        "/private" => "Cache-Control: private\r\n".into(),
+        _ => fresh(target),
+    });
+    let never = "[[route]]\nname = \"never\"\nmatch = \"/never\"\nupstream = \"origin\"\ncache = \"off\"";
+    let unlag = Setup::of(UNLAG).to([origin.url()]).route("name", "\"r\"").toml(never).start();
+    for path in ["/x", "/x", "/private", "/never"] {
+        ask(&unlag, path);
+    }
+    let page = unlag.admin("/metrics").text();
+    let has = |line: &str| page.lines().any(|found| found == line);
+    for line in [
+        "# TYPE unlag_cache_hits counter",
+        "unlag_cache_hits_total{route=\"r\"} 1",
+        "unlag_cache_stale_hits_total{route=\"r\"} 0",
+        "unlag_cache_collapsed_total{route=\"r\"} 0",
+        "unlag_cache_stored_total{route=\"r\"} 1",
+        "unlag_cache_hit_bytes_total{route=\"r\"} 8",
+        "unlag_cache_misses_total{route=\"r\",reason=\"uri-miss\"} 2",
+        "unlag_cache_not_stored_total{route=\"r\",reason=\"private\"} 1",
+        "unlag_cache_capacity_bytes 268435456",
+        "unlag_cache_urls 1",
+    ] {
+        assert!(has(line), "no {line} in {page}");
+    }
+    let of_cache = |words: &str| page.lines().any(|line| line.starts_with("unlag_cache") && line.contains(words));
+    assert!(!of_cache("never") && !of_cache("vary-miss") && !of_cache("set-cookie"), "{page}");
+    let saved = page.lines().find_map(|line| line.strip_prefix("unlag_cache_saved_seconds_total{route=\"r\"} "));
+    assert!(saved.and_then(|seconds| seconds.parse().ok()).is_some_and(|seconds: f64| seconds > 0.0), "{page}");
+    purge(&unlag, json!({ "url": "http://shop.example/x" }));
+    assert!(unlag.admin("/metrics").text().contains("\nunlag_cache_urls 0\n"));
+}
+
+#[test]
+fn the_command_purges_counts_and_says_what_it_did() {
+    let origin = counting(|target| format!("Cache-Tag: t{}\r\nCache-Control: max-age=60\r\n", &target[1..]));
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let all = || ["/1", "/2", "/3"].map(|path| ask(&unlag, path).replace("answer ", ""));
+    assert_eq!(all(), ["1", "2", "3"]);
+    let would = printed(&unlag, &["purge", "--tag", "t1", "--dry-run"]);
+    assert!(would.starts_with("1 answer of ") && would.ends_with("would be purged: tag t1\n"), "{would}");
+    let would = printed(&unlag, &["purge", "--all", "--dry-run", "--soft"]);
+    assert!(would.starts_with("3 answers of ") && would.ends_with("become stale: everything\n"), "{would}");
+    assert_eq!(all(), ["1", "2", "3"]);
+    let done = printed(&unlag, &["purge", "--tag", "t1", "--tag", "t2"]);
+    assert_eq!(done, "purged: tag t1\npurged: tag t2\n");
+    assert_eq!(all(), ["4", "5", "3"]);
+    let done = printed(&unlag, &["purge", "--url", "http://shop.example/3", "--json"]);
+    let done: Value = serde_json::from_str(&done).expect("JSON");
+    let purged = json!({ "url": "http://shop.example/3", "purged": true, "soft": false, "dry_run": false });
+    assert_eq!(done, json!({ "purges": [purged] }));
+    assert_eq!(all(), ["4", "5", "6"]);
+    assert_eq!(printed(&unlag, &["purge", "--prefix", "/", "--soft"]), "stale now: prefix /\n");
+    printed(&unlag, &["purge", "--all"]);
+    assert_eq!(all(), ["7", "8", "9"]);
+}
+
+#[test]
+fn the_command_says_what_to_do_when_it_cannot() {
+    let origin = counting(fresh);
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let admin = format!("http://{}", unlag.admin_address());
+    let elsewhere = Directory::new();
+    let run = |arguments: &[&str], token: Option<&str>| {
+        let mut command = Command::new(UNLAG);
+        command.arg("cache").args(arguments).current_dir(elsewhere.path());
+        command.env("XDG_RUNTIME_DIR", elsewhere.path()).env_remove("UNLAG_ADMIN_TOKEN");
+        let output = command.envs(token.map(|token| ("UNLAG_ADMIN_TOKEN", token))).output().expect("run unlag");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let all = ["purge", "--all", "--admin", &admin];
+    let failed = |(code, said): (Option<i32>, String), word: &str| {
+        assert!(code == Some(1) && said.contains(word), "{word}: {code:?} {said}");
+    };
+    failed(run(&all, None), "name the config file that it runs with (-c FILE)");
+    failed(run(&all, Some("wrong")), "is not the one of this unlag");
+    assert_eq!(run(&all, Some(&token(&unlag))).0, Some(0));
+    failed(run(&["stats", "--admin", "http://127.0.0.1:1"], None), "is it running?");
+    failed(run(&["stats", "-c", "nowhere.toml"], None), "cannot read nowhere.toml");
+    let bad = cache(&unlag, &["purge", "--url", "/x"]);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("`/x` cannot be purged: a URL begins with"));
+    for nonsense in [&["purge"][..], &["purge", "--all", "--tag", "t"], &["juggle"], &[]] {
+        assert_eq!(run(nonsense, None).0, Some(2), "{nonsense:?}");
+    }
+}
+
+#[test]
+fn what_was_purged_is_not_offered_to_the_origin_for_another_variant_either() {
+    let origin = RawOrigin::answering(|request| {
+        let offered = request.header("if-none-match").is_some();
+        let status = if offered { "304 Not Modified" } else { "200 OK" };
+        let body = if offered { "" } else { "Content-Length: 3\r\n\r\nold" };
+        let lines = "ETag: \"v\"\r\nVary: Accept\r\nCache-Tag: t\r\nCache-Control: max-age=60\r\n";
+        format!("HTTP/1.1 {status}\r\n{lines}{}{body}", if offered { "\r\n" } else { "" }).into_bytes()
+    });
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let accepting = |accept: &str| {
+        let request = format!("GET /x HTTP/1.1\r\nHost: shop.example\r\nAccept: {accept}\r\n\r\n");
+        unlag.connect().send(request).read_response("GET").text()
+    };
+    assert_eq!((accepting("a/b"), accepting("c/d")), ("old".into(), "old".into()));
+    let offers = || origin.requests().iter().filter(|request| request.header("if-none-match").is_some()).count();
+    assert_eq!(offers(), 1, "the origin is asked whether it means the one that is known");
+    purge(&unlag, json!({ "tag": "t" }));
+    assert_eq!(accepting("e/f"), "old");
+    assert_eq!(offers(), 1);
+}

@@ -108,15 +108,14 @@ impl Cache {
             },
             Some(Landing::Shared(stored, whose)) => {
                 let request = &exchange.head.fields;
-                match whose {
+                let is_good = match whose {
                     For::TheSame(identity) if identity != same::identity(request) => return Then::GoAlone,
-                    For::TheSame(_) => {}
-                    For::Everybody => {
-                        let selects = vary::matches(&stored.selected, &stored.head.fields, request);
-                        if !selects || self.store.is_of_before(url, &stored) {
-                            return Then::LookAgain;
-                        }
-                    }
+                    For::TheSame(_) => true,
+                    For::Everybody => vary::matches(&stored.selected, &stored.head.fields, request),
+                };
+                // Whoever came after a purge must not get what was asked for before it, stored or not.
+                if !is_good || self.store.is_of_before(url, &stored) {
+                    return Then::LookAgain;
                 }
                 let reason = if missing.stored.is_some() { Miss::Stale } else { Miss::UriMiss };
                 Counts::one(&self.counts.collapsed);

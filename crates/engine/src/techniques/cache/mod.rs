@@ -107,17 +107,14 @@ impl Cache {
         let variants = if self.store.is_used() { self.store.get(url) } else { None };
         self.glance.found(variants.is_some());
         let stored = variants.as_ref().and_then(|variants| self.selected(variants, &exchange.head.fields));
-        let (verdict, doom) = match stored {
-            Some(stored) => self.judge(stored, url, &directives, now),
-            None => (None, Doom::None),
-        };
+        let verdict = stored.and_then(|stored| self.judge(stored, url, &directives, now));
         exchange.trace.enter(Phase::Overhead);
         let (Some(stored), Some(verdict)) = (stored, verdict) else {
             if directives.only_if_cached {
                 return Found::Answer(unavailable());
             }
             // What a purge has taken is not offered to the origin either.
-            let variants = variants.filter(|_| doom != Doom::Gone);
+            let variants = variants.and_then(|variants| self.store.left(url, variants));
             return Found::Missing(Missing { variants, joins: !directives.insists(), ..Missing::default() });
         };
         match verdict {
@@ -150,14 +147,12 @@ impl Cache {
     }
 
     /// What is to be done with something stored, unless a purge has taken it.
-    fn judge(&self, stored: &Stored, url: &[u8], asked: &Directives, now: u64) -> (Option<Verdict>, Doom) {
-        let doom = self.store.doom(url, stored);
-        let verdict = match doom {
+    fn judge(&self, stored: &Stored, url: &[u8], asked: &Directives, now: u64) -> Option<Verdict> {
+        match self.store.doom(url, stored) {
             Doom::Gone => None,
             Doom::Stale => Some(policy::judge(&stored.freshness.ended(now), asked, now)),
             Doom::None => Some(policy::judge(&stored.freshness, asked, now)),
-        };
-        (verdict, doom)
+        }
     }
 
     /// Whether something that is fresh is fetched again before its end, because many ask for it.

@@ -177,13 +177,23 @@ impl Store {
         self.purges.judge(url, stored)
     }
 
+    /// Those of them that no purge has taken.
+    pub fn left(&self, url: &[u8], variants: Arc<Variants>) -> Option<Arc<Variants>> {
+        let is_left = |stored: &&Arc<Stored>| self.doom(url, stored) != Doom::Gone;
+        if variants.0.iter().all(|stored| is_left(&stored)) {
+            return Some(variants);
+        }
+        let left: Vec<Arc<Stored>> = variants.0.iter().filter(is_left).cloned().collect();
+        (!left.is_empty()).then(|| Arc::new(Variants(left)))
+    }
+
     /// Keeps a response, unless its URL was taken out since it was asked for: then it may be of before.
     pub fn put(&self, url: &[u8], stored: Arc<Stored>) {
         let _turn = self.turn(url);
         if self.is_of_before(url, &stored) {
             return;
         }
-        let before = self.memory.peek(url);
+        let before = self.memory.peek(url).and_then(|before| self.left(url, before));
         let others = before.iter().flat_map(|before| &before.0).filter(|other| !stored.replaces(other));
         let others: Vec<Arc<Stored>> = others.take(VARIANTS_MAX - 1).cloned().collect();
         let all = std::iter::once(stored).chain(others).collect();
