@@ -95,7 +95,8 @@ fn find(options: &AdminOptions) -> Result<(String, Option<String>)> {
     };
     let Some(file) = file else { return Ok((given.unwrap_or_else(|| DEFAULT.into()), stray_token())) };
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let parsed = unlag_config::parse(&text, &file.display().to_string()).map_err(|error| anyhow!("{error}"))?;
+    let parsed =
+        unlag_config::parse(&text, &file.display().to_string()).map_err(|error| anyhow!("{error}"))?;
     let base = crate::check::directory_of(file);
     let token = match &parsed.config.admin.token {
         Some(secret) => {

@@ -32,7 +32,7 @@ fn purge(options: CachePurgeOptions) -> Result<(), Failed> {
     let mut wanted = named("url", &options.urls);
     wanted.extend(named("tag", &options.tags));
     wanted.extend(named("prefix", &options.prefixes));
-    wanted.extend(options.all.then(|| ("all", json!(true))));
+    wanted.extend(options.all.then_some(("all", json!(true))));
     let mut done = Vec::with_capacity(wanted.len());
     for (kind, name) in wanted {
         let order = json!({ kind: name, "soft": options.soft, "dry_run": options.dry_run });

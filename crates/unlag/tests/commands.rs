@@ -20,8 +20,8 @@ use unlag_testkit::{RawClient, RawOrigin, Script, Setup, wait_until};
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
 /// Its commands, as `unlag help` lists them.
-const COMMANDS: [&str; 10] =
-    ["run", "demo", "init", "check", "schema", "explain", "bench", "completions", "man", "version"];
+const COMMANDS: [&str; 11] =
+    ["run", "demo", "init", "check", "schema", "explain", "cache", "bench", "completions", "man", "version"];
 
 fn command(arguments: &[&str], directory: &Directory) -> Command {
     let mut command = Command::new(UNLAG);
@@ -212,6 +212,8 @@ fn there_is_a_manual_page_of_everything() {
     for command in COMMANDS {
         assert!(printed(&["man", command]).contains(&format!(".TH unlag-{command}")), "{command}");
     }
+    let below = printed(&["man", "cache-purge"]);
+    assert!(below.contains(".TH unlag-cache-purge") && below.contains("dry"), "{below}");
     assert!(complaint(&["man", "juggle"]).contains("no command \"juggle\""));
 }
 

@@ -316,11 +316,11 @@ fn a_change_invalidates_the_groups_that_its_answer_names_and_no_other_hosts_grou
         format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
     });
     let unlag = Setup::of(UNLAG).to([origin.url()]).start();
-    let places = [("a.example", "/menu"), ("a.example", "/prices"), ("a.example", "/x"), ("b.example", "/menu")];
+    let places =
+        [("a.example", "/menu"), ("a.example", "/prices"), ("a.example", "/x"), ("b.example", "/menu")];
     let all = || places.map(|(host, path)| ask_of(&unlag, host, path).replace("answer ", ""));
-    let change = |path: &str| {
-        unlag.connect().send(request("POST", "a.example", path)).read_response("POST").status()
-    };
+    let change =
+        |path: &str| unlag.connect().send(request("POST", "a.example", path)).read_response("POST").status();
     assert_eq!(all(), ["1", "2", "3", "4"]);
     assert_eq!(change("/failing"), 500);
     assert_eq!(all(), ["1", "2", "3", "4"], "a change that failed has changed nothing");
@@ -348,12 +348,17 @@ fn the_cache_is_shown_for_each_route_with_what_it_saved_and_why_not() {
     assert_eq!((&memory["urls"], &memory["capacity_bytes"]), (&json!(1), &json!(8 << 20)));
     assert!(memory["bytes"].as_u64() > Some(500), "{memory}");
     let route = &shown["routes"][0];
-    assert_eq!((&route["route"], &route["hits"], &route["stored"]), (&json!("all of it"), &json!(2), &json!(1)));
+    assert_eq!(
+        (&route["route"], &route["hits"], &route["stored"]),
+        (&json!("all of it"), &json!(2), &json!(1))
+    );
     assert_eq!((&route["hit_ratio"], &route["hit_bytes"]), (&json!(0.5), &json!(16)));
     assert_eq!(route["misses"], json!({ "uri-miss": 2 }));
     assert_eq!(route["not_stored"], json!({ "private": 1 }));
     let (saved, each) = (route["saved_ms"].as_f64(), route["saved_ms_per_hit"].as_f64());
-    assert!(saved > Some(0.0) && saved.zip(each).is_some_and(|(saved, each)| (saved / 2.0 - each).abs() < 1e-9));
+    assert!(
+        saved > Some(0.0) && saved.zip(each).is_some_and(|(saved, each)| (saved / 2.0 - each).abs() < 1e-9)
+    );
 
     let table = printed(&unlag, &["stats"]);
     let lines: Vec<&str> = table.lines().collect();
@@ -404,10 +409,15 @@ fn metrics_say_what_the_cache_did_and_leave_out_what_never_happened() {
     ] {
         assert!(has(line), "no {line} in {page}");
     }
-    let of_cache = |words: &str| page.lines().any(|line| line.starts_with("unlag_cache") && line.contains(words));
+    let of_cache =
+        |words: &str| page.lines().any(|line| line.starts_with("unlag_cache") && line.contains(words));
     assert!(!of_cache("never") && !of_cache("vary-miss") && !of_cache("set-cookie"), "{page}");
-    let saved = page.lines().find_map(|line| line.strip_prefix("unlag_cache_saved_seconds_total{route=\"r\"} "));
-    assert!(saved.and_then(|seconds| seconds.parse().ok()).is_some_and(|seconds: f64| seconds > 0.0), "{page}");
+    let saved =
+        page.lines().find_map(|line| line.strip_prefix("unlag_cache_saved_seconds_total{route=\"r\"} "));
+    assert!(
+        saved.and_then(|seconds| seconds.parse().ok()).is_some_and(|seconds: f64| seconds > 0.0),
+        "{page}"
+    );
     purge(&unlag, json!({ "url": "http://shop.example/x" }));
     assert!(unlag.admin("/metrics").text().contains("\nunlag_cache_urls 0\n"));
 }
@@ -446,7 +456,8 @@ fn the_command_says_what_to_do_when_it_cannot() {
         let mut command = Command::new(UNLAG);
         command.arg("cache").args(arguments).current_dir(elsewhere.path());
         command.env("XDG_RUNTIME_DIR", elsewhere.path()).env_remove("UNLAG_ADMIN_TOKEN");
-        let output = command.envs(token.map(|token| ("UNLAG_ADMIN_TOKEN", token))).output().expect("run unlag");
+        let output =
+            command.envs(token.map(|token| ("UNLAG_ADMIN_TOKEN", token))).output().expect("run unlag");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let all = ["purge", "--all", "--admin", &admin];
@@ -481,7 +492,8 @@ fn what_was_purged_is_not_offered_to_the_origin_for_another_variant_either() {
         unlag.connect().send(request).read_response("GET").text()
     };
     assert_eq!((accepting("a/b"), accepting("c/d")), ("old".into(), "old".into()));
-    let offers = || origin.requests().iter().filter(|request| request.header("if-none-match").is_some()).count();
+    let offers =
+        || origin.requests().iter().filter(|request| request.header("if-none-match").is_some()).count();
     assert_eq!(offers(), 1, "the origin is asked whether it means the one that is known");
     purge(&unlag, json!({ "tag": "t" }));
     assert_eq!(accepting("e/f"), "old");

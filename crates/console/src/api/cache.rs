@@ -100,8 +100,9 @@ pub(super) async fn purge(
         }
         status => Refusal::new(status, error.body_text()),
     })?;
-    let wanted: Wanted = serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("the body is no purge: {error}; it is JSON such as {{\"tag\": \"product-7\"}}")))?;
+    let wanted: Wanted = serde_json::from_slice(&body).map_err(|error| {
+        bad(format!("the body is no purge: {error}; it is JSON such as {{\"tag\": \"product-7\"}}"))
+    })?;
     let order = wanted.order().map_err(bad)?;
     let (soft, dry_run) = (order.soft, order.dry_run);
     let count = shared.ask(move |shared| shared.plane.purge(&order)).await?.map_err(bad)?;

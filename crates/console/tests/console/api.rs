@@ -3,7 +3,7 @@
 use crate::served::{MS, TOKEN, TestPlane, get, send, serve};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use unlag_console::Readiness;
+use unlag_console::{PurgeOrder, PurgeWhat, Readiness};
 use unlag_record::Phase;
 
 const PRODUCT: &str = "GET /product/{id}";
@@ -192,6 +192,56 @@ fn a_reload_tells_what_it_could_not_apply() {
 }
 
 #[test]
+fn the_cache_shows_ratios_and_what_a_hit_saved_and_only_reasons_that_came_about() {
+    let plane = TestPlane::new();
+    plane.cached("shop", 3);
+    plane.cached("none", 0);
+    let console = serve(&plane);
+    let cache = get(&console, "/api/v1/cache").json();
+    assert_eq!(cache["memory"], serde_json::json!({ "bytes": 0, "capacity_bytes": 0, "urls": 0 }));
+    let shop = &cache["routes"][0];
+    assert_eq!(
+        (&shop["route"], &shop["hits"], &shop["hit_ratio"]),
+        (&"shop".into(), &3.into(), &0.75.into())
+    );
+    assert_eq!((&shop["saved_ms"], &shop["saved_ms_per_hit"]), (&60.0.into(), &20.0.into()));
+    assert_eq!(shop["misses"], serde_json::json!({ "uri-miss": 1 }));
+    assert_eq!(shop["not_stored"], serde_json::json!({ "set-cookie": 2 }));
+    let none = &cache["routes"][1];
+    assert_eq!((&none["hit_ratio"], &none["saved_ms_per_hit"]), (&0.0.into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn a_purge_names_one_thing_and_a_dry_run_tells_how_much_that_is() {
+    let plane = TestPlane::new();
+    let console = serve(&plane);
+    let headers = ["host: localhost", &format!("authorization: Bearer {TOKEN}")];
+    let purge = |body: &str| send(&console, "POST", "/api/v1/cache/purge", &headers, body);
+    let purged = purge("{\"tag\": \"a\", \"soft\": true}").json();
+    assert_eq!(purged, serde_json::json!({ "purged": true, "soft": true, "dry_run": false }));
+    let counted = purge("{\"prefix\": \"/a\", \"dry_run\": true}").json();
+    let expected = serde_json::json!({
+        "purged": false, "soft": false, "dry_run": true, "objects": 3, "bytes": 4_096,
+    });
+    assert_eq!(counted, expected);
+    for (order, said) in [
+        ("{\"url\": \"nonsense\"}", "no URL"),
+        ("{\"url\": \"a\", \"prefix\": \"b\"}", "several"),
+        ("{\"all\": true, \"all\": true}", "duplicate"),
+        ("[]", "no purge"),
+        ("{\"all\": true} x", "no purge"),
+    ] {
+        let answer = purge(order);
+        assert_eq!(answer.status, 400, "{order}");
+        assert!(answer.json()["error"].as_str().unwrap().contains(said), "{order}: {}", answer.body);
+    }
+    let done = plane.purges.lock().unwrap();
+    let order = |what, soft, dry_run| PurgeOrder { what, soft, dry_run };
+    let tag = order(PurgeWhat::Tag("a".into()), true, false);
+    assert_eq!(*done, [tag, order(PurgeWhat::Prefix("/a".into()), false, true)]);
+}
+
+#[test]
 fn unknown_paths_and_methods_answer_in_json() {
     let console = serve(&TestPlane::new());
     let missing = get(&console, "/api/v1/nothing");
@@ -222,7 +272,7 @@ fn the_description_has_every_path_and_method_and_no_other() {
     assert_eq!(described, get(&console, "/api/v1/openapi.json").json());
     let paths = described["paths"].as_object().unwrap();
     let routed = routed();
-    assert!(routed.len() >= 14, "the router's source was read");
+    assert!(routed.len() >= 16, "the router's source was read");
     assert_eq!(paths.len(), routed.len());
     for (path, methods) in routed {
         let described = paths.get(&path).unwrap_or_else(|| panic!("{path} is not described"));

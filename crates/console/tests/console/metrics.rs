@@ -2,7 +2,7 @@
 
 use crate::served::{MS, TestPlane, get, serve};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use unlag_record::Phase;
+use unlag_record::{Bounds, Phase};
 
 type Labels = BTreeMap<String, String>;
 
@@ -173,4 +173,25 @@ fn gauges_and_counters_of_the_data_plane_are_on_the_page_once() {
     assert_eq!(of("unlag_refused_heads_total", &[("reason", "bare_lf")]), 5.0);
     assert_eq!(of("unlag_refused_heads_total", &[("reason", "too \"long\"")]), 2.0);
     assert_eq!(of("unlag_ready", &[]), 1.0);
+}
+
+#[test]
+fn the_cache_has_series_for_what_came_about_and_one_label_for_routes_past_the_bound() {
+    let plane = TestPlane::with(Bounds { routes: 2, ..Bounds::default() });
+    let hostile = "hello \"you\"\\\n";
+    for (route, hits) in [("shop", 3), (hostile, 2), ("third", 5), ("fourth", 7)] {
+        plane.cached(route, hits);
+    }
+    let console = serve(&plane);
+    let samples = check(&get(&console, "/metrics").body);
+    let of = |name: &str, labels: &[(&str, &str)]| value(&samples, name, labels);
+    assert_eq!(of("unlag_cache_hits_total", &[("route", "shop")]), 3.0);
+    assert_eq!(of("unlag_cache_hits_total", &[("route", hostile)]), 2.0);
+    assert_eq!(of("unlag_cache_hits_total", &[("route", "other")]), 12.0);
+    assert_eq!(of("unlag_cache_saved_seconds_total", &[("route", "other")]), 0.24);
+    assert_eq!(of("unlag_cache_misses_total", &[("route", "other"), ("reason", "uri-miss")]), 2.0);
+    assert_eq!(of("unlag_cache_not_stored_total", &[("route", "shop"), ("reason", "set-cookie")]), 2.0);
+    assert_eq!(of("unlag_cache_capacity_bytes", &[]), 0.0);
+    let reasons = samples.iter().filter_map(|(_, sample)| sample.labels.get("reason"));
+    assert!(reasons.clone().all(|reason| reason != "stale" && reason != "private"));
 }

@@ -57,15 +57,19 @@ fn writes_need_the_token_even_on_this_machine() {
             .into_iter()
             .filter(|header| !header.is_empty())
             .collect();
-        for (method, path) in
-            [("PUT", "/api/v1/config"), ("POST", "/api/v1/reload"), ("OPTIONS", "/api/v1/config")]
-        {
+        for (method, path) in [
+            ("PUT", "/api/v1/config"),
+            ("POST", "/api/v1/reload"),
+            ("POST", "/api/v1/cache/purge"),
+            ("OPTIONS", "/api/v1/config"),
+        ] {
             let answer = send(&console, method, path, &headers, "x");
             assert_eq!(answer.status, 401, "{method} {path} {authorization}");
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         }
     }
     assert_eq!(plane.writes.load(SeqCst), 0);
+    assert!(plane.purges.lock().unwrap().is_empty());
     assert_eq!(send(&console, "POST", "/api/v1/reload", &[HOST, &bearer(TOKEN)], "").status, 200);
     assert_eq!(plane.writes.load(SeqCst), 1);
 }

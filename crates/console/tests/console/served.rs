@@ -27,8 +27,12 @@ fn held<T: Clone>(mutex: &Mutex<T>) -> T {
 
 impl TestPlane {
     pub(crate) fn new() -> Arc<TestPlane> {
+        TestPlane::with(Bounds::default())
+    }
+
+    pub(crate) fn with(bounds: Bounds) -> Arc<TestPlane> {
         Arc::new(TestPlane {
-            registry: Registry::new(Bounds::default(), None),
+            registry: Registry::new(bounds, None),
             readiness: Mutex::new(Readiness::Ready),
             config: Mutex::new(ConfigView {
                 text: "[[listen]]\n".into(),
@@ -41,6 +45,21 @@ impl TestPlane {
             cache: Mutex::default(),
             purges: Mutex::default(),
         })
+    }
+
+    /// Counts for a route of the cache.
+    pub(crate) fn cached(&self, route: &str, hits: u64) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.routes.push(CacheRoute {
+            route: route.into(),
+            hits,
+            saved_ns: hits * 20 * MS,
+            hit_bytes: hits * 100,
+            stored: 1,
+            misses: vec![("uri-miss", 1), ("stale", 0)],
+            not_stored: vec![("private", 0), ("set-cookie", 2)],
+            ..CacheRoute::default()
+        });
     }
 
     /// Records a request of `route` that went to the one endpoint.

@@ -24,8 +24,7 @@ pub(super) fn of(cache: &Value) -> String {
     let (used, capacity, urls) =
         (number(memory, "bytes"), number(memory, "capacity_bytes"), number(memory, "urls"));
     let share = 100.0 * used as f64 / capacity.max(1) as f64;
-    let mut out =
-        format!("memory: {} of {} ({share:.1} %), {urls} URLs\n", bytes(used), bytes(capacity));
+    let mut out = format!("memory: {} of {} ({share:.1} %), {urls} URLs\n", bytes(used), bytes(capacity));
     let mut routes: Vec<&Value> = cache["routes"].as_array().into_iter().flatten().collect();
     if routes.is_empty() {
         out.push_str("No request was looked up yet.\n");
@@ -134,7 +133,8 @@ mod tests {
             })
         };
         let memory = json!({ "bytes": 12_900_000, "capacity_bytes": 268_435_456, "urls": 842 });
-        let cache = json!({ "memory": memory, "routes": [route("few", 7.5), route("GET /m\n{id}", 61_234.0)] });
+        let cache =
+            json!({ "memory": memory, "routes": [route("few", 7.5), route("GET /m\n{id}", 61_234.0)] });
         let text = of(&cache);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "memory: 12.3 MiB of 256 MiB (4.8 %), 842 URLs");

@@ -16,7 +16,9 @@ pub enum Misnamed {
     Tag,
     #[error("a URL begins with http:// or https:// and names a host, such as http://shop.example/products/1")]
     Url,
-    #[error("a prefix is host/path, or /path on every host, such as shop.example/products/ (a whole host: shop.example/)")]
+    #[error(
+        "a prefix is host/path, or /path on every host, such as shop.example/products/ (a whole host: shop.example/)"
+    )]
     Prefix,
     #[error("a prefix does not end in a dot segment: it would mean everything in the directory above")]
     Dots,
