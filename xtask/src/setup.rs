@@ -14,7 +14,7 @@ use crate::process::{self, command, run_quietly, succeeds};
 use crate::tools;
 
 /// Servers and clients that the suites put around unlag.
-const SYSTEM_PACKAGES: [(&str, &str); 8] = [
+const SYSTEM_PACKAGES: [(&str, &str); 11] = [
     ("nginx-light", "nginx"),
     ("haproxy", "haproxy"),
     ("nghttp2-client", "h2load"),
@@ -23,6 +23,9 @@ const SYSTEM_PACKAGES: [(&str, &str); 8] = [
     ("python3-venv", ""),
     ("nodejs", "node"),
     ("npm", "npm"),
+    ("redis-server", "redis-server"),
+    ("redis-tools", "redis-cli"),
+    ("memcached", "memcached"),
 ];
 
 /// gRPC and WebSocket peers; strict HTTP/1.1 parsers to compare ours with.

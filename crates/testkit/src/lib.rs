@@ -10,13 +10,16 @@
 )]
 
 pub mod client;
+pub mod daemon;
 pub mod dns;
 pub mod h2;
 pub mod log;
+pub mod memcached;
 pub mod namespace;
 pub mod origin;
 pub mod ports;
 pub mod process;
+pub mod redis;
 pub mod response;
 pub mod setup;
 pub mod skip;
@@ -26,8 +29,10 @@ pub mod tls;
 pub mod wait;
 
 pub use client::RawClient;
+pub use memcached::Memcached;
 pub use origin::{RawOrigin, Request, Script};
 pub use process::Unlag;
+pub use redis::{Redis, RedisCluster};
 pub use response::{ReadError, Response};
 pub use setup::Setup;
 pub use wait::{DEADLINE, Gate, wait_until};

@@ -1,0 +1,249 @@
+//! Purges and their order. A purge is announced into a log that the store keeps; every node reads the log, its own
+//! announcements included, and so all hear the same purges in the same order, each with a number that only rises.
+//!
+//! The number is a logical clock. A cache stamps an object with [`Tier::seq`](crate::Tier::seq) *before* it asks the origin; a
+//! purge with a higher number then kills the object wherever it is found, and no two wall clocks are ever compared. What a node
+//! cannot judge, because the log does not reach back far enough, is dead to it: that is the *floor*. When the log itself is lost,
+//! nobody can judge anything stored before: a new *epoch* begins, and names in the store contain the epoch.
+//!
+//! ```text
+//! connect ─► enter ─► replay what was missed ─► Joined ─► listen: Purge, Purge, …
+//!              │                                  ▲          │ link broken: not listening, asks are refused; enter again
+//!              └── Lost (the log does not reach back to what was heard last, or is another) ◄─┘
+//! ```
+
+pub(crate) mod memcached;
+pub(crate) mod redis;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::figures::{Counters, count};
+use crate::lock;
+use crate::shared::Shared;
+use crate::wire::Speaks;
+
+/// The longest announcement: a few tags, or an address with all that a URL may hold.
+pub const MESSAGE_MAX: usize = 16 << 10;
+
+/// Announcements that wait for the link. A purge of every minute of a day fits; so does a burst of a deployment.
+const PENDING_MAX: usize = 4096;
+const PENDING_BYTES_MAX: usize = 4 << 20;
+
+/// Announcements that the log keeps for nodes that join or come back.
+const LOG_MAX: u64 = 16_384;
+
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// What is heard, in order, on the thread of the tier: whoever listens must be quick about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// A purge; everything whose stamp is below `seq` and which it concerns is dead.
+    Purge {
+        /// Its number. Numbers rise, but for what is heard again while joining anew.
+        seq: u64,
+        /// As it was announced.
+        message: Bytes,
+    },
+    /// All that the log holds has been heard. What is stamped below `floor` cannot be judged and is dead.
+    Joined {
+        /// The lowest stamp that can be judged.
+        floor: u64,
+    },
+    /// Purges may have been missed. What is kept from before cannot be judged until `Joined` says what can.
+    Lost,
+}
+
+/// Why listening ended.
+pub(crate) enum Break {
+    /// The link; what was heard last still counts.
+    Link(String),
+    /// The key of the log is on another server.
+    Moved,
+    /// What was heard last does not connect to what the log holds.
+    Lost(&'static str),
+}
+
+#[derive(Clone, Copy, Default)]
+struct Standing {
+    listening: bool,
+    epoch: u64,
+    /// Rises with every loss: an ask that began before one brings nothing that can be judged after.
+    term: u64,
+}
+
+#[derive(Default)]
+struct Pending {
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+    overflowed: bool,
+}
+
+/// What a node knows of the log, and what it has to say.
+pub(crate) struct Journal {
+    seq: AtomicU64,
+    standing: Mutex<Standing>,
+    pending: Mutex<Pending>,
+    pub(crate) wake: Notify,
+    hears: Box<dyn Fn(Heard) + Send + Sync>,
+    counters: Arc<Counters>,
+}
+
+impl Journal {
+    pub(crate) fn new(counters: Arc<Counters>, hears: Box<dyn Fn(Heard) + Send + Sync>) -> Journal {
+        let (standing, pending) = Default::default();
+        Journal { seq: AtomicU64::new(0), standing, pending, wake: Notify::new(), hears, counters }
+    }
+
+    /// The number of the purge that was applied last.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Acquire)
+    }
+
+    /// Epoch and term, while purges are heard.
+    pub(crate) fn listening(&self) -> Option<(u64, u64)> {
+        let standing = *lock(&self.standing);
+        standing.listening.then_some((standing.epoch, standing.term))
+    }
+
+    /// Epoch and term as of the last join, heard or not since; `None` before the first and after a loss.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        Some(lock(&self.standing).epoch).filter(|epoch| *epoch != 0)
+    }
+
+    /// Keeps an announcement until it is in the log, if there is room.
+    pub(crate) fn announce(&self, message: Bytes) {
+        let mut pending = lock(&self.pending);
+        let full = pending.queue.len() >= PENDING_MAX || pending.bytes + message.len() > PENDING_BYTES_MAX;
+        if message.len() > MESSAGE_MAX || full {
+            count(&self.counters.announcements_lost);
+            if message.len() > MESSAGE_MAX {
+                tracing::error!(
+                    bytes = message.len(),
+                    max = MESSAGE_MAX,
+                    "a purge is too long to be announced"
+                );
+            } else if !std::mem::replace(&mut pending.overflowed, true) {
+                tracing::error!(
+                    pending = PENDING_MAX,
+                    "purges are lost: too many wait for the shared cache's log"
+                );
+            }
+            return;
+        }
+        pending.bytes += message.len();
+        pending.queue.push_back(message);
+        drop(pending);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        lock(&self.pending).queue.len()
+    }
+
+    fn next(&self) -> Option<Bytes> {
+        lock(&self.pending).queue.front().cloned()
+    }
+
+    /// The first one is in the log.
+    fn delivered(&self) {
+        let mut pending = lock(&self.pending);
+        if let Some(message) = pending.queue.pop_front() {
+            pending.bytes -= message.len();
+            pending.overflowed = false;
+            count(&self.counters.announced);
+        }
+    }
+
+    fn purge(&self, seq: u64, message: Bytes) {
+        count(&self.counters.purges_heard);
+        (self.hears)(Heard::Purge { seq, message });
+        self.applied(seq);
+    }
+
+    fn applied(&self, seq: u64) {
+        self.seq.fetch_max(seq, Ordering::AcqRel);
+    }
+
+    fn joined(&self, epoch: u64, floor: u64) {
+        (self.hears)(Heard::Joined { floor });
+        let mut standing = lock(&self.standing);
+        standing.listening = true;
+        standing.epoch = epoch;
+    }
+
+    /// Back where it left off.
+    fn resumed(&self) {
+        lock(&self.standing).listening = true;
+    }
+
+    fn deaf(&self) {
+        lock(&self.standing).listening = false;
+    }
+
+    fn lose(&self) {
+        let mut standing = lock(&self.standing);
+        let term = standing.term + 1;
+        *standing = Standing { term, ..Standing::default() };
+        drop(standing);
+        count(&self.counters.losses);
+        (self.hears)(Heard::Lost);
+    }
+}
+
+/// Whatever ends the task that listens, a panic included: what is not heard is not served.
+struct DeafAtEnd(Arc<Shared>);
+
+impl Drop for DeafAtEnd {
+    fn drop(&mut self) {
+        self.0.journal.deaf();
+    }
+}
+
+/// Listens and announces for the life of the tier.
+pub(crate) async fn follow(shared: Arc<Shared>) {
+    let guard = DeafAtEnd(shared);
+    let (shared, journal) = (&guard.0, &guard.0.journal);
+    let mut place = redis::Place::default();
+    let mut counted = memcached::Place::default();
+    let (mut pause, mut told) = (PAUSE_FIRST, false);
+    loop {
+        let losses = lock(&journal.standing).term;
+        let target = shared.topology.load().node_of(&shared.log_name()).map(|node| node.target.clone());
+        let broke = match &target {
+            None => Break::Link("no server is known yet".into()),
+            Some(target) => match target.speaks {
+                Speaks::Redis { .. } => redis::session(shared, target, &mut place).await,
+                Speaks::Memcached => memcached::session(shared, target, &mut counted).await,
+            },
+        };
+        let heard = journal.listening().is_some();
+        journal.deaf();
+        if heard {
+            (pause, told) = (PAUSE_FIRST, false);
+        }
+        match broke {
+            Break::Lost(why) => {
+                tracing::warn!(why, "purges may have been missed: what the shared cache held is judged anew");
+                (place, counted) = Default::default();
+                journal.lose();
+            }
+            Break::Moved => shared.moved.notify_one(),
+            Break::Link(error) if !told && target.is_some() => {
+                tracing::warn!(error, "purges of other nodes are not heard, the shared cache is passed by");
+                told = true;
+            }
+            Break::Link(_) => {}
+        }
+        if losses == lock(&journal.standing).term {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The handle: what any thread may do, and the one thread on which everything happens.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{Notify, oneshot};
+
+use crate::address::Address;
+use crate::ask::{Answer, Ask};
+use crate::figures::{Counters, Figures, count};
+use crate::log::{self, Heard, Journal};
+use crate::name::Name;
+use crate::puts::Put;
+use crate::settings::Settings;
+use crate::shared::{Shared, servers};
+use crate::topology::Topology;
+use crate::wire::{Speaks, tls};
+use crate::{cluster, lock};
+
+/// How long the end may take for what has been announced and not sent.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+/// Threads for packing and unpacking large values beside the tier's own; two, so that a write does not hold up a read.
+const ASIDE_THREADS: usize = 2;
+
+/// How long those may finish what they are at.
+const ASIDE_END: Duration = Duration::from_millis(100);
+
+/// The shared tier of a cache. Cheap to share; dropping the last handle ends its thread.
+pub struct Tier {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Tier {
+    /// Starts the tier. It never waits for the network: while there is no server, asks are refused and writes wait.
+    ///
+    /// `hears` is called on the tier's thread and must return quickly: while it runs, nothing else is heard or answered.
+    pub fn open(
+        address: &Address,
+        settings: Settings,
+        hears: impl Fn(Heard) + Send + Sync + 'static,
+    ) -> io::Result<Arc<Tier>> {
+        let namespace = &settings.namespace;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        if namespace.is_empty() || namespace.len() > 64 || !namespace.bytes().all(allowed) {
+            let error = format!(
+                "the namespace {namespace:?} is not of 1 to 64 letters, digits, `-`, `_`, `.` or `:`"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        }
+        let counters = Arc::new(Counters::default());
+        let shared = Arc::new(Shared {
+            speaks: speaks(address, &settings)?,
+            topology: ArcSwap::default(),
+            journal: Journal::new(counters.clone(), Box::new(hears)),
+            counters,
+            moved: Arc::new(Notify::new()),
+            settings,
+        });
+        let runtime =
+            Builder::new_current_thread().enable_all().max_blocking_threads(ASIDE_THREADS).build()?;
+        let (stop, stopped) = oneshot::channel();
+        let (handle, of_thread) = (runtime.handle().clone(), shared.clone());
+        let (servers, seeds) = servers(address);
+        if !seeds {
+            let nodes = servers.iter().map(|server| shared.new_node(server.clone())).collect();
+            shared.topology.store(Arc::new(Topology::of(nodes)));
+        }
+        let work = async move {
+            if seeds {
+                let seeds = servers.into_iter().map(|server| of_thread.target(server)).collect();
+                tokio::spawn(cluster::keep(of_thread.clone(), seeds));
+            }
+            for node in &of_thread.topology.load().nodes {
+                of_thread.start(node);
+            }
+            tokio::spawn(log::follow(of_thread.clone()));
+            let _ = stopped.await;
+            farewell(&of_thread).await;
+        };
+        let thread = std::thread::Builder::new().name("tier".into()).spawn(move || {
+            runtime.block_on(work);
+            runtime.shutdown_timeout(ASIDE_END);
+        })?;
+        tracing::debug!(%address, "the shared tier of the cache is started");
+        Ok(Arc::new(Tier { shared, runtime: handle, stop: Some(stop), thread: Some(thread) }))
+    }
+
+    /// Asks for the value of a key. The question is on its way when this returns; the future may be dropped at any time.
+    ///
+    /// It is ready within `budget`, give or take the timer's millisecond, and at once when there is nobody to ask.
+    pub fn get(&self, key: &[u8], budget: Duration) -> impl Future<Output = Answer> + Send + use<> {
+        let asked = self.ask(key, budget);
+        async move {
+            match asked {
+                Some(answer) => answer.await.unwrap_or(Answer::Unavailable),
+                None => Answer::Unavailable,
+            }
+        }
+    }
+
+    fn ask(&self, key: &[u8], budget: Duration) -> Option<oneshot::Receiver<Answer>> {
+        let (shared, now) = (&self.shared, Instant::now());
+        count(&shared.counters.gets);
+        let admitted = shared.journal.listening().and_then(|(epoch, term)| {
+            let stored = self.name(epoch, key).stored(&shared.settings.namespace);
+            let node = shared.topology.load().node_of(&stored)?.clone();
+            let ticket = node.admit(now)?;
+            Some((epoch, term, stored, node, ticket))
+        });
+        let Some((epoch, term, stored, node, ticket)) = admitted else {
+            count(&shared.counters.passed_by);
+            return None;
+        };
+        let (reply, answer) = oneshot::channel();
+        let (key, answer_timeout) = (Bytes::copy_from_slice(key), shared.settings.answer_timeout);
+        let ask = Ask { node, ticket, epoch, term, key, stored, asked: now, budget, answer_timeout };
+        let shared = shared.clone();
+        self.runtime.spawn(async move { ask.run(reply, &shared).await });
+        Some(answer)
+    }
+
+    /// Has a value written some time soon. It never waits: without room, what has waited longest is dropped and counted.
+    pub fn put(&self, key: &[u8], value: Bytes, lifetime: Duration) {
+        let shared = &self.shared;
+        count(&shared.counters.puts);
+        let target = shared.journal.epoch().and_then(|epoch| {
+            let name = self.name(epoch, key);
+            let node = shared.topology.load().node_of(&name.stored(&shared.settings.namespace))?.clone();
+            Some((epoch, name, node))
+        });
+        let until = Instant::now().checked_add(lifetime);
+        let (Some((epoch, name, node)), Some(until)) = (target, until) else {
+            return count(&shared.counters.puts_dropped);
+        };
+        let put = Put { epoch, key: Bytes::copy_from_slice(key), value, until };
+        let dropped = lock(&node.puts).push(name, put);
+        shared.counters.puts_dropped.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
+        node.put.notify_one();
+    }
+
+    /// Announces a purge to all nodes, this one included. It is kept until it is in the log, within bounds; what cannot be kept
+    /// is counted and logged.
+    pub fn announce(&self, message: Bytes) {
+        self.shared.journal.announce(message);
+    }
+
+    /// The number of the purge that was heard last: what an object is stamped with before its origin is asked for it.
+    pub fn seq(&self) -> u64 {
+        self.shared.journal.seq()
+    }
+
+    /// Whether purges are heard. While not, asks are refused, and what is kept elsewhere may miss a purge.
+    pub fn is_listening(&self) -> bool {
+        self.shared.journal.listening().is_some()
+    }
+
+    /// Which log purges are heard from: another number when the log of before was lost. None before the first join.
+    pub fn epoch(&self) -> Option<u64> {
+        self.shared.journal.epoch()
+    }
+
+    /// What 95 of 100 answers of the slowest server stay below; none before the first.
+    pub fn p95(&self) -> Option<Duration> {
+        self.shared.topology.load().nodes.iter().filter_map(|node| node.p95()).max()
+    }
+
+    /// A moment's figures.
+    pub fn figures(&self) -> Figures {
+        let shared = &self.shared;
+        Figures {
+            announcements_pending: shared.journal.pending(),
+            listening: self.is_listening(),
+            nodes: shared.topology.load().nodes.iter().map(|node| node.figures()).collect(),
+            ..shared.counters.figures()
+        }
+    }
+
+    fn name(&self, epoch: u64, key: &[u8]) -> Name {
+        Name::of(&self.shared.settings.namespace, epoch, key)
+    }
+}
+
+impl Drop for Tier {
+    fn drop(&mut self) {
+        // The thread ends by itself when this is gone.
+        self.stop.take();
+        if let Some(thread) =
+            self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id())
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn speaks(address: &Address, settings: &Settings) -> io::Result<Speaks> {
+    let (tls, login, database) = match address {
+        Address::Memcached { .. } => return Ok(Speaks::Memcached),
+        Address::Redis { tls, login, database, .. } => (*tls, login.clone(), *database),
+        Address::RedisCluster { tls, login, .. } => (*tls, login.clone(), 0),
+    };
+    let tls = if tls { Some(tls::config(settings.authorities.as_deref())?) } else { None };
+    Ok(Speaks::Redis { tls, login, database })
+}
+
+/// Gives what has been announced a moment to get out.
+async fn farewell(shared: &Shared) {
+    let last = Instant::now() + FAREWELL;
+    while shared.journal.pending() > 0 && shared.journal.listening().is_some() && Instant::now() < last {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

@@ -1,0 +1,129 @@
+//! A tier under test, and what it has heard.
+#![allow(dead_code, reason = "each file of tests uses its part")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test reports by panicking")]
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use unlag_testkit::wait::{DEADLINE, holds_within};
+use unlag_tier::{Answer, BreakerState, Heard, Settings, Tier};
+
+/// Long enough for a machine that does other things.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// A node: a tier with an ear.
+pub(crate) struct Node {
+    pub(crate) tier: Arc<Tier>,
+    heard: Arc<Mutex<Vec<(Instant, Heard)>>>,
+}
+
+/// Settings that forgive a loaded machine.
+pub(crate) fn patient() -> Settings {
+    Settings { answer_timeout: PATIENCE, connect_timeout: Duration::from_secs(2), ..Settings::default() }
+}
+
+impl Node {
+    /// Opens a tier without waiting for it.
+    pub(crate) fn open(url: &str, settings: Settings) -> Node {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = heard.clone();
+        let hears = move |what| ear.lock().unwrap().push((Instant::now(), what));
+        Node { tier: Tier::open(&url.parse().unwrap(), settings, hears).unwrap(), heard }
+    }
+
+    /// Opens one and waits until it listens and can be asked.
+    pub(crate) fn ready(url: &str, settings: Settings) -> Node {
+        let node = Node::open(url, settings);
+        node.wait_ready();
+        node
+    }
+
+    pub(crate) fn joined(url: &str) -> Node {
+        Node::ready(url, patient())
+    }
+
+    pub(crate) fn wait_ready(&self) {
+        self.wait("the tier can be asked", |node| {
+            let figures = node.tier.figures();
+            figures.listening
+                && !figures.nodes.is_empty()
+                && figures.nodes.iter().all(|node| node.connections > 0)
+        });
+    }
+
+    pub(crate) fn wait(&self, what: &str, mut condition: impl FnMut(&Node) -> bool) {
+        assert!(
+            holds_within(DEADLINE, || condition(self)),
+            "not within {DEADLINE:?}: {what}: {:#?}",
+            self.tier.figures()
+        );
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Answer {
+        block_on(self.tier.get(key, PATIENCE))
+    }
+
+    /// Asks until the value is there: what is put is written some time soon.
+    pub(crate) fn wait_for(&self, key: &[u8], value: &[u8]) {
+        let value = Answer::Value(Bytes::copy_from_slice(value));
+        self.wait("the value can be read", |node| node.get(key) == value);
+    }
+
+    pub(crate) fn put(&self, key: &[u8], value: &[u8]) {
+        self.tier.put(key, Bytes::copy_from_slice(value), HOUR);
+    }
+
+    pub(crate) fn announce(&self, message: &str) {
+        self.tier.announce(Bytes::copy_from_slice(message.as_bytes()));
+    }
+
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap().iter().map(|(_, heard)| heard.clone()).collect()
+    }
+
+    /// The purges heard, in order, as number and text.
+    pub(crate) fn purges(&self) -> Vec<(u64, String)> {
+        let text = |message: &Bytes| String::from_utf8_lossy(message).into_owned();
+        let heard = self.heard();
+        heard
+            .iter()
+            .filter_map(|heard| match heard {
+                Heard::Purge { seq, message } => Some((*seq, text(message))),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(crate) fn messages(&self) -> Vec<String> {
+        self.purges().into_iter().map(|(_, text)| text).collect()
+    }
+
+    /// When a purge was heard.
+    pub(crate) fn heard_at(&self, text: &str) -> Option<Instant> {
+        let heard = self.heard.lock().unwrap();
+        heard.iter().find_map(|(at, heard)| match heard {
+            Heard::Purge { message, .. } if message == text.as_bytes() => Some(*at),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn wait_for_messages(&self, expected: &[&str]) {
+        self.wait("all purges are heard", |node| node.messages().len() >= expected.len());
+        assert_eq!(self.messages(), expected);
+    }
+
+    pub(crate) fn losses(&self) -> usize {
+        self.heard().iter().filter(|heard| **heard == Heard::Lost).count()
+    }
+
+    pub(crate) fn breaker(&self) -> BreakerState {
+        self.tier.figures().nodes[0].breaker
+    }
+}
+
+/// Runs a future to its end on this thread.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}

@@ -1,0 +1,225 @@
+//! Purges through real servers: every node hears all of them in one order, and none is missed without being told.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test reports by panicking, and its figures by printing"
+)]
+
+mod kit;
+
+use std::time::{Duration, Instant};
+
+use kit::{Node, patient};
+use unlag_testkit::{Memcached, Redis, RedisCluster};
+use unlag_tier::{Answer, Heard, MESSAGE_MAX};
+
+/// One announces, the other hears; prints how long that takes.
+fn all_hear_the_same(url: &str, what: &str) {
+    let (one, other) = (Node::joined(url), Node::joined(url));
+    let mut taken: Vec<Duration> = Vec::new();
+    for round in 0..100 {
+        let text = format!("purge {round}");
+        let announced = Instant::now();
+        (if round % 2 == 0 { &one } else { &other }).announce(&text);
+        let ear = if round % 2 == 0 { &other } else { &one };
+        ear.wait("it is heard", |node| node.heard_at(&text).is_some());
+        taken.push(ear.heard_at(&text).unwrap() - announced);
+    }
+    one.wait("all are heard", |node| node.purges().len() == 100);
+    other.wait("all are heard", |node| node.purges().len() == 100);
+    assert_eq!(one.purges(), other.purges());
+    let rising = one.purges().windows(2).all(|pair| pair[0].0 < pair[1].0);
+    assert!(rising, "numbers rise: {:?}", one.purges());
+    assert_eq!(one.tier.seq(), one.purges()[99].0);
+    taken.sort();
+    println!(
+        "{what}: a purge is heard after {:?} at the median, {:?} at the 95th percentile",
+        taken[50], taken[95]
+    );
+    let bursts: Vec<String> = (0..500).map(|at| format!("burst {at}")).collect();
+    for text in &bursts {
+        one.announce(text);
+    }
+    other.wait("a burst is heard", |node| node.purges().len() == 600);
+    assert_eq!(other.messages()[100..], bursts, "in the order of their announcement");
+}
+
+#[test]
+fn through_redis_all_nodes_hear_the_same_purges_in_one_order() {
+    let Some(redis) = Redis::start("tier") else { return };
+    all_hear_the_same(&redis.url(), "redis");
+}
+
+#[test]
+fn through_a_redis_cluster_all_nodes_hear_the_same_purges_in_one_order() {
+    let Some(cluster) = RedisCluster::start("tier") else { return };
+    all_hear_the_same(&cluster.url(), "redis cluster");
+}
+
+#[test]
+fn through_memcached_all_nodes_hear_the_same_purges_in_one_order() {
+    let Some(memcached) = Memcached::start("tier") else { return };
+    all_hear_the_same(&memcached.url(), "memcached");
+}
+
+#[test]
+fn a_node_that_joins_late_hears_what_the_log_holds_before_it_is_asked_anything() {
+    let (Some(redis), Some(memcached)) = (Redis::start("tier"), Memcached::start("tier")) else { return };
+    for url in [redis.url(), memcached.url()] {
+        let one = Node::joined(&url);
+        let stamp = one.tier.seq();
+        for text in ["a", "b", "c"] {
+            one.announce(text);
+        }
+        one.wait_for_messages(&["a", "b", "c"]);
+        let late = Node::joined(&url);
+        assert_eq!(late.purges(), one.purges());
+        assert_eq!(late.tier.seq(), one.tier.seq());
+        let Some(Heard::Joined { floor }) = late.heard().pop() else { panic!("{:?}", late.heard()) };
+        assert!(
+            floor <= stamp,
+            "an object stamped {stamp} before the purges can be judged with a floor of {floor}"
+        );
+        assert_eq!(late.tier.epoch(), one.tier.epoch());
+    }
+}
+
+#[test]
+fn what_is_announced_while_the_link_is_down_is_heard_afterwards() {
+    let Some(redis) = Redis::start("tier") else { return };
+    let Some(memcached) = Memcached::start("tier") else { return };
+    let freezes = |url: &str, pause: &dyn Fn(), resume: &dyn Fn()| {
+        let (one, other) = (Node::joined(url), Node::joined(url));
+        one.announce("before");
+        other.wait_for_messages(&["before"]);
+        pause();
+        one.announce("meanwhile");
+        other.announce("meanwhile too");
+        one.wait("the link is down", |node| !node.tier.is_listening());
+        assert_eq!(one.get(b"k"), Answer::Unavailable);
+        assert_eq!(one.tier.figures().announcements_pending, 1);
+        resume();
+        for node in [&one, &other] {
+            node.wait("all is heard", |node| {
+                ["meanwhile", "meanwhile too"].iter().all(|text| node.heard_at(text).is_some())
+            });
+            node.wait("nothing is pending", |node| node.tier.figures().announcements_pending == 0);
+            assert_eq!(node.tier.figures().announcements_lost, 0);
+        }
+    };
+    freezes(&redis.url(), &|| redis.pause(), &|| redis.resume());
+    freezes(&memcached.url(), &|| memcached.pause(), &|| memcached.resume());
+}
+
+#[test]
+fn a_link_that_breaks_loses_no_purge_while_the_log_reaches_back() {
+    let Some(redis) = Redis::start("tier") else { return };
+    let (one, other) = (Node::joined(&redis.url()), Node::joined(&redis.url()));
+    let mut expected = Vec::new();
+    for round in 0..10 {
+        redis.cli(&["client", "kill", "type", "normal"]);
+        for at in 0..5 {
+            expected.push(format!("{round} {at}"));
+            one.announce(&expected[expected.len() - 1]);
+        }
+    }
+    for node in [&one, &other] {
+        node.wait("all is heard", |node| expected.iter().all(|text| node.heard_at(text).is_some()));
+        assert_eq!(node.losses(), 0);
+    }
+}
+
+/// After a loss: everybody knows, nothing of before can be read, and all goes on in a new epoch with higher numbers.
+fn loses_the_log(url: &str, lose: impl FnOnce()) {
+    let (one, other) = (Node::joined(url), Node::joined(url));
+    one.put(b"k", b"of before");
+    other.wait_for(b"k", b"of before");
+    one.announce("before");
+    other.wait_for_messages(&["before"]);
+    let (epoch, seq) = (one.tier.epoch(), one.tier.seq());
+    lose();
+    for node in [&one, &other] {
+        node.wait("the loss is heard", |node| node.losses() == 1);
+        node.wait("and a new beginning", |node| node.tier.is_listening() && node.tier.epoch() != epoch);
+        let Some(Heard::Joined { floor }) = node.heard().pop() else { panic!("{:?}", node.heard()) };
+        assert!(floor > seq, "what was stamped {seq} before is below the floor {floor}");
+        node.wait_ready();
+        assert_eq!(node.get(b"k"), Answer::Absent);
+    }
+    assert_eq!(one.tier.epoch(), other.tier.epoch());
+    other.announce("after");
+    for node in [&one, &other] {
+        node.wait("it is heard", |node| node.heard_at("after").is_some());
+        assert!(node.tier.seq() > seq);
+    }
+}
+
+#[test]
+fn a_flushed_redis_is_a_loss_and_a_new_epoch() {
+    let Some(redis) = Redis::start("tier") else { return };
+    loses_the_log(&redis.url(), || drop(redis.cli(&["flushall"])));
+}
+
+#[test]
+fn a_log_that_was_evicted_alone_is_a_loss_and_what_it_judged_cannot_be_read() {
+    let Some(redis) = Redis::start("tier") else { return };
+    loses_the_log(&redis.url(), || drop(redis.cli(&["del", "unlag:{log}"])));
+}
+
+#[test]
+fn a_flushed_memcached_is_a_loss_and_a_new_epoch() {
+    let Some(memcached) = Memcached::start("tier") else { return };
+    loses_the_log(&memcached.url(), || assert_eq!(memcached.say("flush_all"), "OK"));
+}
+
+#[test]
+fn a_flushed_node_of_a_cluster_that_had_the_log_is_a_loss() {
+    let Some(cluster) = RedisCluster::start("tier") else { return };
+    loses_the_log(&cluster.url(), || {
+        for node in &cluster.nodes {
+            node.cli(&["flushall"]);
+        }
+    });
+}
+
+#[test]
+fn a_log_that_was_trimmed_beyond_what_was_heard_is_a_loss_for_whoever_missed_something() {
+    let Some(redis) = Redis::start("tier") else { return };
+    let (one, other) = (Node::joined(&redis.url()), Node::joined(&redis.url()));
+    one.announce("a");
+    other.wait_for_messages(&["a"]);
+    // Both are cut off while somebody else writes and trims.
+    let script = "redis.call('xadd', KEYS[1], '*', 'p', 'missed') return redis.call('xadd', KEYS[1], 'maxlen', 1, '*', 'p', 'b')";
+    redis.cli(&["eval", script, "1", "unlag:{log}"]);
+    for node in [&one, &other] {
+        node.wait("the last is heard", |node| node.heard_at("b").is_some());
+    }
+    let epoch = one.tier.epoch();
+    drop(other);
+    let late = Node::joined(&redis.url());
+    let Some(Heard::Joined { floor }) = late.heard().pop() else { panic!() };
+    assert_eq!(floor, late.tier.seq(), "the log reaches back to its only entry");
+    assert_eq!(late.tier.epoch(), epoch);
+}
+
+#[test]
+fn what_is_too_long_to_be_announced_is_counted_and_not_kept() {
+    let Some(redis) = Redis::start("tier") else { return };
+    let node = Node::ready(&redis.url(), patient());
+    node.announce(&"x".repeat(MESSAGE_MAX + 1));
+    node.announce(&"y".repeat(MESSAGE_MAX));
+    node.wait("the other is heard", |node| node.purges().len() == 1);
+    assert_eq!(node.tier.figures().announcements_lost, 1);
+}
+
+#[test]
+fn what_is_announced_just_before_the_end_gets_out() {
+    let Some(redis) = Redis::start("tier") else { return };
+    let (one, other) = (Node::joined(&redis.url()), Node::joined(&redis.url()));
+    one.announce("the last");
+    drop(one);
+    other.wait_for_messages(&["the last"]);
+}
