@@ -53,17 +53,37 @@ enum End {
     NoConnection,
 }
 
+/// Sees to it that an ask which is out ends, also with a panic.
+struct Out<'a> {
+    node: &'a Node,
+    ticket: Ticket,
+    outcome: Outcome,
+}
+
+impl Out<'_> {
+    fn end(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        self.node.ended(Instant::now(), self.ticket, self.outcome);
+    }
+}
+
 impl Ask {
     /// Runs to its end, whether or not the caller still waits.
     pub(crate) async fn run(self, reply: oneshot::Sender<Answer>, shared: &Shared) {
         let (mut caller, counters) = (Some(reply), &*shared.counters);
+        let out = Out { node: &self.node, ticket: self.ticket, outcome: Outcome::Failed };
         let (end, taken) = self.wait(&mut caller).await;
         let outcome = match &end {
             End::Came(Ok(_) | Err(Failure::Moved(_))) => Outcome::Answered(taken),
             End::Came(Err(_)) | End::NoConnection | End::Late => Outcome::Failed,
             End::Silent => Outcome::GivenUp,
         };
-        self.node.ended(Instant::now(), self.ticket, outcome);
+        out.end(outcome);
         let answer = match end {
             End::Came(Ok(Some(sealed))) => self.open(sealed, shared).await,
             End::Came(Ok(None)) => {

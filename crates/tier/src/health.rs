@@ -16,9 +16,11 @@ const FIRST: usize = 16;
 /// All that may be out to one server: with answers in half a millisecond, half a million a second.
 const OUT_MAX: usize = 256;
 
-/// A server that is silent for four times its tail is taken to hang, within these.
+/// A server that is silent for four times its tail is taken to hang, within these; a burst may wait for so long.
 const SILENCE_MIN: Duration = Duration::from_millis(1);
-const SILENCE_MAX: Duration = Duration::from_millis(3);
+const SILENCE_MAX: Duration = Duration::from_millis(8);
+/// While its tail is not known.
+const SILENCE_FIRST: Duration = Duration::from_millis(3);
 
 /// An ask that is out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,7 +96,7 @@ impl Health {
 
     /// When it will be taken to be silent if no answer comes.
     pub(crate) fn silent_from(&self) -> Option<Instant> {
-        let tail = self.latency.p95().map_or(SILENCE_MAX, |p95| p95 * 4);
+        let tail = self.latency.p95().map_or(SILENCE_FIRST, |p95| p95 * 4);
         self.quiet_since.map(|since| since + tail.clamp(SILENCE_MIN, SILENCE_MAX))
     }
 
@@ -122,7 +124,7 @@ mod tests {
         let burst: Vec<Ticket> = (0..1000).filter_map(|_| health.admit(now)).collect();
         assert_eq!(burst.iter().filter(|ticket| !ticket.beyond).count(), FIRST);
         assert_eq!(burst.len(), OUT_MAX);
-        let silent = now + SILENCE_MAX;
+        let silent = now + SILENCE_FIRST;
         assert!(health.silent(silent) && !health.silent(now));
         for ticket in burst.iter().filter(|ticket| ticket.beyond) {
             assert_eq!(health.ended(silent, *ticket, Outcome::GivenUp), None);

@@ -26,6 +26,7 @@ mod node;
 mod puts;
 mod settings;
 mod shared;
+mod tasks;
 mod tier;
 mod topology;
 mod wire;

@@ -12,6 +12,7 @@ use crate::figures::NodeFigures;
 use crate::health::{Health, Outcome, Ticket};
 use crate::lock;
 use crate::puts::Puts;
+use crate::tasks::keep_running;
 use crate::wire::{self, Target, Wire};
 
 /// A connection with an ask unanswered for so long is replaced: its path may be gone without a word.
@@ -149,19 +150,21 @@ impl Node {
     pub(crate) fn keep(self: &Arc<Self>, connect_timeout: Duration) {
         for at in 0..=self.readers.len() {
             let node = self.clone();
-            tokio::spawn(async move {
-                let mut gone = node.gone.subscribe();
-                tokio::select! {
-                    () = node.keep_slot(at, connect_timeout) => {}
-                    _ = gone.wait_for(|gone| *gone) => {}
-                }
-                *lock(&node.slot(at).wire) = None;
-            });
+            keep_running("connection", move || node.clone().keep_while_there(at, connect_timeout));
         }
     }
 
     fn slot(&self, at: usize) -> &Slot {
         self.readers.get(at).unwrap_or(&self.writer)
+    }
+
+    async fn keep_while_there(self: Arc<Self>, at: usize, connect_timeout: Duration) {
+        let mut gone = self.gone.subscribe();
+        tokio::select! {
+            () = self.keep_slot(at, connect_timeout) => {}
+            _ = gone.wait_for(|gone| *gone) => {}
+        }
+        *lock(&self.slot(at).wire) = None;
     }
 
     async fn keep_slot(&self, at: usize, connect_timeout: Duration) {

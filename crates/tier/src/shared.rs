@@ -10,6 +10,7 @@ use crate::figures::Counters;
 use crate::log::Journal;
 use crate::node::Node;
 use crate::settings::Settings;
+use crate::tasks::keep_running;
 use crate::topology::Topology;
 use crate::wire::{Speaks, Target};
 use crate::write::Writer;
@@ -47,15 +48,15 @@ impl Shared {
             // The server's limit is on the item, which has a head and a name besides the value.
             Speaks::Memcached => self.settings.item_bytes.saturating_sub(512),
         };
-        let writer = Writer {
+        let writer = Arc::new(Writer {
             node: node.clone(),
             counters: self.counters.clone(),
             namespace: self.settings.namespace.clone(),
             item_bytes,
             timeout: self.settings.write_timeout,
             moved: self.moved.clone(),
-        };
-        tokio::spawn(writer.run());
+        });
+        keep_running("writes", move || writer.clone().run());
     }
 }
 

@@ -19,8 +19,10 @@ use crate::name::Name;
 use crate::puts::Put;
 use crate::settings::Settings;
 use crate::shared::{Shared, servers};
+use crate::tasks::keep_running;
 use crate::topology::Topology;
-use crate::wire::{Speaks, tls};
+use crate::wire::redis::LIFETIME_MAX;
+use crate::wire::{Speaks, Target, tls};
 use crate::{cluster, lock};
 
 /// How long the end may take for what has been announced and not sent.
@@ -77,13 +79,15 @@ impl Tier {
         }
         let work = async move {
             if seeds {
-                let seeds = servers.into_iter().map(|server| of_thread.target(server)).collect();
-                tokio::spawn(cluster::keep(of_thread.clone(), seeds));
+                let seeds: Vec<Target> = servers.into_iter().map(|server| of_thread.target(server)).collect();
+                let shared = of_thread.clone();
+                keep_running("cluster", move || cluster::keep(shared.clone(), seeds.clone()));
             }
             for node in &of_thread.topology.load().nodes {
                 of_thread.start(node);
             }
-            tokio::spawn(log::follow(of_thread.clone()));
+            let shared = of_thread.clone();
+            keep_running("log", move || log::follow(shared.clone()));
             let _ = stopped.await;
             farewell(&of_thread).await;
         };
@@ -138,8 +142,8 @@ impl Tier {
             let node = shared.topology.load().node_of(&name.stored(&shared.settings.namespace))?.clone();
             Some((epoch, name, node))
         });
-        let until = Instant::now().checked_add(lifetime);
-        let (Some((epoch, name, node)), Some(until)) = (target, until) else {
+        let until = Instant::now() + lifetime.min(LIFETIME_MAX);
+        let Some((epoch, name, node)) = target else {
             return count(&shared.counters.puts_dropped);
         };
         let put = Put { epoch, key: Bytes::copy_from_slice(key), value, until };

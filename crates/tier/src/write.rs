@@ -30,7 +30,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Writes until the server is gone from the cluster.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(self: Arc<Self>) {
         let mut gone = self.node.gone.subscribe();
         tokio::select! {
             () = self.write() => {}

@@ -10,6 +10,8 @@
 
 mod kit;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use kit::{Node, patient};
@@ -185,24 +187,103 @@ fn a_flushed_node_of_a_cluster_that_had_the_log_is_a_loss() {
     });
 }
 
+/// Several commands at once, on one connection of its own.
+fn transaction(redis: &Redis, commands: &[&str]) {
+    let mut stream = TcpStream::connect(redis.address()).unwrap();
+    let lines = format!("MULTI\r\n{}\r\nEXEC\r\nQUIT\r\n", commands.join("\r\n"));
+    stream.write_all(lines.as_bytes()).unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert!(!answers.contains("-ERR") && !answers.contains("-EXEC"), "{answers}");
+}
+
 #[test]
-fn a_log_that_was_trimmed_beyond_what_was_heard_is_a_loss_for_whoever_missed_something() {
+fn a_log_that_was_trimmed_while_a_node_was_cut_off_is_a_loss_for_it() {
     let Some(redis) = Redis::start("tier") else { return };
-    let (one, other) = (Node::joined(&redis.url()), Node::joined(&redis.url()));
-    one.announce("a");
-    other.wait_for_messages(&["a"]);
-    // Both are cut off while somebody else writes and trims.
-    let script = "redis.call('xadd', KEYS[1], '*', 'p', 'missed') return redis.call('xadd', KEYS[1], 'maxlen', 1, '*', 'p', 'b')";
-    redis.cli(&["eval", script, "1", "unlag:{log}"]);
+    let node = Node::joined(&redis.url());
+    node.announce("a");
+    node.wait_for_messages(&["a"]);
+    let epoch = node.tier.epoch();
+    let missed = "XADD unlag:{log} * p missed";
+    let trimmed = "XADD unlag:{log} MAXLEN 1 * p last";
+    transaction(&redis, &["CLIENT KILL TYPE normal", missed, trimmed]);
+    node.wait("the loss is heard", |node| node.losses() == 1);
+    node.wait("it joins anew", |node| node.tier.is_listening());
+    let Some(Heard::Joined { floor }) = node.heard().pop() else { panic!("{:?}", node.heard()) };
+    assert_eq!(node.messages(), ["a", "last"]);
+    assert_eq!(floor, node.tier.seq(), "the log reaches back to its only entry");
+    assert_eq!(node.tier.epoch(), epoch, "nothing is lost for those who heard it all");
+}
+
+#[test]
+fn a_redis_that_comes_back_with_an_older_snapshot_is_a_loss_and_a_new_epoch() {
+    let Some(mut redis) = Redis::start("tier") else { return };
+    let node = Node::joined(&redis.url());
+    node.put(b"k", b"v");
+    node.wait_for(b"k", b"v");
+    assert_eq!(redis.cli(&["save"]), "OK");
+    node.announce("k");
+    node.wait_for_messages(&["k"]);
+    let epoch = node.tier.epoch();
+    redis.kill();
+    redis.restart();
+    node.wait("the loss is heard", |node| node.losses() == 1);
+    node.wait("and a new beginning", |node| node.tier.is_listening() && node.tier.epoch() != epoch);
+    node.wait_ready();
+    assert_eq!(node.get(b"k"), Answer::Absent, "what was purged does not come back");
+}
+
+#[test]
+fn a_purge_whose_text_is_gone_from_memcached_is_a_loss_and_not_passed_over() {
+    let Some(memcached) = Memcached::start("tier") else { return };
+    let node = Node::joined(&memcached.url());
+    let epoch = node.tier.epoch().unwrap();
+    let number = memcached.say(&format!("ma unlag:{{log}}:{epoch:016x}:n"));
+    assert_eq!(number, "HD");
+    node.wait("the loss is heard", |node| node.losses() == 1);
+    node.wait("it joins anew", |node| node.tier.is_listening());
+    let Some(Heard::Joined { floor }) = node.heard().pop() else { panic!("{:?}", node.heard()) };
+    assert_eq!(floor, node.tier.seq(), "nothing stamped before the gap can be judged");
+    assert_eq!(node.tier.epoch(), Some(epoch));
+    node.announce("after");
+    node.wait_for_messages(&["after"]);
+}
+
+#[test]
+fn slots_that_move_within_a_cluster_take_values_and_purges_along() {
+    let Some(cluster) = RedisCluster::start("tier") else { return };
+    let (one, other) = (Node::joined(&cluster.url()), Node::joined(&cluster.url()));
+    let keys: Vec<[u8; 1]> = (0..100u8).map(|key| [key]).collect();
+    keys.iter().for_each(|key| one.put(key, b"v"));
+    keys.iter().for_each(|key| other.wait_for(key, b"v"));
+    let has_log = |node: &Redis| node.cli(&["exists", "unlag:{log}"]) == "1";
+    let from = cluster.nodes.iter().find(|node| has_log(node)).unwrap();
+    let to = cluster.nodes.iter().find(|node| !has_log(node)).unwrap();
+    let slot = from.cli(&["cluster", "keyslot", "unlag:{log}"]);
+    let id = to.cli(&["cluster", "myid"]);
+    move_slot(from, to, &slot, &id, &cluster);
+    assert!(has_log(to));
+    one.announce("after the move");
     for node in [&one, &other] {
-        node.wait("the last is heard", |node| node.heard_at("b").is_some());
+        node.wait("it is heard", |node| node.heard_at("after the move").is_some());
+        assert_eq!(node.losses(), 0);
     }
-    let epoch = one.tier.epoch();
-    drop(other);
-    let late = Node::joined(&redis.url());
-    let Some(Heard::Joined { floor }) = late.heard().pop() else { panic!() };
-    assert_eq!(floor, late.tier.seq(), "the log reaches back to its only entry");
-    assert_eq!(late.tier.epoch(), epoch);
+    keys.iter().for_each(|key| other.wait_for(key, b"v"));
+}
+
+/// As `redis-cli --cluster reshard` does it, for one slot.
+fn move_slot(from: &Redis, to: &Redis, slot: &str, id: &str, cluster: &RedisCluster) {
+    let source = from.cli(&["cluster", "myid"]);
+    assert_eq!(to.cli(&["cluster", "setslot", slot, "importing", &source]), "OK");
+    assert_eq!(from.cli(&["cluster", "setslot", slot, "migrating", id]), "OK");
+    let keys = from.cli(&["cluster", "getkeysinslot", slot, "100"]);
+    let port = to.port().to_string();
+    let mut migrate = vec!["migrate", "127.0.0.1", &port, "", "0", "5000", "keys"];
+    migrate.extend(keys.lines());
+    assert_eq!(from.cli(&migrate), "OK");
+    for node in [to, from].into_iter().chain(&cluster.nodes) {
+        assert_eq!(node.cli(&["cluster", "setslot", slot, "node", id]), "OK");
+    }
 }
 
 #[test]

@@ -265,6 +265,24 @@ fn of_two_memcached_servers_the_one_that_is_gone_takes_only_its_own_keys_along()
 }
 
 #[test]
+fn of_a_cluster_the_master_that_is_gone_takes_only_its_own_keys_along() {
+    let Some(mut cluster) = RedisCluster::start("tier") else { return };
+    let node = Node::joined(&cluster.url());
+    let keys: Vec<Vec<u8>> = (0..100u8).map(|key| vec![key]).collect();
+    keys.iter().for_each(|key| node.put(key, b"v"));
+    keys.iter().for_each(|key| node.wait_for(key, b"v"));
+    // The one with the log would take all along.
+    let without = cluster.nodes.iter_mut().find(|node| node.cli(&["exists", "unlag:{log}"]) != "1").unwrap();
+    without.kill();
+    let answers = || keys.iter().filter(|key| node.get(key) == Answer::Value("v".into())).count();
+    let left = answers();
+    assert!((40..90).contains(&left), "{left} of 100 are left");
+    for _ in 0..5 {
+        assert_eq!(answers(), left);
+    }
+}
+
+#[test]
 fn futures_that_are_dropped_leave_the_connection_in_order() {
     let (Some(redis), Some(memcached)) = (Redis::start("tier"), Memcached::start("tier")) else { return };
     for url in [redis.url(), memcached.url()] {

@@ -64,8 +64,6 @@ pub enum Heard {
 pub(crate) enum Break {
     /// The link; what was heard last still counts.
     Link(String),
-    /// The key of the log is on another server.
-    Moved,
     /// What was heard last does not connect to what the log holds.
     Lost(&'static str),
 }
@@ -181,6 +179,7 @@ impl Journal {
     /// Back where it left off.
     fn resumed(&self) {
         lock(&self.standing).listening = true;
+        tracing::info!("purges of all nodes are heard again");
     }
 
     fn deaf(&self) {
@@ -210,6 +209,10 @@ impl Drop for DeafAtEnd {
 pub(crate) async fn follow(shared: Arc<Shared>) {
     let guard = DeafAtEnd(shared);
     let (shared, journal) = (&guard.0, &guard.0.journal);
+    if journal.epoch().is_some() {
+        // It is started again after a panic, and does not know where it was.
+        journal.lose();
+    }
     let mut place = redis::Place::default();
     let mut counted = memcached::Place::default();
     let (mut pause, mut told) = (PAUSE_FIRST, false);
@@ -234,12 +237,16 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
                 (place, counted) = Default::default();
                 journal.lose();
             }
-            Break::Moved => shared.moved.notify_one(),
-            Break::Link(error) if !told && target.is_some() => {
-                tracing::warn!(error, "purges of other nodes are not heard, the shared cache is passed by");
-                told = true;
+            Break::Link(error) => {
+                if target.is_some() && !std::mem::replace(&mut told, true) {
+                    tracing::warn!(
+                        error,
+                        "purges of other nodes are not heard, the shared cache is passed by"
+                    );
+                }
+                // Of a cluster, another server may have the log by now.
+                shared.moved.notify_one();
             }
-            Break::Link(_) => {}
         }
         if losses == lock(&journal.standing).term {
             tokio::time::sleep(pause).await;

@@ -1,10 +1,10 @@
 //! The log as a Redis stream: `XADD` announces, `XREAD BLOCK` on a connection of its own listens, so that a broken link loses
 //! nothing while the stream reaches back.
 //!
-//! Two keys in one slot: `ns:{log}:epoch` says which log this is, `ns:{log}:stream` is the log. Both are made in one
-//! transaction. Either may vanish alone (eviction): then whoever notices begins a new epoch. Announcements never create the
-//! stream (`NOMKSTREAM`), so a lost one cannot pass for a short one. A server that came back with an older snapshot has a
-//! stream that ends before what was heard last; that too is a loss.
+//! Two keys in one slot: `ns:{log}` is the stream, `ns:{log}:epoch` says which it is. Both are made in one transaction, of which
+//! only that of the fastest node takes place. Either may vanish alone (eviction): then whoever notices begins a new epoch.
+//! Announcements never create the stream (`NOMKSTREAM`), so a lost one cannot pass for a short one. A server that came back with
+//! an older snapshot has a stream that ends before what was heard last; that too is a loss.
 
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value};
@@ -87,13 +87,12 @@ pub(super) async fn session(shared: &Shared, target: &Target, place: &mut Place)
     let session = Session { shared, speak, epoch_key: format!("{stream}:epoch"), stream };
     let running = async {
         session.enter(place).await?;
-        let (epoch, mut last) = (place.epoch, place.last);
-        let ended = tokio::select! {
-            ended = session.hear(&listen, epoch, &mut last) => ended,
+        // Whatever ends this, the place is that of the purge heard last.
+        let Place { epoch, last } = place;
+        tokio::select! {
+            ended = session.hear(&listen, *epoch, last) => ended,
             ended = session.say() => ended,
-        };
-        place.last = last;
-        ended
+        }
     };
     tokio::select! {
         broke = running => broke.err().unwrap_or(Break::Lost("listening has ended")),
@@ -110,7 +109,7 @@ impl Session<'_> {
             && found.epoch == Some(place.epoch)
             && found.ends.is_none_or(|(_, end)| end < place.last);
         if found.epoch.is_none() || found.ends.is_none() || went_back {
-            self.begin(found.epoch.is_some()).await?;
+            self.begin().await?;
             found = self.look().await?;
         }
         let (Some(epoch), Some((first, end))) = (found.epoch, found.ends) else {
@@ -140,25 +139,24 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// What there is; [`Session::begin`] does nothing if that has changed since.
     async fn look(&self) -> Result<Found, Break> {
         let mut pipeline = Pipeline::new();
+        pipeline.cmd("WATCH").arg(&self.epoch_key).arg(&self.stream);
         pipeline.cmd("GET").arg(&self.epoch_key);
         pipeline.cmd("XRANGE").arg(&self.stream).arg("-").arg("+").arg("COUNT").arg(1);
         pipeline.cmd("XREVRANGE").arg(&self.stream).arg("+").arg("-").arg("COUNT").arg(1);
         let answers = self.all(&pipeline).await?;
-        let [epoch, first, end] = answers.as_slice() else { return Err(odd()) };
+        let [_, epoch, first, end] = answers.as_slice() else { return Err(odd()) };
         let id = |entries: &Value| entries_of(entries).first().map(|(id, _)| *id);
         Ok(Found { epoch: text(epoch).and_then(|text| text.parse().ok()), ends: id(first).zip(id(end)) })
     }
 
-    /// Makes log and epoch at once; where there is an epoch without its log, in its stead.
-    async fn begin(&self, instead: bool) -> Result<(), Break> {
+    /// Makes log and epoch at once, unless another node has been faster.
+    async fn begin(&self) -> Result<(), Break> {
         let epoch = crate::random();
         let mut pipeline = Pipeline::new();
         pipeline.cmd("MULTI").cmd("SET").arg(&self.epoch_key).arg(epoch.to_string());
-        if !instead {
-            pipeline.arg("NX");
-        }
         pipeline.cmd("XADD").arg(&self.stream).arg("*").arg("e").arg(epoch.to_string()).cmd("EXEC");
         self.all(&pipeline).await.map(drop)
     }
@@ -281,10 +279,7 @@ impl Session<'_> {
 }
 
 fn broken(failure: Failure) -> Break {
-    match failure {
-        Failure::Moved(_) => Break::Moved,
-        failure => Break::Link(failure.to_string()),
-    }
+    Break::Link(failure.to_string())
 }
 
 fn odd() -> Break {

@@ -18,7 +18,7 @@ use crate::envelope::PLAIN_MAX;
 const BUFFER: usize = 512;
 
 /// Nothing is kept for longer: Memcached reads a larger number as a date, and both shall behave alike.
-pub(super) const LIFETIME_MAX: Duration = Duration::from_secs(29 * 24 * 3600);
+pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(29 * 24 * 3600);
 
 #[derive(Clone)]
 pub(crate) struct Connection(MultiplexedConnection);
