@@ -45,10 +45,15 @@ pub(crate) struct Ask {
     pub(crate) answer_timeout: Duration,
 }
 
+/// A connection that has received as much meanwhile is short of bandwidth, which says nothing of the server.
+const BUSY_BYTES: u64 = 64 << 10;
+
 /// How the server took it.
 enum End {
     Came(Result<Option<Bytes>, Failure>),
     Late,
+    /// Not in time, but behind a large value.
+    Behind,
     Silent,
     NoConnection,
 }
@@ -81,47 +86,44 @@ impl Ask {
         let outcome = match &end {
             End::Came(Ok(_) | Err(Failure::Moved(_))) => Outcome::Answered(taken),
             End::Came(Err(_)) | End::NoConnection | End::Late => Outcome::Failed,
-            End::Silent => Outcome::GivenUp,
+            End::Silent | End::Behind => Outcome::GivenUp,
         };
         out.end(outcome);
         let answer = match end {
+            End::Came(Ok(_)) if caller.is_none() => return count(&counters.late),
             End::Came(Ok(Some(sealed))) => self.open(sealed, shared).await,
             End::Came(Ok(None)) => {
                 count(&counters.misses);
                 Answer::Absent
             }
+            other => self.nothing(&other, shared),
+        };
+        if let Some(caller) = caller {
+            // The caller may have gone.
+            let _ = caller.send(answer);
+        }
+    }
+
+    fn nothing(&self, end: &End, shared: &Shared) -> Answer {
+        let counters = &*shared.counters;
+        match end {
             End::Came(Err(error)) => {
                 tracing::debug!(server = %self.node.name, %error, "an ask of the shared cache failed");
                 if matches!(error, Failure::Moved(_)) {
                     shared.moved.notify_one();
                 }
                 count(&counters.failures);
-                Answer::Unavailable
             }
-            End::NoConnection => {
-                count(&counters.failures);
-                Answer::Unavailable
-            }
-            End::Late => {
-                count(&counters.timeouts);
-                Answer::Unavailable
-            }
-            End::Silent => {
-                count(&counters.given_up);
-                Answer::Unavailable
-            }
-        };
-        match caller {
-            // The caller may have gone.
-            Some(caller) => drop(caller.send(answer)),
-            None if outcome != Outcome::Failed => count(&counters.late),
-            None => {}
+            End::Came(Ok(_)) | End::NoConnection => count(&counters.failures),
+            End::Late => count(&counters.timeouts),
+            End::Silent | End::Behind => count(&counters.given_up),
         }
+        Answer::Unavailable
     }
 
     async fn wait(&self, caller: &mut Option<oneshot::Sender<Answer>>) -> (End, Duration) {
         let Some(lent) = self.node.lend() else { return (End::NoConnection, Duration::ZERO) };
-        let sent = Instant::now();
+        let (sent, received) = (Instant::now(), lent.wire.received());
         let last = self.asked + self.budget.max(self.answer_timeout);
         let mut told_at = self.asked + self.budget;
         let mut coming = std::pin::pin!(lent.wire.get(&self.stored));
@@ -139,6 +141,9 @@ impl Ask {
             }
             let now = Instant::now();
             if now >= last {
+                if lent.wire.received() - received > BUSY_BYTES {
+                    return (End::Behind, now - sent);
+                }
                 lent.overdue(now);
                 return (End::Late, now - sent);
             }
@@ -160,7 +165,13 @@ impl Ask {
             envelope::open(epoch, &key, &sealed)
         } else {
             let aside = tokio::task::spawn_blocking(move || envelope::open(epoch, &key, &sealed));
-            aside.await.unwrap_or(Err(envelope::Odd))
+            match tokio::time::timeout_at((self.asked + self.budget).into(), aside).await {
+                Ok(opened) => opened.unwrap_or(Err(envelope::Odd)),
+                Err(_) => {
+                    count(&shared.counters.late);
+                    return Answer::Unavailable;
+                }
+            }
         };
         let counters = &*shared.counters;
         if shared.journal.listening() != Some((self.epoch, self.term)) {
@@ -178,5 +189,84 @@ impl Ask {
                 Answer::Absent
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::breaker::State;
+    use crate::log::Journal;
+    use crate::settings::Settings;
+    use crate::wire::Speaks;
+
+    /// A memcached that greets and answers every ask with these bytes.
+    fn server(answer: Vec<u8>) -> u16 {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, answer) = (stream.unwrap(), answer.clone());
+                std::thread::spawn(move || {
+                    let mut buffer = [0; 1000];
+                    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                        let greeting = buffer[..length] == *b"mn\r\n";
+                        let _ = stream.write_all(if greeting { b"MN\r\n" } else { &answer });
+                    }
+                });
+            }
+        });
+        port
+    }
+
+    /// The breaker after eight asks that a server began to answer like this, and what was counted.
+    async fn after_asks(answer: Vec<u8>) -> (State, crate::Figures) {
+        let counters = Arc::new(crate::figures::Counters::default());
+        let shared = Shared {
+            settings: Settings { connections: 1, ..Settings::default() },
+            speaks: Speaks::Memcached,
+            lookups: Default::default(),
+            topology: Default::default(),
+            journal: Journal::new(counters.clone(), Box::new(|_| {})),
+            counters,
+            moved: Arc::default(),
+        };
+        let node = shared.new_node(crate::Server { host: "127.0.0.1".into(), port: server(answer) });
+        node.keep(Duration::from_secs(5));
+        while node.lend().is_none() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..8 {
+            let Some(ticket) = node.admit(Instant::now()) else { break };
+            let (node, stored, key) = (node.clone(), "x".to_owned(), Bytes::new());
+            let budget = Duration::from_millis(300);
+            let ask = Ask {
+                node,
+                ticket,
+                epoch: 1,
+                term: 0,
+                key,
+                stored,
+                asked: Instant::now(),
+                budget,
+                answer_timeout: budget,
+            };
+            let (reply, answered) = oneshot::channel();
+            ask.run(reply, &shared).await;
+            assert_eq!(answered.await, Ok(Answer::Unavailable));
+        }
+        (node.figures().breaker, shared.counters.figures())
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_busy_sending_a_large_value_is_not_one_that_hangs() {
+        let large = [b"VA 9000000\r\n".as_slice(), &[b'x'; 200_000]].concat();
+        let (breaker, figures) = after_asks(large).await;
+        assert_eq!((breaker, figures.given_up, figures.timeouts), (State::Closed, 8, 0));
+        let (breaker, figures) = after_asks(b"VA 9000000\r\nx".to_vec()).await;
+        assert_eq!((breaker, figures.given_up, figures.timeouts), (State::Open, 0, 5));
     }
 }

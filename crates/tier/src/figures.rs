@@ -49,7 +49,7 @@ pub struct Figures {
     pub late: u64,
     /// Asks that the server did not answer in its time.
     pub timeouts: u64,
-    /// Asks beyond the first that were given up early because the server fell silent.
+    /// Asks that were given up without blame: those beyond the first when the server fell silent, and those behind large values.
     pub given_up: u64,
     /// Asks that ended in an error.
     pub failures: u64,

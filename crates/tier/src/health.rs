@@ -2,7 +2,7 @@
 //!
 //! A breaker alone does not bound what a frozen server costs: by the time five asks have timed out, a thousand others may be
 //! waiting. So of the asks that are out, the first [`FIRST`] may take their whole time. Those beyond are sent only while the
-//! server is answering, and are given up as soon as it has been silent for a moment: they lose a millisecond or so, not
+//! server is answering, and are given up as soon as it has been silent for a moment: they lose a few milliseconds, not
 //! their time-out. While it is silent, further ones are refused at once.
 
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const FIRST: usize = 16;
 const OUT_MAX: usize = 256;
 
 /// A server that is silent for four times its tail is taken to hang, within these; a burst may wait for so long.
-const SILENCE_MIN: Duration = Duration::from_millis(1);
+const SILENCE_MIN: Duration = Duration::from_millis(2);
 const SILENCE_MAX: Duration = Duration::from_millis(8);
 /// While its tail is not known.
 const SILENCE_FIRST: Duration = Duration::from_millis(3);

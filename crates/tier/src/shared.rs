@@ -12,12 +12,13 @@ use crate::node::Node;
 use crate::settings::Settings;
 use crate::tasks::keep_running;
 use crate::topology::Topology;
-use crate::wire::{Speaks, Target};
+use crate::wire::{Lookups, Speaks, Target};
 use crate::write::Writer;
 
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) speaks: Speaks,
+    pub(crate) lookups: Lookups,
     pub(crate) topology: ArcSwap<Topology>,
     pub(crate) journal: Journal,
     pub(crate) counters: Arc<Counters>,
@@ -32,7 +33,7 @@ impl Shared {
     }
 
     pub(crate) fn target(&self, server: Server) -> Target {
-        Target { server, speaks: self.speaks.clone() }
+        Target { server, speaks: self.speaks.clone(), lookups: self.lookups.clone() }
     }
 
     pub(crate) fn new_node(&self, server: Server) -> Arc<Node> {

@@ -22,7 +22,7 @@ use crate::shared::{Shared, servers};
 use crate::tasks::keep_running;
 use crate::topology::Topology;
 use crate::wire::redis::LIFETIME_MAX;
-use crate::wire::{Speaks, Target, tls};
+use crate::wire::{LOOKUPS, Lookups, Speaks, Target, tls};
 use crate::{cluster, lock};
 
 /// How long the end may take for what has been announced and not sent.
@@ -62,14 +62,17 @@ impl Tier {
         let counters = Arc::new(Counters::default());
         let shared = Arc::new(Shared {
             speaks: speaks(address, &settings)?,
+            lookups: Lookups::default(),
             topology: ArcSwap::default(),
             journal: Journal::new(counters.clone(), Box::new(hears)),
             counters,
             moved: Arc::new(Notify::new()),
             settings,
         });
-        let runtime =
-            Builder::new_current_thread().enable_all().max_blocking_threads(ASIDE_THREADS).build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(ASIDE_THREADS + LOOKUPS)
+            .build()?;
         let (stop, stopped) = oneshot::channel();
         let (handle, of_thread) = (runtime.handle().clone(), shared.clone());
         let (servers, seeds) = servers(address);

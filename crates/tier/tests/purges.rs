@@ -41,12 +41,20 @@ fn all_hear_the_same(url: &str, what: &str) {
         "{what}: a purge is heard after {:?} at the median, {:?} at the 95th percentile",
         taken[50], taken[95]
     );
-    let bursts: Vec<String> = (0..500).map(|at| format!("burst {at}")).collect();
-    for text in &bursts {
-        one.announce(text);
+    let bursts = |name: &str| -> Vec<String> { (0..300).map(|at| format!("{name} {at}")).collect() };
+    for (of_one, of_other) in bursts("one").iter().zip(&bursts("other")) {
+        one.announce(of_one);
+        other.announce(of_other);
     }
-    other.wait("a burst is heard", |node| node.purges().len() == 600);
-    assert_eq!(other.messages()[100..], bursts, "in the order of their announcement");
+    for node in [&one, &other] {
+        node.wait("both bursts are heard", |node| node.purges().len() == 700);
+        for name in ["one", "other"] {
+            let of_name = |text: &String| text.starts_with(&format!("{name} "));
+            let heard: Vec<String> = node.messages().into_iter().filter(of_name).collect();
+            assert_eq!(heard, bursts(name), "in the order of their announcement");
+        }
+    }
+    assert_eq!(one.purges(), other.purges());
 }
 
 #[test]

@@ -265,6 +265,25 @@ fn of_two_memcached_servers_the_one_that_is_gone_takes_only_its_own_keys_along()
 }
 
 #[test]
+fn a_caller_in_a_hurry_is_told_in_time_and_does_not_speak_against_the_server() {
+    let Some(redis) = Redis::start("tier") else { return };
+    let node = Node::joined(&redis.url());
+    node.put(b"k", b"v");
+    node.wait_for(b"k", b"v");
+    redis.pause();
+    let asked = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(block_on(node.tier.get(b"k", Duration::from_millis(10))), Answer::Unavailable);
+    }
+    let told = asked.elapsed();
+    redis.resume();
+    assert!(told < PATIENCE, "told after {told:?}");
+    node.wait("the server answers all the same", |node| node.tier.figures().late == 3);
+    assert_eq!(node.tier.figures().timeouts, 0);
+    assert_eq!(node.get(b"k"), Answer::Value("v".into()));
+}
+
+#[test]
 fn of_a_cluster_the_master_that_is_gone_takes_only_its_own_keys_along() {
     let Some(mut cluster) = RedisCluster::start("tier") else { return };
     let node = Node::joined(&cluster.url());

@@ -13,6 +13,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::meta::{self, Reply};
+use super::metered::Received;
 use super::redis::LIFETIME_MAX;
 use super::{Driver, Failure, Item};
 use crate::lock;
@@ -33,23 +34,27 @@ struct Request {
 type Due = Arc<Mutex<VecDeque<(usize, Vec<Reply>, oneshot::Sender<Vec<Reply>>)>>>;
 
 #[derive(Clone)]
-pub(crate) struct Connection(mpsc::Sender<Request>);
+pub(crate) struct Connection {
+    requests: mpsc::Sender<Request>,
+    pub(super) received: Received,
+}
 
 /// A connection over a socket, and what moves its bytes.
 pub(super) fn open(socket: TcpStream) -> (Connection, Driver) {
     let (sender, requests) = mpsc::channel(WAITING);
     let (read, write) = socket.into_split();
-    let due = Due::default();
+    let (due, received) = (Due::default(), Received::default());
+    let connection = Connection { requests: sender, received: received.clone() };
     let driver = async move {
         // Both advance on their own: a server that stops reading until it has been read from stops neither.
         tokio::select! {
-            _ = reader(read, due.clone()) => {}
+            _ = reader(read, due.clone(), received) => {}
             _ = writer(write, requests, due.clone()) => {}
         }
         // Whoever still waits learns that the connection is gone.
         lock(&due).clear();
     };
-    (Connection(sender), Box::pin(driver))
+    (connection, Box::pin(driver))
 }
 
 async fn writer(
@@ -73,7 +78,7 @@ async fn writer(
     Ok(())
 }
 
-async fn reader(mut socket: OwnedReadHalf, due: Due) -> io::Result<()> {
+async fn reader(mut socket: OwnedReadHalf, due: Due, received: Received) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(16 << 10);
     loop {
         while let Some(reply) = meta::parse(&mut buffer).map_err(io::Error::other)? {
@@ -89,8 +94,9 @@ async fn reader(mut socket: OwnedReadHalf, due: Due) -> io::Result<()> {
                 let _ = asker.send(replies);
             }
         }
-        if socket.read_buf(&mut buffer).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        match socket.read_buf(&mut buffer).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            more => received.add(more),
         }
     }
 }
@@ -134,7 +140,7 @@ impl Connection {
     pub(crate) async fn all(&self, bytes: Vec<u8>, expected: usize) -> Result<Vec<Reply>, Failure> {
         let (reply, replies) = oneshot::channel();
         let gone = || Failure::Lost("closed".into());
-        self.0.send(Request { bytes, expected, reply }).await.map_err(|_| gone())?;
+        self.requests.send(Request { bytes, expected, reply }).await.map_err(|_| gone())?;
         replies.await.map_err(|_| gone())
     }
 }

@@ -1,8 +1,10 @@
 //! One connection to one server, whatever it speaks: asks and writes that share it, in order. It never reconnects; whoever
 //! owns it sees its driver end and opens another.
 
+mod dial;
 pub(crate) mod memcached;
 pub mod meta;
+pub(crate) mod metered;
 pub(crate) mod redis;
 pub(crate) mod tls;
 
@@ -15,9 +17,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use crate::address::{Login, Server};
+pub(crate) use dial::{LOOKUPS, Lookups};
+use metered::{Metered, Received};
 
 /// Moves the bytes of a connection; ends with it. Whoever drops it closes the connection.
 pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -45,6 +48,7 @@ pub(crate) enum Failure {
 pub(crate) struct Target {
     pub(crate) server: Server,
     pub(crate) speaks: Speaks,
+    pub(crate) lookups: Lookups,
 }
 
 #[derive(Clone)]
@@ -70,7 +74,7 @@ pub(crate) enum Wire {
 /// Opens a connection and makes sure that the server answers on it: a frozen one accepts connections all the same.
 pub(crate) async fn connect(target: &Target, timeout: Duration) -> io::Result<(Wire, Driver)> {
     let opening = async {
-        let socket = socket(&target.server).await?;
+        let socket = dial::socket(&target.server, &target.lookups).await?;
         match &target.speaks {
             Speaks::Memcached => {
                 let (connection, driver) = memcached::open(socket);
@@ -79,11 +83,14 @@ pub(crate) async fn connect(target: &Target, timeout: Duration) -> io::Result<(W
                     .map(|((), driver)| (Wire::Memcached(connection), driver))
             }
             Speaks::Redis { tls, login, database } => {
+                let socket = Metered { stream: socket, received: Received::default() };
+                let received = socket.received.clone();
                 let stream: Box<dyn Stream> = match tls {
                     None => Box::new(socket),
                     Some(config) => Box::new(tls::wrap(config, &target.server, socket).await?),
                 };
-                redis::open(stream, login, *database).await.map(|(wire, driver)| (Wire::Redis(wire), driver))
+                let (wire, driver) = redis::open(stream, received, login, *database).await?;
+                Ok((Wire::Redis(wire), driver))
             }
         }
     };
@@ -103,31 +110,20 @@ async fn settled<T>(
     }
 }
 
-async fn socket(server: &Server) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((server.host.as_str(), server.port)).await? {
-        match TcpStream::connect(address).await {
-            Ok(socket) => {
-                socket.set_nodelay(true)?;
-                // An idle connection that a middlebox has forgotten is noticed in a minute and not by the next five asks.
-                let keepalive = socket2::TcpKeepalive::new()
-                    .with_time(Duration::from_secs(30))
-                    .with_interval(Duration::from_secs(10));
-                socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-                return Ok(socket);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
 impl Wire {
     /// What is stored under a name.
     pub(crate) async fn get(&self, name: &str) -> Result<Option<Bytes>, Failure> {
         match self {
             Wire::Redis(wire) => wire.get(name).await,
             Wire::Memcached(wire) => wire.get(name).await,
+        }
+    }
+
+    /// Bytes received so far.
+    pub(crate) fn received(&self) -> u64 {
+        match self {
+            Wire::Redis(wire) => wire.received.bytes(),
+            Wire::Memcached(wire) => wire.received.bytes(),
         }
     }
 

@@ -10,6 +10,7 @@ use redis::{
     AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisConnectionInfo, RedisError, ServerErrorKind, Value,
 };
 
+use super::metered::Received;
 use super::{Driver, Failure, Item, Stream};
 use crate::address::Login;
 use crate::envelope::PLAIN_MAX;
@@ -21,11 +22,15 @@ const BUFFER: usize = 512;
 pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(29 * 24 * 3600);
 
 #[derive(Clone)]
-pub(crate) struct Connection(MultiplexedConnection);
+pub(crate) struct Connection {
+    shared: MultiplexedConnection,
+    pub(super) received: Received,
+}
 
 /// Logs in on a fresh stream.
 pub(super) async fn open(
     stream: Box<dyn Stream>,
+    received: Received,
     login: &Login,
     database: u32,
 ) -> io::Result<(Connection, Driver)> {
@@ -43,7 +48,7 @@ pub(super) async fn open(
     // This performs the login and selects the database, so the driver must run meanwhile: the crate sees to that.
     let (connection, driver) =
         MultiplexedConnection::new_with_config(&info, stream, config).await.map_err(io::Error::other)?;
-    let connection = Connection(connection);
+    let connection = Connection { shared: connection, received };
     let greeting = connection.clone();
     super::settled(Box::pin(driver), async move {
         greeting.run(&redis::cmd("PING")).await.map_err(io::Error::other)
@@ -75,12 +80,12 @@ impl Connection {
 
     /// One command; an error that the server answers with is a failure.
     pub(crate) async fn run(&self, command: &Cmd) -> Result<Value, Failure> {
-        checked(self.0.clone().send_packed_command(command).await.map_err(failure)?)
+        checked(self.shared.clone().send_packed_command(command).await.map_err(failure)?)
     }
 
     /// Several commands in one go, each with its own answer; errors are among them.
     pub(crate) async fn run_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Failure> {
-        self.0.clone().send_packed_commands(pipeline, 0, pipeline.len()).await.map_err(failure)
+        self.shared.clone().send_packed_commands(pipeline, 0, pipeline.len()).await.map_err(failure)
     }
 }
 

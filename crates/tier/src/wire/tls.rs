@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::metered::Metered;
 use crate::address::Server;
 
 /// Trusts these authorities (PEM), or those of the system.
@@ -41,8 +42,8 @@ pub(crate) fn config(authorities: Option<&[u8]>) -> io::Result<Arc<ClientConfig>
 pub(crate) async fn wrap(
     config: &Arc<ClientConfig>,
     server: &Server,
-    socket: TcpStream,
-) -> io::Result<TlsStream<TcpStream>> {
+    socket: Metered<TcpStream>,
+) -> io::Result<TlsStream<Metered<TcpStream>>> {
     let name = ServerName::try_from(server.host.clone()).map_err(io::Error::other)?;
     TlsConnector::from(config.clone()).connect(name, socket).await
 }
