@@ -28,6 +28,9 @@ use crate::{cluster, lock};
 /// How long the end may take for what has been announced and not sent.
 const FAREWELL: Duration = Duration::from_millis(250);
 
+/// The longest that anybody may wait for a cache.
+const BUDGET_MAX: Duration = Duration::from_secs(60);
+
 /// Threads for packing and unpacking large values beside the tier's own; two, so that a write does not hold up a read.
 const ASIDE_THREADS: usize = 2;
 
@@ -116,7 +119,7 @@ impl Tier {
     }
 
     fn ask(&self, key: &[u8], budget: Duration) -> Option<oneshot::Receiver<Answer>> {
-        let (shared, now) = (&self.shared, Instant::now());
+        let (shared, now, budget) = (&self.shared, Instant::now(), budget.min(BUDGET_MAX));
         count(&shared.counters.gets);
         let admitted = shared.journal.listening().and_then(|(epoch, term)| {
             let stored = self.name(epoch, key).stored(&shared.settings.namespace);

@@ -180,6 +180,20 @@ fn a_log_that_was_evicted_alone_is_a_loss_and_what_it_judged_cannot_be_read() {
 }
 
 #[test]
+fn a_purge_that_meets_no_log_does_not_pass_for_the_first_of_one() {
+    let Some(redis) = Redis::start("tier") else { return };
+    let (one, other) = (Node::joined(&redis.url()), Node::joined(&redis.url()));
+    let epoch = one.tier.epoch();
+    redis.cli(&["del", "unlag:{log}"]);
+    one.announce("after");
+    for node in [&one, &other] {
+        node.wait("the loss is heard", |node| node.losses() == 1);
+        node.wait("and a new beginning", |node| node.tier.is_listening() && node.tier.epoch() != epoch);
+        node.wait("and the purge", |node| node.heard_at("after").is_some());
+    }
+}
+
+#[test]
 fn a_flushed_memcached_is_a_loss_and_a_new_epoch() {
     let Some(memcached) = Memcached::start("tier") else { return };
     loses_the_log(&memcached.url(), || assert_eq!(memcached.say("flush_all"), "OK"));

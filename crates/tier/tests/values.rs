@@ -12,7 +12,7 @@ mod kit;
 
 use std::time::{Duration, Instant};
 
-use kit::{HOUR, Node, PATIENCE, block_on, patient};
+use kit::{HOUR, Node, PATIENCE, Path, block_on, patient};
 use unlag_testkit::tls::Authority;
 use unlag_testkit::{Memcached, Redis, RedisCluster};
 use unlag_tier::{Answer, BreakerState, Settings};
@@ -195,6 +195,25 @@ fn a_frozen_redis_costs_at_most_twenty_asks_a_wait_and_is_used_again_when_it_tha
 fn a_frozen_memcached_costs_at_most_twenty_asks_a_wait_and_is_used_again_when_it_thaws() {
     let Some(memcached) = Memcached::start("tier") else { return };
     survives_a_freeze(&memcached.url(), || memcached.pause(), || memcached.resume());
+}
+
+#[test]
+fn connections_whose_path_is_gone_without_a_word_are_replaced() {
+    let (Some(redis), Some(memcached)) = (Redis::start("tier"), Memcached::start("tier")) else { return };
+    for (scheme, address) in [("redis", redis.address()), ("memcached", memcached.address())] {
+        let path = Path::to(address);
+        let settings = Settings { answer_timeout: Duration::from_millis(50), ..patient() };
+        let node = Node::ready(&format!("{scheme}://{}", path.address()), settings);
+        node.put(b"k", b"v");
+        node.wait_for(b"k", b"v");
+        path.cut();
+        node.put(b"k", b"newer");
+        node.wait("no answer comes", |node| node.get(b"k") == Answer::Unavailable);
+        node.wait_for(b"k", b"v");
+        node.put(b"k", b"newest");
+        node.wait_for(b"k", b"newest");
+        assert_eq!(node.losses(), 0);
+    }
 }
 
 #[test]

@@ -254,3 +254,47 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_before_a_loss_cannot_be_judged_after_it() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = heard.clone();
+        let journal = Journal::new(Arc::default(), Box::new(move |what| ear.lock().unwrap().push(what)));
+        assert_eq!((journal.listening(), journal.epoch()), (None, None));
+        journal.joined(7, 3);
+        let before = journal.listening();
+        journal.deaf();
+        assert_eq!((journal.listening(), journal.epoch()), (None, Some(7)));
+        journal.resumed();
+        assert_eq!(journal.listening(), before, "a broken link alone is no loss");
+        journal.lose();
+        assert_eq!((journal.listening(), journal.epoch()), (None, None));
+        journal.joined(7, 4);
+        assert_ne!(journal.listening(), before);
+        assert_eq!(
+            *heard.lock().unwrap(),
+            [Heard::Joined { floor: 3 }, Heard::Lost, Heard::Joined { floor: 4 }]
+        );
+    }
+
+    #[test]
+    fn announcements_are_kept_in_order_within_bounds() {
+        let journal = Journal::new(Arc::default(), Box::new(|_| {}));
+        for at in 0..PENDING_MAX + 10 {
+            journal.announce(at.to_string().into());
+        }
+        assert_eq!(journal.pending(), PENDING_MAX);
+        assert_eq!(journal.counters.figures().announcements_lost, 10);
+        for at in 0..PENDING_MAX {
+            assert_eq!(journal.next(), Some(at.to_string().into()));
+            journal.delivered();
+        }
+        assert_eq!(journal.next(), None);
+        (0..1000).for_each(|_| journal.announce(vec![b'x'; MESSAGE_MAX].into()));
+        assert_eq!(journal.pending(), PENDING_BYTES_MAX / MESSAGE_MAX);
+    }
+}

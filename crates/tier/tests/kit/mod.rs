@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each file of tests uses its part")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test reports by panicking")]
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -126,4 +129,46 @@ impl Node {
 /// Runs a future to its end on this thread.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// A way to a server that can be cut without a word: connections of before the cut stand, and carry nothing any more.
+pub(crate) struct Path {
+    port: u16,
+    cuts: Arc<AtomicUsize>,
+}
+
+impl Path {
+    pub(crate) fn to(server: String) -> Path {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let (port, cuts) = (listener.local_addr().unwrap().port(), Arc::<AtomicUsize>::default());
+        let seen = cuts.clone();
+        std::thread::spawn(move || {
+            for near in listener.incoming() {
+                let (near, far) = (near.unwrap(), TcpStream::connect(&server).unwrap());
+                let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                for (from, to) in [(near, far), (far_too, near_too)] {
+                    let (cuts, born) = (seen.clone(), seen.load(Ordering::SeqCst));
+                    std::thread::spawn(move || carry(from, to, || cuts.load(Ordering::SeqCst) > born));
+                }
+            }
+        });
+        Path { port, cuts }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn cut(&self) {
+        self.cuts.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, is_cut: impl Fn() -> bool) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        if !is_cut() && to.write_all(&buffer[..length]).is_err() {
+            return;
+        }
+    }
 }
