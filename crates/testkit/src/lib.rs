@@ -1,6 +1,6 @@
 //! Malformed bytes and the peers that send them: raw callers and scripted origins for the black-box tests of the
-//! binary, a strict response reader that shares no code with it, HTTP/2 peers down to single frames, and the
-//! smuggling payloads. Only ever a dev-dependency; it reports by panicking, as a test does.
+//! binary, a strict response reader that shares no code with it, HTTP/2 peers down to single frames, the smuggling
+//! payloads, and real servers (Redis, Memcached) that a test may freeze and kill. Only ever a dev-dependency; it reports by panicking, as a test does.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

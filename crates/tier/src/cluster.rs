@@ -83,7 +83,7 @@ impl Shared {
                 node.gone.send_replace(true);
             }
         }
-        self.topology.store(Arc::new(topology));
+        self.use_topology(topology);
         for node in fresh {
             self.start(&node);
         }

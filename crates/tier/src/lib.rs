@@ -10,7 +10,9 @@
 //! purge that was in the log has been heard or will be heard with a higher [number](Tier::seq); while purges cannot be heard,
 //! `get` brings nothing. A broken link is noticed within two seconds.
 //!
-//! Needed are Redis 6.2, any Valkey, or Memcached 1.6. Keys are called `namespace:<hash>` there.
+//! Needed are Redis 6.2, any Valkey, or Memcached 1.6. Values are called `namespace:<hash>` there and expire; the log's keys are
+//! called `namespace:{log}…` and do not. A Redis of limited memory shall therefore evict keys that expire
+//! (`maxmemory-policy volatile-lru`): with `allkeys-lru` a log can be evicted, which costs all that is stored.
 
 mod address;
 mod ask;

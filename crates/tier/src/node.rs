@@ -19,7 +19,7 @@ use crate::wire::{self, Target, Wire};
 const DEAF_AFTER: Duration = Duration::from_secs(1);
 
 /// Between two attempts to connect.
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Room for one connection.
@@ -171,9 +171,9 @@ impl Node {
         let slot = self.slot(at);
         let mut pause = PAUSE_FIRST;
         loop {
+            let begun = Instant::now();
             match wire::connect(&self.target, connect_timeout).await {
                 Ok((wire, driver)) => {
-                    pause = PAUSE_FIRST;
                     slot.forget_replace().await;
                     self.opened(at, wire);
                     let why = tokio::select! {
@@ -183,12 +183,11 @@ impl Node {
                     *lock(&slot.wire) = None;
                     self.closed(at, why);
                 }
-                Err(error) => {
-                    self.closed(at, &error.to_string());
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
-                }
+                Err(error) => self.closed(at, &error.to_string()),
             }
+            // A connection that does not last is not opened again at once, however well it began.
+            pause = if begun.elapsed() > PAUSE_MAX { PAUSE_FIRST } else { (pause * 2).min(PAUSE_MAX) };
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -46,6 +46,11 @@ impl Puts {
         Puts { order: VecDeque::new(), waiting: HashMap::new(), bytes: 0, bytes_max }
     }
 
+    /// Changes how much room there is, from the next push on.
+    pub(crate) fn set_room(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -14,7 +14,7 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// Connections to each server that answer asks, besides one for writes. 2: a large value on one does not hold up small ones.
     pub connections: usize,
-    /// Bytes of values that wait to be written to each server. 64 MiB: half a second of a full gigabit link.
+    /// Bytes of values that wait to be written, in even parts for each server. 64 MiB: half a second of a full gigabit link.
     pub queue_bytes: usize,
     /// The largest value that is stored in Redis. 16 MiB: larger ones belong to the origin, and hold up a connection for long.
     pub value_bytes: usize,

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use crate::address::{Address, Server};
 use crate::figures::Counters;
+use crate::lock;
 use crate::log::Journal;
 use crate::node::Node;
 use crate::settings::Settings;
@@ -39,6 +40,14 @@ impl Shared {
     pub(crate) fn new_node(&self, server: Server) -> Arc<Node> {
         let settings = &self.settings;
         Arc::new(Node::new(self.target(server), settings.connections, settings.queue_bytes, crate::random()))
+    }
+
+    /// Uses these servers from here on. None may take more than its part of the queue: one that hangs leaves the others theirs.
+    pub(crate) fn use_topology(&self, topology: Topology) {
+        for node in &topology.nodes {
+            lock(&node.puts).set_room(self.settings.queue_bytes / topology.nodes.len());
+        }
+        self.topology.store(Arc::new(topology));
     }
 
     /// Starts the tasks of a server.

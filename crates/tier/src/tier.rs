@@ -81,7 +81,7 @@ impl Tier {
         let (servers, seeds) = servers(address);
         if !seeds {
             let nodes = servers.iter().map(|server| shared.new_node(server.clone())).collect();
-            shared.topology.store(Arc::new(Topology::of(nodes)));
+            shared.use_topology(Topology::of(nodes));
         }
         let work = async move {
             if seeds {

@@ -176,13 +176,20 @@ fn survives_a_freeze(url: &str, pause: impl Fn(), resume: impl Fn()) {
     node.put(b"k", b"v");
     node.wait_for(b"k", b"v");
     pause();
+    node.announce("kept");
     let waited = asks_that_wait(&node, budget);
     println!("{waited} of 1000 asks of a frozen server waited");
     assert!((1..=20).contains(&waited), "{waited} asks waited");
     assert_eq!(node.breaker(), BreakerState::Open);
+    let begin = Instant::now();
+    let other = Node::open(url, patient());
+    other.announce("kept as long as it lasts");
+    drop(other);
+    assert!(begin.elapsed() < Duration::from_secs(2), "the end took {:?}", begin.elapsed());
     resume();
     node.wait_for(b"k", b"v");
     assert_eq!(node.breaker(), BreakerState::Closed);
+    node.wait("what was announced is heard", |node| node.messages() == ["kept"]);
 }
 
 #[test]

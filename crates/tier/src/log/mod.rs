@@ -18,7 +18,7 @@ pub(crate) mod redis;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -35,10 +35,10 @@ pub const MESSAGE_MAX: usize = 16 << 10;
 const PENDING_MAX: usize = 4096;
 const PENDING_BYTES_MAX: usize = 4 << 20;
 
-/// Announcements that the log keeps for nodes that join or come back.
+/// Announcements that the log keeps for nodes that join or come back: some MiB as they are, 256 MiB were each as long as may be.
 const LOG_MAX: u64 = 16_384;
 
-const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What is heard, in order, on the thread of the tier: whoever listens must be quick about it.
@@ -217,7 +217,7 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
     let mut counted = memcached::Place::default();
     let (mut pause, mut told) = (PAUSE_FIRST, false);
     loop {
-        let losses = lock(&journal.standing).term;
+        let begun = Instant::now();
         let target = shared.topology.load().node_of(&shared.log_name()).map(|node| node.target.clone());
         let broke = match &target {
             None => Break::Link("no server is known yet".into()),
@@ -226,11 +226,8 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
                 Speaks::Memcached => memcached::session(shared, target, &mut counted).await,
             },
         };
-        let heard = journal.listening().is_some();
+        told &= journal.listening().is_none();
         journal.deaf();
-        if heard {
-            (pause, told) = (PAUSE_FIRST, false);
-        }
         match broke {
             Break::Lost(why) => {
                 tracing::warn!(why, "purges may have been missed: what the shared cache held is judged anew");
@@ -248,10 +245,9 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
                 shared.moved.notify_one();
             }
         }
-        if losses == lock(&journal.standing).term {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
+        // What does not last is not tried again at once, however well it began.
+        pause = if begun.elapsed() > PAUSE_MAX { PAUSE_FIRST } else { (pause * 2).min(PAUSE_MAX) };
+        tokio::time::sleep(pause).await;
     }
 }
 

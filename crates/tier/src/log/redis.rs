@@ -258,7 +258,7 @@ impl Session<'_> {
                             "the shared cache refuses purges, they are kept and tried again"
                         );
                     }
-                    tokio::time::sleep(super::PAUSE_FIRST * 5).await;
+                    tokio::time::sleep(super::PAUSE_FIRST * 10).await;
                 }
                 Err(failure) => return Err(broken(failure)),
             }
