@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::model::{Action, Balance, Config, Protocol, Route, Sample, Source, Upstream};
+use crate::model::{Action, Balance, Config, Encoding, Protocol, Route, Sample, Source, Upstream};
 use crate::value::duration_text;
 
 /// Lines of plain text. What no upstream or route makes use of is not mentioned.
@@ -76,6 +76,7 @@ fn meanings(config: &Config, out: &mut String) {
     if bounded {
         line(out, "a timeout that is a duration: the head of a response, and the whole exchange, within it");
     }
+    encodings(config, out);
     if config.monitor.access_log_sample == Sample::Slow {
         line(out, "access_log_sample = \"slow\": requests that took a second or more, and server errors");
     }
@@ -83,6 +84,28 @@ fn meanings(config: &Config, out: &mut String) {
         out,
         "deadlines of callers (x-request-timeout-ms, grpc-timeout) are honoured, shortened by the time spent, and passed on",
     );
+}
+
+/// In which encodings answers leave, where they do.
+fn encodings(config: &Config, out: &mut String) {
+    let names = |list: &[Encoding]| list.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ");
+    for route in &config.routes {
+        let text = match &route.action {
+            Action::Proxy(_) if !route.compress.is_empty() => {
+                format!("compress of {}: {}, while answers pass", route.name, names(&route.compress))
+            }
+            Action::Static(files) => {
+                let siblings = if files.precompressed { "siblings, else " } else { "" };
+                let made = match files.encodings.as_slice() {
+                    [] => "as they are".to_owned(),
+                    list => format!("{siblings}encoded once and kept: {}", names(list)),
+                };
+                format!("files of {}: {made}", route.name)
+            }
+            _ => continue,
+        };
+        line(out, &text);
+    }
 }
 
 /// The routes, the most specific first, in columns.
@@ -124,6 +147,7 @@ fn row(config: &Config, route: &Route) -> [String; 4] {
             let location = respond.location.as_ref().map(|to| format!(" {to}")).unwrap_or_default();
             (format!("= {}{location}", respond.status), "-".to_owned())
         }
+        Action::Static(files) => (format!("= files of {}", files.directory.display()), "-".to_owned()),
     };
     let name = if route.name == route.pattern.to_string() { String::new() } else { route.name.clone() };
     [matched, action, timeout, name]

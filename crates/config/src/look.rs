@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::endpoints::endpoints;
-use crate::model::{Config, Source};
+use crate::model::{Action, Config, Source};
 use crate::problem::{Problem, Severity};
 use crate::secret::{SecretError, resolve_secret};
 
@@ -40,6 +40,11 @@ pub fn look(config: &Config, base: &Path) -> Vec<Problem> {
         }
         if let Source::File(path) = &upstream.source {
             findings.endpoints(&format!("upstream.{}.discover", upstream.name), path);
+        }
+    }
+    for (index, route) in config.routes.iter().enumerate() {
+        if let Action::Static(files) = &route.action {
+            findings.directory(&format!("route[{index}].static.directory"), &files.directory);
         }
     }
     if let Some(token) = &config.admin.token {
@@ -108,6 +113,21 @@ impl Findings<'_> {
             };
             let help = "the file is PEM and holds `-----BEGIN PRIVATE KEY-----`, without a password";
             self.unusable(key, path, &why, help);
+        }
+    }
+
+    fn directory(&mut self, key: &str, path: &Path) {
+        let whole = self.base.join(path);
+        match std::fs::metadata(&whole) {
+            Ok(data) if data.is_dir() => {}
+            Ok(_) => {
+                self.unusable(key, path, "is not a directory", "name the directory that the files are in")
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let help = "paths are relative to the directory of this file; until it is there, every answer is 404";
+                self.note(Severity::Warning, key, format!("{} does not exist", whole.display()), help);
+            }
+            Err(error) => self.unusable(key, path, &format!("cannot be read: {error}"), ""),
         }
     }
 

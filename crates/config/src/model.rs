@@ -3,10 +3,12 @@
 //! to the other in `read`.
 
 mod cache;
+mod files;
 mod route;
 mod upstream;
 
 pub use cache::{Cache, KeyedBody, RouteCache};
+pub use files::{Encoding, Files, PathRegex};
 pub use route::{Action, HeaderEdits, Part, Respond, Route, Template};
 pub use upstream::{
     Balance, Endpoint, Health, HostHeader, Protocol, Scheme, Source, Upstream, UpstreamTls, UpstreamUrl,
@@ -73,6 +75,11 @@ impl Config {
             upstream.tls.ca.iter_mut().for_each(join);
             if let Source::File(path) = &mut upstream.source {
                 join(path);
+            }
+        }
+        for route in &mut self.routes {
+            if let Action::Static(files) = &mut route.action {
+                join(&mut files.directory);
             }
         }
         if let AccessLog::File(path) = &mut self.monitor.access_log {

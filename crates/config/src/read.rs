@@ -2,6 +2,7 @@
 //! is complete only when nothing was.
 
 mod cache;
+mod files;
 mod headers;
 mod listen;
 mod respond;

@@ -34,14 +34,15 @@ fn table(table: &Table) -> Value {
         if !required.is_empty() {
             object.insert("required".into(), json!(required));
         }
-        // What can be written in one of two ways needs exactly one of them.
-        let either: Option<[&str; 2]> = match table.header {
-            "[[route]]" => Some(["upstream", "respond"]),
-            "[upstream.NAME]" => Some(["endpoints", "discover"]),
-            _ => None,
+        // What can be written in one of several ways needs exactly one of them.
+        let either: &[&str] = match table.header {
+            "[[route]]" => &["upstream", "respond", "static"],
+            "[upstream.NAME]" => &["endpoints", "discover"],
+            _ => &[],
         };
-        if let Some(either) = either {
-            object.insert("oneOf".into(), json!(either.map(|key| json!({ "required": [key] }))));
+        if !either.is_empty() {
+            let either: Vec<Value> = either.iter().map(|key| json!({ "required": [key] })).collect();
+            object.insert("oneOf".into(), json!(either));
         }
     }
     schema

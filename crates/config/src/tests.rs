@@ -33,6 +33,9 @@ cache = {}
 [[route]]
 match = "/{x...}"
 respond = { status = 404 }
+[[route]]
+match = "/files/{x...}"
+static = { directory = "public" }
 "#;
 
 fn valid(text: &str) -> Parsed {
@@ -147,7 +150,8 @@ fn writing_every_default_out_changes_nothing() {
              [upstream.b]\n[[upstream.b.endpoints]]\nurl = \"http://b\"\n{}\
              [[route]]\nmatch = \"/\"\nupstream = \"a\"\n{}\
              [[route]]\nmatch = \"/b\"\nupstream = \"b\"\n\
-             [[route]]\nmatch = \"/c\"\n[route.respond]\nstatus = 404\n{}",
+             [[route]]\nmatch = \"/c\"\n[route.respond]\nstatus = 404\n{}\
+             [[route]]\nmatch = \"/d\"\n[route.static]\ndirectory = \"d\"\n{}",
             fill(&keys::ADMIN),
             fill(&keys::STATE),
             fill(&keys::LIMITS),
@@ -158,6 +162,7 @@ fn writing_every_default_out_changes_nothing() {
             fill(&keys::ENDPOINT),
             fill(&keys::ROUTE),
             fill(&keys::RESPOND),
+            fill(&keys::STATIC),
         )
     };
     let bare = valid(&skeleton(false)).config;

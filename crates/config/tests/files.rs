@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use unlag_config::{
-    AccessLog, Action, Address, HostHeader, Limits, Part, Problem, Segment, Severity, Source, parse, starter,
+    AccessLog, Action, Address, Encoding, HostHeader, Limits, Part, Problem, Segment, Severity, Source,
+    parse, starter,
 };
 
 #[test]
@@ -67,11 +68,18 @@ fn what_the_product_promises_for_this_version_is_valid() {
     assert_eq!(config.upstreams[0].host, HostHeader::Keep);
     assert_eq!(config.upstreams[2].source, Source::File("reports.txt".into()));
     assert_eq!(config.monitor.access_log, AccessLog::Stderr);
-    let [product, home, reports, old, shop] = &config.routes[..] else { panic!("five routes") };
+    let [product, home, reports, assets, old, shop] = &config.routes[..] else { panic!("six routes") };
     assert_eq!((product.name.as_str(), product.timeout), ("product", None));
     assert_eq!(product.pattern.segments[1], Segment::One("id".into()));
     assert_eq!(home.headers, [("x-beta".to_owned(), "1".to_owned())]);
     assert_eq!((reports.name.as_str(), &reports.action), ("POST /reports", &Action::Proxy(2)));
+    let Action::Static(files) = &assets.action else { panic!("files") };
+    assert_eq!((files.index.as_deref(), files.precompressed), (Some("index.html"), true));
+    assert_eq!(files.encodings, [Encoding::Brotli, Encoding::Zstd, Encoding::Gzip]);
+    let immutable = files.immutable.as_ref().unwrap();
+    assert!(immutable.is_match(b"/assets/app.0123abcd.js") && !immutable.is_match(b"/assets/app.js"));
+    assert_eq!(shop.compress, [Encoding::Zstd, Encoding::Brotli, Encoding::Gzip]);
+    assert!(home.compress.is_empty());
     let Action::Respond(respond) = &old.action else { panic!("an answer") };
     assert_eq!(
         respond.location.as_ref().unwrap().0,
@@ -94,7 +102,7 @@ fn what_the_product_promises_for_later_is_refused_by_name_and_nothing_else() {
     refused.dedup();
     let expected = [
         "batch", "compose", "compress", "dns://", "hedge", "history", "holdout", "limit", "offload", "otlp",
-        "primary", "queue", "region", "regions", "retry", "shared", "slo", "static", "webhook",
+        "primary", "queue", "region", "regions", "retry", "shared", "slo", "webhook",
     ];
     assert_eq!(refused, expected);
 }
@@ -125,6 +133,9 @@ fn a_configuration_explains_itself() {
         "-> catalog",
         "= 308 /new/{rest}",
         "[x-beta: 1]",
+        "= files of public",
+        "files of GET /assets/{path...}: siblings, else encoded once and kept: br, zstd, gzip",
+        "compress of shop.example/{path...}: zstd, br, gzip, while answers pass",
     ] {
         assert!(explained.contains(part), "{part} is missing in\n{explained}");
     }
@@ -136,7 +147,9 @@ fn a_configuration_explains_itself() {
 fn what_is_harmless_but_odd_is_a_warning_with_its_place() {
     let text = "[[listen]]\naddress = \"127.0.0.1:1\"\n[admin]\naddress = \"0.0.0.0:9900\"\n\
                 [upstream.a]\nendpoints = [\"http://a\"]\ntls = {}\n\
-                [[route]]\nmatch = \"/x/{y}\"\nrespond = { status = 404 }\ntimeout = \"1s\"\nstrip_prefix = \"/z\"\n";
+                [[route]]\nmatch = \"/x/{y}\"\nrespond = { status = 404 }\ntimeout = \"1s\"\nstrip_prefix = \"/z\"\n\
+                [[route]]\nmatch = \"/f/{y}\"\ncompress = \"auto\"\n\
+                static = { directory = \"f\", precompressed = true, encodings = \"off\" }\n";
     let warnings = parse(text, "unlag.toml").unwrap().warnings;
     let found: Vec<(usize, usize, &str)> = warnings
         .iter()
@@ -149,6 +162,8 @@ fn what_is_harmless_but_odd_is_a_warning_with_its_place() {
         (11, 1, "timeout"),
         (12, 1, "strip_prefix"),
         (12, 1, "strip_prefix"),
+        (15, 1, "compress"),
+        (16, 29, "precompressed"),
     ];
     assert_eq!(found, expected, "{warnings:#?}");
 }
@@ -271,4 +286,21 @@ fn paths_start_at_the_directory_of_the_file_once_they_are_anchored() {
     let once = config.clone();
     config.anchor(Path::new("/elsewhere"));
     assert_eq!(config, once);
+}
+
+#[test]
+fn a_directory_of_files_that_is_not_there_is_a_warning_and_what_is_no_directory_an_error() {
+    let scratch = Scratch::new("static");
+    fs::create_dir_all(scratch.0.join("public")).unwrap();
+    fs::write(scratch.0.join("file"), "").unwrap();
+    let look = |directory: &str| {
+        let text = format!(
+            "[[listen]]\naddress = \"127.0.0.1:1\"\n[[route]]\nmatch = \"/\"\nstatic = {{ directory = {directory:?} }}\n"
+        );
+        let found = parse(&text, "unlag.toml").unwrap().look(&scratch.0);
+        found.into_iter().map(|problem| (problem.severity, problem.line, problem.column)).collect::<Vec<_>>()
+    };
+    assert_eq!(look("public"), []);
+    assert_eq!(look("absent"), [(Severity::Warning, 5, 24)]);
+    assert_eq!(look("file"), [(Severity::Error, 5, 24)]);
 }

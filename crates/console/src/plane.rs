@@ -113,8 +113,11 @@ pub struct RouteStatus {
     pub matches: String,
     /// The upstream that it goes to, unless it answers itself.
     pub upstream: Option<String>,
-    /// The status that it answers with, unless it goes to an upstream.
+    /// The status that it answers with, if it always answers the same.
     pub respond: Option<u16>,
+    /// The directory whose files it serves, if it does.
+    #[serde(rename = "static")]
+    pub files: Option<String>,
     /// How long a request may take, in milliseconds; `None` for as long as it likes.
     pub timeout_ms: Option<u64>,
 }

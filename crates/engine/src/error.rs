@@ -65,6 +65,8 @@ pub enum Error {
     Misdirected,
     #[error("no route matches this request")]
     NoRoute,
+    #[error("there is no such file")]
+    NoFile,
     #[error("the route does not allow this method")]
     Method,
     #[error("this request has passed here before")]
@@ -123,6 +125,10 @@ pub enum Error {
     NoEndpoint,
     #[error("no local port is left to reach the upstream")]
     NoLocalPort,
+    #[error("a file cannot be read")]
+    File,
+    #[error("a file was changed while it was sent")]
+    FileChanged,
     #[error("an internal error")]
     Internal,
 }
@@ -144,11 +150,12 @@ impl Error {
             Error::Connect | Error::Method => 405,
             Error::Upgrade | Error::LastForward => 501,
             Error::Misdirected => 421,
-            Error::NoRoute => 404,
+            Error::NoRoute | Error::NoFile => 404,
             Error::Loop => 508,
             Error::ConnectTimeout | Error::AnswerTimeout | Error::BodyTimeout | Error::Deadline => 504,
             Error::UpstreamStalled => 504,
             Error::NoEndpoint | Error::NoStream | Error::NoLocalPort => 503,
+            Error::File | Error::FileChanged => 503,
             Error::Internal => 500,
             _ => 502,
         }
@@ -173,8 +180,10 @@ impl Error {
         match self {
             Head(_) | Framing(_) | CallerChunk(_) | ProtectedField | FieldName | LengthMismatch
             | CallerGone | HeadTimeout | CallerSlow | CallerStalled | BodyTooLarge | Expectation
-            | Connect | Upgrade | Misdirected | NoRoute | Method | Loop | LastForward => Fault::Caller,
-            Deadline | NoEndpoint | NoLocalPort | Internal => Fault::Proxy,
+            | Connect | Upgrade | Misdirected | NoRoute | NoFile | Method | Loop | LastForward => {
+                Fault::Caller
+            }
+            Deadline | NoEndpoint | NoLocalPort | File | FileChanged | Internal => Fault::Proxy,
             _ => Fault::Upstream,
         }
     }
@@ -210,6 +219,7 @@ impl Error {
             Upgrade => "upgrade_refused",
             Misdirected => "misdirected",
             NoRoute => "no_route",
+            NoFile => "no_file",
             Method => "method",
             Loop => "loop",
             LastForward => "last_forward",
@@ -238,6 +248,8 @@ impl Error {
             Deadline => "deadline",
             NoEndpoint => "no_endpoint",
             NoLocalPort => "no_local_port",
+            File => "file",
+            FileChanged => "file_changed",
             Internal => "internal",
         }
     }

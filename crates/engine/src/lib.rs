@@ -10,6 +10,7 @@ pub mod clock;
 pub mod connections;
 pub mod core;
 pub mod deadline;
+pub mod encoding;
 pub mod engine;
 pub mod error;
 pub mod exchange;

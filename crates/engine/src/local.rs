@@ -3,11 +3,14 @@
 use crate::clock;
 use crate::core::Core;
 use crate::pipeline::Pipeline;
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Plan, Route};
 use crate::techniques::attempt::Attempt;
 use crate::techniques::attempt::policy::Budget;
 use crate::techniques::balance::Balance;
 use crate::techniques::cache::Cache;
+use crate::techniques::compress::Compress;
+use crate::techniques::edge::Edge;
+use crate::techniques::edge::files::Directory;
 use crate::upstream::Send;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -64,8 +67,11 @@ impl LocalPlan {
         let budget = |name: &String| known(name).unwrap_or_else(|| Rc::new(Cell::new(Budget::new(now))));
         let mut budgets = HashMap::new();
         let pipelines = plan.routes.iter().map(|route| {
-            let Action::Proxy(index) = &route.action else { return None };
-            let upstream = plan.upstreams.get(*index)?;
+            let upstream = match &route.action {
+                Action::Proxy(index) => plan.upstreams.get(*index)?,
+                Action::Static(directory) => return Some(edge(core, directory, route)),
+                Action::Respond { .. } => return None,
+            };
             let send = Send::new(Arc::clone(upstream), Rc::clone(core));
             let name = &route.config.name;
             let budget = budgets.entry(name.clone()).or_insert_with(|| budget(name));
@@ -74,10 +80,19 @@ impl LocalPlan {
                 let learned = store.learned(name);
                 Cache::new(store, rules, learned)
             });
+            let offered = Some(route.config.compress.clone()).filter(|offered| !offered.is_empty());
+            let compress = offered.map(|offered| Compress::new(offered, Arc::clone(&core.shared.variants)));
             let attempt = Attempt::new(Rc::clone(budget));
-            Some(Pipeline::new(cache, attempt, Balance::new(Arc::clone(upstream)), send))
+            Some(Pipeline::new(compress, cache, attempt, Balance::new(Arc::clone(upstream)), send))
         });
         let pipelines = pipelines.collect();
         LocalPlan { pipelines, plan, budgets, core: Rc::clone(core) }
     }
+}
+
+/// The pipeline of a route that serves files.
+fn edge(core: &Rc<Core>, directory: &Arc<Directory>, route: &Route) -> Pipeline {
+    let (files, variants) = (Arc::clone(&core.shared.files), Arc::clone(&core.shared.variants));
+    let edge = Edge::new(Arc::clone(directory), route.config.pattern.clone(), files, variants);
+    Pipeline::Edge(Rc::new(edge))
 }

@@ -7,6 +7,8 @@ use crate::exchange::{Exchange, Outcome};
 use crate::techniques::attempt::Attempt;
 use crate::techniques::balance::Balance;
 use crate::techniques::cache::Cache;
+use crate::techniques::compress::Compress;
+use crate::techniques::edge::Edge;
 use crate::upstream::Send;
 use std::future::Future;
 use std::pin::Pin;
@@ -44,17 +46,43 @@ impl<S: Stage> Stage for Option<S> {
 }
 
 /// The order, outermost first.
-type Order = Then<Option<Cache>, Then<Attempt, Then<Balance, Send>>>;
+pub type Order = Then<Option<Cache>, Then<Attempt, Then<Balance, Send>>>;
 
-/// The stages of one route on one core.
-pub struct Pipeline(Rc<Order>);
+/// The stages inside compress: the cache is passed by where it has nothing to do with a request.
+pub struct Stored(Rc<Order>);
+
+impl Next for Stored {
+    async fn run(&self, mut exchange: Box<Exchange>) -> Outcome {
+        let Then(cache, inside) = &*self.0;
+        match cache.as_ref().is_some_and(|cache| cache.takes(&mut exchange)) {
+            true => self.0.run(exchange).await,
+            false => inside.run(exchange).await,
+        }
+    }
+}
+
+/// The stages of one route on one core. What a route does not have costs the others nothing.
+pub enum Pipeline {
+    /// To an upstream.
+    Through(Rc<Order>),
+    /// The same, and the answer leaves encoded.
+    Encoded(Rc<Then<Compress, Stored>>),
+    /// Files: nothing is asked.
+    Edge(Rc<Edge>),
+}
 
 impl Pipeline {
     /// Puts the stages of a route together.
-    pub fn new(cache: Option<Cache>, attempt: Attempt, balance: Balance, send: Send) -> Pipeline {
+    pub fn new(
+        compress: Option<Compress>,
+        cache: Option<Cache>,
+        attempt: Attempt,
+        balance: Balance,
+        send: Send,
+    ) -> Pipeline {
         //   rate       refuse what is over its share before it costs anything
-        //   edge       answer from a directory without asking anybody
-        //   compress   outside the cache, so that every encoding is served from one stored answer
+        //   edge       answer from a directory without asking anybody: instead of all that follows, see [`Pipeline::Edge`]
+        //   compress   outside the cache, so that every encoding is served from one stored answer: see [`Pipeline::Encoded`]
         //   offload    accept now, finish later: everything below runs on after the caller got its 202
         //   compose    one call becomes several, each with its own way through the stages below
         let order = Then(
@@ -74,17 +102,32 @@ impl Pipeline {
                 )),
             )),
         );
-        Pipeline(Rc::new(order))
+        match compress {
+            None => Pipeline::Through(Rc::new(order)),
+            Some(compress) => Pipeline::Encoded(Rc::new(Then(compress, Rc::new(Stored(Rc::new(order)))))),
+        }
     }
 
     /// Runs an exchange through all stages that have to do with it, in one allocation.
     pub fn run(&self, mut exchange: Box<Exchange>) -> Pin<Box<dyn Future<Output = Outcome>>> {
-        let Then(cache, inside) = &*self.0;
+        let order = match self {
+            Pipeline::Through(order) => order,
+            Pipeline::Encoded(encoded) if encoded.0.takes(&exchange) => {
+                let encoded = Rc::clone(encoded);
+                return Box::pin(async move { encoded.run(exchange).await });
+            }
+            Pipeline::Encoded(encoded) => &encoded.1.0,
+            Pipeline::Edge(edge) => {
+                let edge = Rc::clone(edge);
+                return Box::pin(async move { edge.run(exchange).await });
+            }
+        };
+        let Then(cache, inside) = &**order;
         if !cache.as_ref().is_some_and(|cache| cache.takes(&mut exchange)) {
             let inside = Rc::clone(inside);
             return Box::pin(async move { inside.run(exchange).await });
         }
-        let order = Rc::clone(&self.0);
+        let order = Rc::clone(order);
         Box::pin(async move { order.run(exchange).await })
     }
 }

@@ -6,6 +6,7 @@ use crate::fleet::{Cell, Endpoint};
 use crate::limits::Bounds;
 use crate::router::Router;
 use crate::techniques::cache::Overrides;
+use crate::techniques::edge::files::Directory;
 use crate::upstream::tls;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -71,6 +72,8 @@ pub enum Action {
         /// Its type.
         content_type: String,
     },
+    /// Files.
+    Static(Arc<Directory>),
 }
 
 impl Route {
@@ -215,6 +218,7 @@ fn build_route(
             body: bytes::Bytes::copy_from_slice(respond.body.as_bytes()),
             content_type: respond.content_type.clone(),
         },
+        unlag_config::Action::Static(files) => Action::Static(Arc::new(Directory::new(files))),
     };
     Route {
         record: registry.record.route(&config.name),

@@ -2,11 +2,13 @@
 
 use crate::clock;
 use crate::connections::Place;
+use crate::encoding::Variants;
 use crate::listen::{Bound, RawListener};
 use crate::panics::Panics;
 use crate::plan::{Plan, Registry};
 use crate::seldom::Lines;
 use crate::techniques::cache::store::Store;
+use crate::techniques::edge::files::Files;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -129,6 +131,10 @@ pub struct Shared {
     pub lines: Lines,
     /// Answers that were stored; they outlive plans.
     pub cache: Arc<Store>,
+    /// What is known of files.
+    pub files: Arc<Files>,
+    /// What was encoded once.
+    pub variants: Arc<Variants>,
     fleet_version: AtomicU64,
     plan: ArcSwap<Plan>,
     generation: AtomicU64,
@@ -165,6 +171,8 @@ impl Shared {
             stalls: AtomicU64::new(0),
             lines: Lines::default(),
             cache: Arc::new(Store::new(plan.cache_bytes)),
+            files: Arc::default(),
+            variants: Arc::default(),
             fleet_version: AtomicU64::new(0),
             generation: AtomicU64::new(plan.generation),
             plan: ArcSwap::from_pointee(plan),

@@ -37,17 +37,20 @@ impl Plane for System {
         let plan = self.engine.shared().current();
         let status = |route: &Arc<unlag_engine::plan::Route>| {
             let config = &route.config;
-            let (upstream, respond) = match &config.action {
+            let (mut upstream, mut respond, mut files) = (None, None, None);
+            match &config.action {
                 Action::Proxy(index) => {
-                    (plan.upstreams.get(*index).map(|upstream| upstream.name.to_string()), None)
+                    upstream = plan.upstreams.get(*index).map(|upstream| upstream.name.to_string())
                 }
-                Action::Respond(respond) => (None, Some(respond.status)),
-            };
+                Action::Respond(answer) => respond = Some(answer.status),
+                Action::Static(of) => files = Some(of.directory.display().to_string()),
+            }
             RouteStatus {
                 name: config.name.clone(),
                 matches: config.pattern.to_string(),
                 upstream,
                 respond,
+                files,
                 timeout_ms: config.timeout.map(|timeout| timeout.as_millis() as u64),
             }
         };

@@ -11,6 +11,17 @@ const MS: Duration = Duration::from_millis(1);
 const DURATION: Kind = Kind::Duration { min: MS, max: DURATION_MAX };
 const ADDRESS: Kind =
     Kind::Text(r#"an IP address and a port, "127.0.0.1:8080", or a socket, "unix:/run/unlag.sock""#);
+const ENCODINGS: Kind = Kind::Any(&[
+    Kind::Choice(&[
+        Choice::new("auto", "all that there are, the best first; `unlag check` says what that is"),
+        Choice::new("off", "none"),
+    ]),
+    Kind::List(&Kind::Choice(&[
+        Choice::new("zstd", "Zstandard (RFC 8878)"),
+        Choice::new("br", "Brotli (RFC 7932)"),
+        Choice::new("gzip", "gzip (RFC 1952)"),
+    ])),
+]);
 const PREFIX: Kind = Kind::Text(r#"a path that starts with a slash and ends with none: "/api""#);
 
 /// The file itself.
@@ -279,7 +290,7 @@ pub(crate) static ROUTE: Table = Table {
     header: "[[route]]",
     meaning: "What is done with the requests that match. The most specific route wins: by host, then literal segments, then \
               method, then number of header conditions, and last by having no `{name...}`; a tie is an error. A route needs \
-              either `upstream` or `respond`.",
+              one of `upstream`, `respond` and `static`.",
     keys: &[
         Key::new(
             "name",
@@ -294,6 +305,7 @@ pub(crate) static ROUTE: Table = Table {
         .required(),
         Key::new("upstream", Kind::Text("the name of an upstream"), "Forward to this upstream."),
         Key::new("respond", Kind::Table(&RESPOND), "Answer without asking anyone."),
+        Key::new("static", Kind::Table(&STATIC), "Serve the files of a directory."),
         Key::new(
             "headers",
             Kind::Headers,
@@ -344,10 +356,52 @@ answers that are about one caller are never stored: `private`, `no-store`, `Set-
         Key::not_yet("batch", "Many single calls in one."),
         Key::not_yet("compose", "One answer out of several calls."),
         Key::not_yet("offload", "An answer at once, the work later."),
-        Key::not_yet("static", "Files."),
         Key::not_yet("slo", "An objective for latency."),
         Key::not_yet("limit", "Bound on requests in flight."),
-        Key::not_yet("compress", "Compression towards callers."),
+        Key::new(
+            "compress",
+            ENCODINGS,
+            "In which encodings answers of the upstream leave, the preferred first, to callers who take them. The upstream is then asked \
+for answers as they are, so that one stored answer serves every encoding. A `static` route has `encodings` of its own.",
+        )
+        .default("\"off\"", "between services on a fast network encoding takes longer than sending; towards browsers it pays"),
+    ],
+};
+
+/// `static` of a route
+pub(crate) static STATIC: Table = Table {
+    header: "route.static",
+    meaning: "Files of a directory. The path of a file is what `{name...}` of the match stands for; in a match without it, what follows \
+              its leading literal segments, or its last segment if all of them are literal. Names that begin with a dot are not served, \
+              `.well-known` excepted, and no link leads out of the directory.",
+    keys: &[
+        Key::new("directory", Kind::Path, "Where the files are.").required(),
+        Key::new(
+            "index",
+            Kind::Any(&[
+                Kind::Choice(&[Choice::new("off", "a directory has no answer")]),
+                Kind::Text(r#"the name of a file: "index.html""#),
+            ]),
+            "The file that stands for a directory. Nothing is ever listed.",
+        )
+        .default("\"index.html\"", "what every tool that makes sites writes"),
+        Key::new(
+            "precompressed",
+            Kind::Boolean,
+            "Whether `file.br`, `file.zst` or `file.gz` is served in place of `file` to callers who take it, if it is not older.",
+        )
+        .default("false", "a sibling that is no compressed form of its file would be served as if it were"),
+        Key::new(
+            "immutable",
+            Kind::Text(r"a regular expression on the path of the request: '\.[0-9a-f]{8,}\.'"),
+            "Paths whose content never changes, because a change gives them another name: cached for a year and not asked for again.",
+        ),
+        Key::new(
+            "encodings",
+            ENCODINGS,
+            "In which encodings files may leave, the preferred first. What has no sibling is encoded once, beside, and kept.",
+        )
+        .default("\"auto\"", "a file is encoded once, whoever asks for it"),
     ],
 };
 

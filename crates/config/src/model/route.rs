@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cache::RouteCache;
+use super::files::{Encoding, Files};
 use crate::pattern::Pattern;
 pub use crate::template::{Part, Template};
 
@@ -15,7 +16,7 @@ pub struct Route {
     pub pattern: Pattern,
     /// Conditions: all must be present with exactly this value. Names are in lower case, none twice.
     pub headers: Vec<(String, String)>,
-    /// Forward or answer.
+    /// Forward, answer or serve files.
     pub action: Action,
     /// Bound on the head of the response and on the whole exchange. Default none, `auto`: then the head alone has a bound,
     /// [`crate::Limits::response_head_timeout`].
@@ -37,6 +38,8 @@ pub struct Route {
     /// Whether identical requests that come at the same time share one fetch, those with credentials included. Default none:
     /// those without credentials do.
     pub coalesce: Option<bool>,
+    /// In which encodings answers may leave, the preferred first. Default none: they leave as they came.
+    pub compress: Vec<Encoding>,
     /// Bound on the request body, bytes. Default none: unlimited, because bodies are streamed and never held
     /// whole.
     pub body_max: Option<u64>,
@@ -63,18 +66,21 @@ impl Route {
             server_timing: false,
             cache: Some(RouteCache::default()),
             coalesce: None,
+            compress: Vec::new(),
             body_max: None,
         }
     }
 }
 
-/// Forward or answer.
+/// Forward, answer or serve files.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Forward to the upstream at this index of [`crate::Config::upstreams`].
     Proxy(usize),
     /// Answer without asking anyone.
     Respond(Respond),
+    /// Serve files.
+    Static(Files),
 }
 
 /// A fixed answer.

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use super::cache;
+use super::files::{encodings, files};
 use super::headers::{conditions, edits};
 use super::respond::respond;
 use super::upstream::Upstreams;
 use crate::conflicts::{Candidate, ties};
 use crate::keys;
-use crate::model::{Action, Route, RouteCache};
+use crate::model::{Action, Encoding, Route, RouteCache};
 use crate::pattern::{Pattern, Segment};
 use crate::problem::{Invalid, quoted};
 use crate::reader::{Cursor, Value};
@@ -16,10 +17,20 @@ use crate::source::Span;
 use crate::url::path_prefix;
 
 /// What tells that a route has something to do, in a version that can.
-const LATER_ACTIONS: [&str; 2] = ["compose", "static"];
+const LATER_ACTIONS: [&str; 1] = ["compose"];
+/// What tells that a route has something to do; it has one of them.
+const ACTIONS: [&str; 3] = ["upstream", "respond", "static"];
 /// What only forwarding makes use of.
-const PROXY_ONLY: [&str; 7] =
-    ["timeout", "idle_timeout", "strip_prefix", "add_prefix", "request_headers", "cache", "body_max"];
+const PROXY_ONLY: [&str; 8] = [
+    "timeout",
+    "idle_timeout",
+    "strip_prefix",
+    "add_prefix",
+    "request_headers",
+    "cache",
+    "body_max",
+    "compress",
+];
 
 /// A route whose match is valid, for comparing it with the others; the rest of it may have been refused.
 struct Named {
@@ -96,12 +107,8 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
         None => value.boolean(),
     });
     let body_max = table.take("body_max").and_then(|value| value.number());
-    if table.has("respond") && !table.has("upstream") {
-        for key in PROXY_ONLY.into_iter().filter(|key| table.has(key)) {
-            let message = format!("`{key}` has no effect beside `respond`");
-            table.reader.warning(&table.key_span(key), message, "nothing is forwarded; take it out");
-        }
-    }
+    let compress = table.take("compress").and_then(|value| encodings(&value, &Encoding::CHEAPEST_FIRST));
+    warn_of_what_only_forwarding_uses(&table);
     table.finish();
     Some(Route {
         name: name?,
@@ -115,28 +122,34 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
         server_timing,
         cache: cache.unwrap_or_else(|| Some(RouteCache::default())),
         coalesce,
+        compress: compress.unwrap_or_default(),
         body_max,
         ..Route::new(pattern?, action?)
     })
 }
 
+fn warn_of_what_only_forwarding_uses(table: &Cursor<'_>) {
+    let Some(other) = ["respond", "static"].into_iter().find(|key| table.has(key)) else { return };
+    if table.has("upstream") {
+        return;
+    }
+    for key in PROXY_ONLY.into_iter().filter(|key| table.has(key)) {
+        let message = format!("`{key}` has no effect beside `{other}`");
+        let help = match (key, other) {
+            ("compress", "static") => "write `encodings` within `static` instead",
+            _ => "nothing is forwarded; take it out",
+        };
+        table.reader.warning(&table.key_span(key), message, help);
+    }
+}
+
 fn action(table: &mut Cursor<'_>, pattern: Option<&Pattern>, upstreams: &Upstreams) -> Option<Action> {
-    let upstream = table.take("upstream");
-    let respond_value = table.take("respond");
-    let answer = respond_value.as_ref().and_then(|value| respond(value, pattern));
-    let index = upstream.as_ref().and_then(|value| upstreams.find(&value.text()?));
-    match (upstream, respond_value) {
-        (Some(_), Some(value)) => {
-            value.reader.error(
-                &table.key_span("respond"),
-                "a route has either `upstream` or `respond`, not both",
-                "keep the one that is meant",
-            );
-            None
-        }
-        (Some(_), None) => index.map(Action::Proxy),
-        (None, Some(_)) => answer.map(Action::Respond),
-        (None, None) => {
+    let there: Vec<&str> = ACTIONS.into_iter().filter(|key| table.has(key)).collect();
+    let upstream = table.take("upstream").and_then(|value| upstreams.find(&value.text()?));
+    let answer = table.take("respond").and_then(|value| respond(&value, pattern));
+    let files = table.take("static").and_then(|value| files(&value));
+    match there.as_slice() {
+        [] => {
             if !LATER_ACTIONS.iter().any(|key| table.has(key)) {
                 let message = format!("{} does nothing", table.title());
                 let help = "add `upstream = \"NAME\"` to forward, or `respond = { status = 404 }` to answer";
@@ -144,7 +157,23 @@ fn action(table: &mut Cursor<'_>, pattern: Option<&Pattern>, upstreams: &Upstrea
             }
             None
         }
+        [_] if files.is_some() && pattern.is_some_and(|pattern| !reads(pattern)) => {
+            let help = "begin the match with GET, which takes HEAD as well, or leave the method out";
+            table.reader.error(&table.key_span("static"), "files are only read", help);
+            None
+        }
+        [_] => upstream.map(Action::Proxy).or(answer.map(Action::Respond)).or(files.map(Action::Static)),
+        [one, other, ..] => {
+            let message = format!("a route has either `{one}` or `{other}`, not both");
+            table.reader.error(&table.key_span(other), message, "keep the one that is meant");
+            None
+        }
     }
+}
+
+/// Whether a pattern takes requests that read.
+fn reads(pattern: &Pattern) -> bool {
+    pattern.method.as_deref().is_none_or(|method| matches!(method, "GET" | "HEAD"))
 }
 
 fn timeout(value: &Value<'_>) -> Option<std::time::Duration> {

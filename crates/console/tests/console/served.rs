@@ -122,6 +122,7 @@ impl Plane for TestPlane {
             matches: name.into(),
             upstream: upstream.map(Into::into),
             respond,
+            files: None,
             timeout_ms: Some(30_000),
         };
         vec![route("GET /product/{id}", Some("catalog"), None), route("hello \"you\"\\\n", None, Some(204))]

@@ -2,12 +2,14 @@
 //! both the caller's half and the upstream's half of HTTP/1.1.
 
 pub mod body;
+pub mod conditions;
 pub mod date;
 pub mod fields;
 pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod name;
+pub mod range;
 pub mod target;
 
 pub use body::{Body, Chunk, Size};

@@ -108,7 +108,7 @@ pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepare
             let location = location.as_ref().map(|template| fill(&template.0, &prepared, &route));
             Ok(fixed(*status, location, body, content_type, &prepared.head.method))
         }
-        Action::Proxy(_) => match plan.pipelines.get(prepared.index) {
+        Action::Proxy(_) | Action::Static(_) => match plan.pipelines.get(prepared.index) {
             Some(Some(pipeline)) => {
                 let exchange = exchange(caller, recording, prepared);
                 let outcome = panics::survive(core, "request", pipeline.run(exchange).as_mut()).await;
@@ -135,7 +135,7 @@ fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<E
     forward::edit(&mut head.fields, route.request_edits());
     let base = match &route.action {
         Action::Proxy(index) => plan.plan.upstreams.get(*index).map(|upstream| upstream.base_path.as_str()),
-        Action::Respond { .. } => None,
+        Action::Respond { .. } | Action::Static(_) => None,
     };
     forward::rewrite_path(&mut head, &route, base.unwrap_or_default());
     // Content that is here already waits for nothing.

@@ -5,3 +5,5 @@
 pub mod attempt;
 pub mod balance;
 pub mod cache;
+pub mod compress;
+pub mod edge;

@@ -1,0 +1,121 @@
+//! Which file a path names, and what a form of it is called.
+
+use super::file::File;
+use crate::http::conditions::is_same;
+use crate::http::target::hex_digit;
+use crate::http::{Fields, Name};
+use unlag_config::{Encoding, Pattern, Segment};
+
+/// A file or directory below the directory of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its names on disk, with slashes in between and none at either end; empty for the directory itself.
+    pub path: Vec<u8>,
+    /// It was asked for with a slash at its end.
+    pub is_directory: bool,
+}
+
+impl Named {
+    /// A file in it.
+    pub fn with(&self, name: &str) -> Vec<u8> {
+        if self.path.is_empty() { name.into() } else { [&self.path, &b"/"[..], name.as_bytes()].concat() }
+    }
+}
+
+/// What a path names below the directory of a route. `None` for names that no file may have: hidden ones, and those that read
+/// differently on disk than in a path.
+pub fn named(pattern: &Pattern, path: &[u8]) -> Option<Named> {
+    let below = below(pattern, path.strip_prefix(b"/")?)?;
+    let mut out = Vec::with_capacity(below.len());
+    let mut segments = below.split(|&byte| byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        if segment.is_empty() {
+            // In the middle it is no name; at the end it asks for a directory, `/a` with nothing below `a` alone does not.
+            return is_last.then_some(Named { path: out, is_directory: path.ends_with(b"/") });
+        }
+        if !out.is_empty() {
+            out.push(b'/');
+        }
+        let start = out.len();
+        unescape(segment, &mut out)?;
+        let name = out.get(start..)?;
+        if name.starts_with(b".") && name != b".well-known" {
+            return None;
+        }
+    }
+    Some(Named { path: out, is_directory: false })
+}
+
+/// The part of a path (without its first slash) that lies below the directory: what the rest of the pattern stands for, else what
+/// follows its leading literals, else its last segment.
+fn below<'a>(pattern: &Pattern, path: &'a [u8]) -> Option<&'a [u8]> {
+    let is_rest = |segment: &Segment| matches!(segment, Segment::Rest(_));
+    let is_literal = |segment: &Segment| matches!(segment, Segment::Literal(_));
+    let all = pattern.segments.len();
+    let skipped = match pattern.segments.iter().position(is_rest) {
+        Some(at) => at,
+        None => {
+            pattern.segments.iter().take_while(|segment| is_literal(segment)).count().min(all.checked_sub(1)?)
+        }
+    };
+    let mut rest = path;
+    for _ in 0..skipped {
+        // A path may end where the rest begins: `/a` matches `/a/{rest...}`.
+        rest = match rest.iter().position(|&byte| byte == b'/') {
+            Some(slash) => rest.get(slash + 1..)?,
+            None => b"",
+        };
+    }
+    Some(rest)
+}
+
+/// Undoes the escapes of a segment. What would be a separator, or an end, is not a part of a name.
+fn unescape(segment: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let mut rest = segment;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        let byte = match byte {
+            b'%' => {
+                let (&[high, low], tail) = rest.split_first_chunk::<2>()?;
+                rest = tail;
+                hex_digit(high)? << 4 | hex_digit(low)?
+            }
+            byte => byte,
+        };
+        if matches!(byte, b'/' | b'\\' | 0..0x20 | 0x7f) {
+            return None;
+        }
+        out.push(byte);
+    }
+    Some(())
+}
+
+/// How a file's sibling in an encoding is called.
+pub fn suffix(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Zstd => ".zst",
+        Encoding::Brotli => ".br",
+        Encoding::Gzip => ".gz",
+    }
+}
+
+/// The ETag of a form that lies beside a file.
+pub fn etag_of_sibling(sibling: &File, encoding: Encoding) -> Box<[u8]> {
+    let base = sibling.etag.strip_suffix(b"\"").unwrap_or(&sibling.etag);
+    [base, b".", encoding.name().as_bytes(), b"\""].concat().into()
+}
+
+/// The ETag of a form that was made here. Another effort gives other bytes and hence another tag; a caller who has either of the
+/// two has the file, and is told so by the tag that it knows.
+pub fn etag_of_made(file: &File, encoding: Encoding, is_heavy: bool, request: &Fields) -> Box<[u8]> {
+    let base = file.etag.strip_suffix(b"\"").unwrap_or(&file.etag);
+    let tag = |heavy: &str| [base, b"-", encoding.name().as_bytes(), heavy.as_bytes(), b"\""].concat();
+    let forms = [tag(if is_heavy { "+" } else { "" }), tag(if is_heavy { "" } else { "+" })];
+    let is_known = |form: &&Vec<u8>| {
+        let mut asked = crate::http::conditions::listed(request, "if-none-match");
+        request.has(Name::IfNoneMatch) && asked.any(|asked| is_same(asked, form))
+    };
+    let known = forms.iter().find(is_known).or(forms.first());
+    known.map(|form| form.as_slice().into()).unwrap_or_default()
+}
