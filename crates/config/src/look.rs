@@ -47,14 +47,13 @@ pub fn look(config: &Config, base: &Path) -> Vec<Problem> {
             findings.directory(&format!("route[{index}].static.directory"), &files.directory);
         }
     }
-    if let Some(token) = &config.admin.token {
-        let key = "admin.token";
-        match resolve_secret(token, base) {
-            Ok(_) => {}
-            Err(SecretError::Absent(message)) => {
+    for (key, secret) in [("admin.token", &config.admin.token), ("cache.shared", &config.cache.shared)] {
+        match secret.as_ref().map(|secret| resolve_secret(secret, base)) {
+            None | Some(Ok(_)) => {}
+            Some(Err(SecretError::Absent(message))) => {
                 findings.note(Severity::Warning, key, message, "it must be there when unlag runs")
             }
-            Err(SecretError::Invalid(message)) => {
+            Some(Err(SecretError::Invalid(message))) => {
                 findings.note(Severity::Error, key, message, "a secret is one line of text that is not empty")
             }
         }

@@ -102,7 +102,7 @@ fn what_the_product_promises_for_later_is_refused_by_name_and_nothing_else() {
     refused.dedup();
     let expected = [
         "batch", "compose", "compress", "dns://", "hedge", "history", "holdout", "limit", "offload", "otlp",
-        "primary", "queue", "region", "regions", "retry", "shared", "slo", "webhook",
+        "primary", "queue", "region", "regions", "retry", "slo", "webhook",
     ];
     assert_eq!(refused, expected);
 }

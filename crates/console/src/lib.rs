@@ -15,8 +15,9 @@ mod token;
 mod view;
 
 pub use plane::{
-    Applied, CacheRoute, CacheStatus, ConfigView, Counter, EndpointState, EndpointStatus, Plane, PurgeCount,
-    PurgeOrder, PurgeWhat, PutError, Readiness, RouteStatus, UpstreamStatus, WorkerStatus,
+    Applied, CacheRoute, CacheServer, CacheShared, CacheStatus, ConfigView, Counter, EndpointState,
+    EndpointStatus, Plane, PurgeCount, PurgeOrder, PurgeWhat, PutError, Readiness, RouteStatus,
+    UpstreamStatus, WorkerStatus,
 };
 pub use token::Token;
 

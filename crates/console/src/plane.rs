@@ -2,7 +2,7 @@
 
 mod cache;
 
-pub use cache::{CacheRoute, CacheStatus, PurgeCount, PurgeOrder, PurgeWhat};
+pub use cache::{CacheRoute, CacheServer, CacheShared, CacheStatus, PurgeCount, PurgeOrder, PurgeWhat};
 
 use serde::Serialize;
 use std::sync::Arc;

@@ -35,6 +35,8 @@ pub struct Plan {
     pub bounds: Bounds,
     /// Room for stored answers.
     pub cache_bytes: u64,
+    /// Where they are shared with other nodes.
+    pub cache_shared: Option<unlag_tier::Address>,
 }
 
 /// A route.
@@ -163,13 +165,22 @@ impl Plan {
             routes.push(Arc::new(build_route(route, &config.cache, registry, &bounds)));
         }
         let (trusted, cache_bytes) = (config.trust.proxies.clone(), config.cache.memory);
-        Ok(Plan { generation, router, routes, upstreams, trusted, bounds, cache_bytes })
+        let cache_shared = config.cache.shared.as_ref().map(shared_address).transpose()?;
+        Ok(Plan { generation, router, routes, upstreams, trusted, bounds, cache_bytes, cache_shared })
     }
 
     /// Whether this peer's word on the caller is believed.
     pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
         peer.is_some_and(|peer| self.trusted.iter().any(|network| network.contains(peer)))
     }
+}
+
+fn shared_address(secret: &unlag_config::Secret) -> Result<unlag_tier::Address, PlanError> {
+    let refused = |message: String| PlanError { place: "cache.shared".into(), message };
+    if !secret.is_resolved() {
+        return Err(refused("the variable or file that it names is not there".into()));
+    }
+    secret.expose().trim().parse().map_err(|error: unlag_tier::AddressError| refused(error.to_string()))
 }
 
 fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Result<Arc<Upstream>, PlanError> {

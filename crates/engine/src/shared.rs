@@ -154,6 +154,8 @@ impl Shared {
         pseudonym: String,
     ) -> (Arc<Shared>, Vec<mpsc::Receiver<Handed>>) {
         let (hands, taken): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(HANDED_MAX)).unzip();
+        let cache = Arc::new(Store::new(plan.cache_bytes));
+        cache.share_through(plan.cache_shared.as_ref());
         let shared = Shared {
             registry,
             endpoints,
@@ -170,7 +172,7 @@ impl Shared {
             faults: Default::default(),
             stalls: AtomicU64::new(0),
             lines: Lines::default(),
-            cache: Arc::new(Store::new(plan.cache_bytes)),
+            cache,
             files: Arc::default(),
             variants: Arc::default(),
             fleet_version: AtomicU64::new(0),
@@ -204,6 +206,7 @@ impl Shared {
     pub fn set_plan(&self, plan: Plan) {
         let generation = plan.generation;
         self.cache.resize(plan.cache_bytes);
+        self.cache.share_through(plan.cache_shared.as_ref());
         self.plan.store(Arc::new(plan));
         self.generation.store(generation, Release);
     }

@@ -111,10 +111,10 @@ pub(crate) fn load(text: String, file: &Path) -> Result<Loaded, Problems> {
     }
     warnings.splice(0..0, parsed.warnings.clone());
     let mut config = parsed.config;
-    if let Some(secret) = &config.admin.token
-        && let Ok(resolved) = unlag_config::resolve_secret(secret, base)
-    {
-        config.admin.token = Some(resolved);
+    for secret in [&mut config.admin.token, &mut config.cache.shared].into_iter().flatten() {
+        if let Ok(resolved) = unlag_config::resolve_secret(secret, base) {
+            *secret = resolved;
+        }
     }
     config.anchor(base);
     bound_connections(&mut config);
@@ -258,30 +258,47 @@ fn hash(text: &str) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// What stands in place of a secret that is written in the file itself; nobody writes it by chance.
-const MASK: &str = "***masked-token***";
+/// What stands in place of the secrets that are written in the file itself, in their order; nobody writes it by chance.
+const MASKS: [&str; 2] = ["***masked-token***", "***masked-password***"];
 
-/// The token, if it stands in the text itself; a reference to the environment or a file is no secret.
-fn literal_token(text: &str) -> Option<String> {
-    let token = unlag_config::parse(text, "").ok()?.config.admin.token?;
-    token.is_resolved().then(|| token.expose().to_owned())
+/// The secrets that stand in the text itself: the token, and the password of the shared cache; a reference to the environment or
+/// a file is no secret.
+fn literal_secrets(text: &str) -> [Option<String>; 2] {
+    let Ok(parsed) = unlag_config::parse(text, "") else { return [None, None] };
+    let of = |secret: Option<unlag_config::Secret>| {
+        secret.filter(unlag_config::Secret::is_resolved).map(|secret| secret.expose().to_owned())
+    };
+    let password = of(parsed.config.cache.shared).and_then(|url| {
+        let (login, _) = url.split_once("://")?.1.rsplit_once('@')?;
+        Some(login.split_once(':').map_or(login, |(_, password)| password).to_owned())
+    });
+    [of(parsed.config.admin.token), password.filter(|password| !password.is_empty())]
 }
 
-/// Hides the token wherever it stands, however TOML spells it. A text in which it cannot be found is not shown at all.
+/// Hides the secrets wherever they stand, however TOML spells them. A text in which one cannot be found is not shown at all.
 fn mask(text: &str) -> String {
-    match literal_token(text) {
-        None => text.to_owned(),
-        Some(token) if text.contains(&token) => text.replace(&token, MASK),
-        Some(_) => "# not shown: it holds a secret in a spelling that cannot be masked\n".to_owned(),
+    let mut shown = text.to_owned();
+    for (secret, mask) in literal_secrets(text).into_iter().zip(MASKS) {
+        match secret {
+            None => {}
+            Some(secret) if shown.contains(&secret) => shown = shown.replace(&secret, mask),
+            Some(_) => {
+                return "# not shown: it holds a secret in a spelling that cannot be masked\n".to_owned();
+            }
+        }
     }
+    shown
 }
 
-/// Puts the token of the current text back where the new one has the mask.
+/// Puts the secrets of the current text back where the new one has the masks.
 fn unmask(new: &str, current: &str) -> String {
-    match literal_token(current) {
-        Some(token) if new.contains(MASK) => new.replace(MASK, &token),
-        _ => new.to_owned(),
+    let mut text = new.to_owned();
+    for (secret, mask) in literal_secrets(current).into_iter().zip(MASKS) {
+        if let Some(secret) = secret {
+            text = text.replace(mask, &secret);
+        }
     }
+    text
 }
 
 /// A text beside the file that it will replace: whoever reads the file sees the old text or the new one, never a part.
@@ -342,11 +359,14 @@ mod tests {
             let text =
                 if admin.starts_with('[') { format!("{LISTEN}{admin}") } else { format!("{admin}{LISTEN}") };
             let shown = mask(&text);
-            assert!(!shown.contains("s3cret") && shown.contains(MASK), "{shown}");
+            assert!(!shown.contains("s3cret") && shown.contains(MASKS[0]), "{shown}");
             assert_eq!(unmask(&shown, &text), text);
         }
         let escaped = format!("{LISTEN}[admin]\ntoken = \"s3cret-\\u0074oken-s3cret\"\n");
         assert!(!mask(&escaped).contains("s3cret"));
+        let shared = format!("{LISTEN}[cache]\nshared = \"redis://me:s3cret-word@127.0.0.1:6379\"\n");
+        assert!(!mask(&shared).contains("s3cret") && mask(&shared).contains("127.0.0.1:6379"));
+        assert_eq!(unmask(&mask(&shared), &shared), shared);
         let starred = format!("# *** ours ***\n{LISTEN}[admin]\ntoken = \"s3cret-token-s3cret\"\n");
         assert_eq!(unmask(&mask(&starred), &starred), starred, "a comment with stars stays a comment");
         let reference = format!("{LISTEN}[admin]\ntoken = \"env:NAME\"\n");

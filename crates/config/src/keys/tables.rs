@@ -425,7 +425,13 @@ pub(crate) static CACHE: Table = Table {
              then gets the same cookie.",
         )
         .default("false", "one forgotten directive hands one caller's session to all others"),
-        Key::not_yet("shared", "A second tier that nodes share."),
+        Key::new(
+            "shared",
+            Kind::Secret,
+            "A second tier behind the memory that nodes share, as a URL, through which purges reach all of them: `redis://HOST:PORT`, \
+             `rediss://` (TLS), `redis-cluster://HOST:PORT,HOST:PORT`, `memcached://HOST:PORT,HOST:PORT`; Redis 6.2, Valkey or \
+             Memcached 1.6. A server that is slow or gone costs nothing but hits.",
+        ),
     ],
 };
 

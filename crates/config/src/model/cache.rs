@@ -1,5 +1,6 @@
 //! What is stored of answers, and for how long.
 
+use crate::secret::Secret;
 use crate::template::Template;
 use std::time::Duration;
 
@@ -12,11 +13,13 @@ pub struct Cache {
     pub heuristic: bool,
     /// Whether answers with `Set-Cookie` are stored, as RFC 9111 allows.
     pub set_cookie: bool,
+    /// Where answers are shared with other nodes, as a URL. Default none. A secret, because it may hold a password.
+    pub shared: Option<Secret>,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { memory: 256 << 20, heuristic: false, set_cookie: false }
+        Self { memory: 256 << 20, heuristic: false, set_cookie: false, shared: None }
     }
 }
 

@@ -3,7 +3,9 @@
 use crate::keys;
 use crate::model::{Cache, KeyedBody, RouteCache};
 use crate::pattern::Pattern;
+use crate::problem::Invalid;
 use crate::reader::{Cursor, Value};
+use crate::secret::Secret;
 use crate::template::Template;
 
 pub(super) fn cache(table: &mut Cursor<'_>) -> Cache {
@@ -15,7 +17,34 @@ pub(super) fn cache(table: &mut Cursor<'_>) -> Cache {
         memory: memory.unwrap_or(default.memory),
         heuristic: heuristic.unwrap_or(default.heuristic),
         set_cookie: set_cookie.unwrap_or(default.set_cookie),
+        shared: table.take("shared").and_then(|value| shared(&value)),
     }
+}
+
+/// What the address of a shared tier begins with.
+const SHARED_SCHEMES: [&str; 5] =
+    ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://", "memcached://"];
+
+/// Where answers are shared. What follows the scheme is read by whoever connects.
+fn shared(value: &Value<'_>) -> Option<Secret> {
+    let text = value.as_str().unwrap_or("");
+    let is_reference = text.starts_with("env:") || text.starts_with("file:");
+    if !is_reference && text.contains('@') {
+        value.reader.mask(&value.span);
+    }
+    value.remember();
+    value.parse(|text| {
+        if !is_reference
+            && !SHARED_SCHEMES.iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme))
+        {
+            let help = format!(
+                "allowed: {}, each followed by HOST:PORT; or env:NAME or file:PATH",
+                SHARED_SCHEMES.join(", ")
+            );
+            return Err(Invalid::new("this is not the address of a shared cache", help));
+        }
+        Secret::new(text).map_err(|error| Invalid::new(error.to_string(), value.help()))
+    })
 }
 
 /// `None` within for `"off"`.

@@ -3,7 +3,7 @@
 use super::Shared;
 use crate::answer::Refusal;
 use crate::limits::BODY_BYTES;
-use crate::plane::{CacheRoute, CacheStatus, PurgeOrder, PurgeWhat};
+use crate::plane::{CacheRoute, CacheShared, CacheStatus, PurgeOrder, PurgeWhat};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -19,7 +19,28 @@ pub(super) async fn read(State(shared): State<Shared>) -> Result<Json<Value>, Re
 fn view(cache: &CacheStatus) -> Value {
     json!({
         "memory": { "bytes": cache.bytes, "capacity_bytes": cache.capacity_bytes, "urls": cache.urls },
+        "shared": cache.shared.as_ref().map(shared),
         "routes": cache.routes.iter().map(route).collect::<Vec<_>>(),
+    })
+}
+
+fn shared(shared: &CacheShared) -> Value {
+    let events: Map<String, Value> =
+        shared.events.iter().map(|(event, count)| ((*event).to_owned(), json!(count))).collect();
+    let servers = shared.servers.iter().map(|server| {
+        json!({
+            "server": server.server,
+            "breaker": server.breaker,
+            "connections": server.connections,
+            "p95_us": server.p95_us,
+            "queue_bytes": server.queue_bytes,
+        })
+    });
+    json!({
+        "address": shared.address,
+        "listening": shared.listening,
+        "events": events,
+        "servers": servers.collect::<Vec<_>>(),
     })
 }
 

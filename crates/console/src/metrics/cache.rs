@@ -15,6 +15,14 @@ pub(super) fn render(page: &mut Page, cache: &CacheStatus, registry: &Registry) 
         page.family(name, "gauge", help);
         page.sample(name, &[], value);
     }
+    if let Some(shared) = &cache.shared {
+        page.family("unlag_cache_shared_listening", "gauge", "Whether purges of other nodes are heard.");
+        page.sample("unlag_cache_shared_listening", &[], u64::from(shared.listening));
+        page.family("unlag_cache_shared_events", "counter", "What has happened with the shared tier.");
+        for (event, count) in &shared.events {
+            page.sample("unlag_cache_shared_events_total", &[("event", event)], count);
+        }
+    }
     let routes = labelled(&cache.routes, registry);
     counts(page, &routes);
     let name = "unlag_cache_saved_seconds";

@@ -9,8 +9,38 @@ pub struct CacheStatus {
     pub capacity_bytes: u64,
     /// URLs for which something is stored.
     pub urls: u64,
+    /// The tier that nodes share, if there is one.
+    pub shared: Option<CacheShared>,
     /// Every route for which anything was counted, in the order of names.
     pub routes: Vec<CacheRoute>,
+}
+
+/// The tier that nodes share.
+#[derive(Clone, Debug, Default)]
+pub struct CacheShared {
+    /// Where it is, without a password.
+    pub address: String,
+    /// Whether purges are heard; while not, it is not asked.
+    pub listening: bool,
+    /// What was counted since it is used, by what.
+    pub events: Vec<(&'static str, u64)>,
+    /// Its servers.
+    pub servers: Vec<CacheServer>,
+}
+
+/// One server of the shared tier.
+#[derive(Clone, Debug, Default)]
+pub struct CacheServer {
+    /// Host and port.
+    pub server: String,
+    /// `closed` while it is asked, `open` while it is not, `half-open` while one ask tries it.
+    pub breaker: &'static str,
+    /// Connections that stand.
+    pub connections: u64,
+    /// What 95 of 100 answers stay below, microseconds.
+    pub p95_us: Option<u64>,
+    /// Bytes that wait to be written.
+    pub queue_bytes: u64,
 }
 
 /// What the cache has done for a route since the start.

@@ -25,6 +25,14 @@ pub(super) fn of(cache: &Value) -> String {
         (number(memory, "bytes"), number(memory, "capacity_bytes"), number(memory, "urls"));
     let share = 100.0 * used as f64 / capacity.max(1) as f64;
     let mut out = format!("memory: {} of {} ({share:.1} %), {urls} URLs\n", bytes(used), bytes(capacity));
+    let shared = &cache["shared"];
+    if let Some(address) = shared.get("address").and_then(Value::as_str) {
+        let (events, listening) = (shared.get("events"), shared.get("listening").and_then(Value::as_bool));
+        let event = |name| events.and_then(|events| events.get(name)?.as_u64()).unwrap_or(0);
+        let (asks, hits) = (event("asks"), event("hits"));
+        let state = if listening == Some(true) { "" } else { ", not reachable" };
+        out.push_str(&format!("shared: {address}, {hits} hits of {asks} asks{state}\n"));
+    }
     let mut routes: Vec<&Value> = cache["routes"].as_array().into_iter().flatten().collect();
     if routes.is_empty() {
         out.push_str("No request was looked up yet.\n");

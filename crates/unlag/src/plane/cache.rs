@@ -1,11 +1,12 @@
 //! The cache as the console sees it: the engine's figures in the console's words, and purges the other way round.
 
-use unlag_console::{CacheRoute, CacheStatus, PurgeCount, PurgeOrder, PurgeWhat};
+use unlag_console::{CacheRoute, CacheServer, CacheShared, CacheStatus, PurgeCount, PurgeOrder, PurgeWhat};
 use unlag_engine::Engine;
 use unlag_engine::techniques::cache::figures::{Miss, Sums};
 use unlag_engine::techniques::cache::named;
 use unlag_engine::techniques::cache::purge::{Purge, What};
 use unlag_engine::techniques::cache::storable::Refusal;
+use unlag_tier::BreakerState;
 
 /// What it holds and has done.
 pub(super) fn status(engine: &Engine) -> CacheStatus {
@@ -15,8 +16,42 @@ pub(super) fn status(engine: &Engine) -> CacheStatus {
         bytes: store.bytes(),
         capacity_bytes: store.capacity(),
         urls: store.len() as u64,
+        shared: store.shared().map(|(address, figures)| shared(address, figures)),
         routes: counted.map(|(route, sums)| figures(route, &sums)).collect(),
     }
+}
+
+fn shared(address: String, figures: unlag_tier::Figures) -> CacheShared {
+    let events = vec![
+        ("asks", figures.gets),
+        ("hits", figures.hits),
+        ("misses", figures.misses),
+        ("odd", figures.odd),
+        ("passed_by", figures.passed_by),
+        ("late", figures.late),
+        ("timeouts", figures.timeouts),
+        ("given_up", figures.given_up),
+        ("failures", figures.failures),
+        ("writes", figures.puts_written),
+        ("writes_dropped", figures.puts_dropped),
+        ("writes_failed", figures.puts_failed),
+        ("purges_sent", figures.announced),
+        ("purges_lost", figures.announcements_lost),
+        ("purges_heard", figures.purges_heard),
+        ("losses", figures.losses),
+    ];
+    let servers = figures.nodes.into_iter().map(|node| CacheServer {
+        server: node.server,
+        breaker: match node.breaker {
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "open",
+            BreakerState::HalfOpen => "half-open",
+        },
+        connections: node.connections as u64,
+        p95_us: node.p95.map(|p95| p95.as_micros() as u64),
+        queue_bytes: node.queue_bytes as u64,
+    });
+    CacheShared { address, listening: figures.listening, events, servers: servers.collect() }
 }
 
 fn figures(route: String, sums: &Sums) -> CacheRoute {

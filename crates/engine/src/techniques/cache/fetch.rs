@@ -8,6 +8,7 @@ use super::flight::{For, Landing, Leading};
 use super::freshness::{self, Freshness, Overrides, Received};
 use super::memory::Variants;
 use super::object::{Content, Marks, Stored};
+use super::policy::{self, Verdict};
 use super::status::Status;
 use super::storable::{self, Refusal};
 use super::store::OnItsWay;
@@ -23,6 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use unlag_config::KeyedBody;
+use unlag_record::Phase;
 
 /// After a failure that was answered with something stale, the origin is left in peace for so long.
 const PEACE_NS: u64 = 1_000_000_000;
@@ -45,6 +47,8 @@ pub struct Asking {
     url: Vec<u8>,
     /// When.
     pub asked_ns: u64,
+    /// The last purge that was known then.
+    seq: u64,
     /// What is said of it in the answer.
     pub status: Status,
     no_store: bool,
@@ -80,7 +84,8 @@ impl Asking {
     /// For one request alone.
     pub fn alone(cache: &Cache, url: Vec<u8>) -> Asking {
         let (asked_ns, way) = (clock::now(), cache.store.on_its_way());
-        Asking { url, asked_ns, status: Status::default(), no_store: false, _way: way, others: None }
+        let seq = cache.store.seq();
+        Asking { url, asked_ns, seq, status: Status::default(), no_store: false, _way: way, others: None }
     }
 
     /// For all who come meanwhile.
@@ -130,7 +135,7 @@ enum Whose {
 }
 
 impl Cache {
-    /// Asks the origin.
+    /// Asks the tier that other nodes share, where that is worth it, and the origin.
     pub(super) async fn go<N: Next>(
         self,
         exchange: Box<Exchange>,
@@ -139,9 +144,65 @@ impl Cache {
         next: Rc<N>,
     ) -> Outcome {
         asking.no_store = missing.no_store;
+        let lookup = match missing.no_store || exchange.head.method == Method::HEAD {
+            true => None,
+            false => self.look_up(&exchange, &asking.url),
+        };
+        let Some((mut lookup, head_start)) = lookup else {
+            return self.ask_origin(exchange, missing, asking, &next).await;
+        };
+        exchange.trace.enter(Phase::Cache);
+        let first = tokio::time::timeout(head_start, &mut lookup).await;
+        exchange.trace.enter(Phase::Overhead);
+        let is_good = |found: &Arc<Stored>, exchange: &Exchange| self.is_served_as_it_is(found, exchange);
+        match first {
+            Ok(found) => match found.filter(|found| is_good(found, &exchange)) {
+                Some(found) => {
+                    asking.land(|_| Landing::Shared(Arc::clone(&found), For::Everybody));
+                    Ok(self.shared_hit(&found, &exchange))
+                }
+                None => self.ask_origin(exchange, missing, asking, &next).await,
+            },
+            Err(_) => {
+                let Some(request) = exchange.replica() else { return Err(Error::Internal.into()) };
+                let origin = self.ask_origin(exchange, missing, asking, &next);
+                let found = async { lookup.await.filter(|found| is_good(found, &request)) };
+                tokio::select! {
+                    biased;
+                    outcome = origin => outcome,
+                    // Those who wait look again, and find it stored.
+                    Some(found) = found => Ok(self.shared_hit(&found, &request)),
+                }
+            }
+        }
+    }
+
+    /// Whether an object of another node answers a request without the origin.
+    fn is_served_as_it_is(&self, found: &Stored, exchange: &Exchange) -> bool {
+        let directives = Directives::of_request(&exchange.head.fields);
+        let is_stale = found.marks.is_stale.load(Relaxed);
+        !is_stale && policy::judge(&found.freshness, &directives, clock::now()) == Verdict::Serve
+    }
+
+    /// Serves what another node has fetched.
+    fn shared_hit(&self, found: &Stored, request: &Exchange) -> Response {
+        let bytes = found.content.length().unwrap_or(0);
+        self.counts.hit(bytes, self.learned.fetch_ns(), false);
+        self.glance.found(true);
+        self.serve(found, request, Status::hit().detail("shared"))
+    }
+
+    /// Asks the origin: whether what is stored still holds, or for what is not.
+    async fn ask_origin<N: Next>(
+        &self,
+        exchange: Box<Exchange>,
+        missing: Missing,
+        asking: Asking,
+        next: &Rc<N>,
+    ) -> Outcome {
         match missing.stored {
-            Some((stored, or_serve)) => self.ask(exchange, stored, or_serve, asking, &next).await,
-            None => self.fetch(exchange, missing.variants, asking, &next).await,
+            Some((stored, or_serve)) => self.ask(exchange, stored, or_serve, asking, next).await,
+            None => self.fetch(exchange, missing.variants, asking, next).await,
         }
     }
 
@@ -264,6 +325,7 @@ impl Cache {
         match verdict {
             Ok(()) => {
                 self.store.put(&asking.url, Arc::clone(&fresh));
+                self.write_down(&fresh, &asking.url, &request.route.config.name, asking.seq);
                 self.share(&fresh, &kept, &mut asking);
             }
             Err(_) => {
@@ -394,6 +456,9 @@ impl Cache {
         if stores && is_early {
             self.store.put(&asking.url, Arc::clone(&stored));
         }
+        if stores && arrives.is_none() {
+            self.write_down(&stored, &asking.url, &request.route.config.name, asking.seq);
+        }
         self.share(&stored, kept, &mut asking);
         let status = std::mem::take(&mut asking.status);
         let status = if stores { status.stored() } else { status };
@@ -403,6 +468,7 @@ impl Cache {
         status.ttl(stored.freshness.ttl_s(kept.received.came_ns)).write(&mut response.head.fields);
         if let Some((arrival, body, room)) = arrives {
             let (this, in_flight) = (self.clone(), response.in_flight.take());
+            let route = Arc::clone(&request.route);
             tokio::task::spawn_local(async move {
                 // To the end: what it is counted by as well.
                 let (asking, _in_flight, _room) = (asking, in_flight, room);
@@ -411,6 +477,9 @@ impl Cache {
                     let whole = whole
                         .filter(|whole| this.is_good(&whole.content, whole.trailers.as_ref(), &stored.head));
                     let whole = whole.map(|whole| stored.with(whole));
+                    if let Some(whole) = &whole {
+                        this.write_down(whole, &asking.url, &route.config.name, asking.seq);
+                    }
                     match (is_early, whole) {
                         (true, whole) => this.store.replace(&asking.url, &stored, whole),
                         (false, Some(whole)) => this.store.put(&asking.url, Arc::new(whole)),

@@ -20,13 +20,51 @@ const WAIT_TIMES: u64 = 4;
 /// And at least so long, so that a fast origin's one slow answer does not turn everybody loose on it.
 const WAIT_MIN_NS: u64 = 100_000_000;
 
+/// The part of what was seen lately that was so. Races of cores lose an observation, nothing more.
+#[derive(Debug)]
+pub struct Share(AtomicU32);
+
+impl Default for Share {
+    fn default() -> Share {
+        Share(UNSEEN.into())
+    }
+}
+
+impl Share {
+    /// Something was seen that is so, or not.
+    pub fn note(&self, is_so: bool) {
+        let now = if is_so { WHOLE } else { 0 };
+        match self.0.load(Relaxed) {
+            UNSEEN => self.0.store(now, Relaxed),
+            before => self.drift(before, is_so, MEMORY),
+        }
+    }
+
+    /// Goes a part of the way.
+    fn drift(&self, before: u32, is_so: bool, memory: u32) {
+        let after = before - before / memory + if is_so { WHOLE / memory } else { 0 };
+        if after != before {
+            self.0.store(after, Relaxed);
+        }
+    }
+
+    /// As a part of one; none before anything was seen.
+    pub fn of_whole(&self) -> Option<f64> {
+        Some(self.0.load(Relaxed))
+            .filter(|share| *share != UNSEEN)
+            .map(|share| f64::from(share) / f64::from(WHOLE))
+    }
+}
+
 /// Of one route.
 #[derive(Debug)]
 pub struct Learned {
     /// Its number: what one route has stored is not another's, and names in metrics may run out.
     pub route: u32,
-    /// The part of answers that others may have, in units of 1/65536.
-    shareable: AtomicU32,
+    /// The part of answers that others may have.
+    shareable: Share,
+    /// The part of lookups for which the shared tier has had something.
+    pub(super) tier: Share,
     /// How long a fetch usually takes to the head of its answer.
     fetch_ns: AtomicU64,
     /// Fetches that others may join.
@@ -42,7 +80,8 @@ impl Learned {
     pub fn new(route: u32) -> Learned {
         Learned {
             route,
-            shareable: UNSEEN.into(),
+            shareable: Share::default(),
+            tier: Share::default(),
             fetch_ns: 0.into(),
             flights: 0.into(),
             guarded_ns: 0.into(),
@@ -50,17 +89,9 @@ impl Learned {
         }
     }
 
-    /// An answer has come that others might have, or not, after so long. Races of cores lose an observation, nothing more.
+    /// An answer has come that others might have, or not, after so long.
     pub fn came(&self, may_be_shared: bool, fetch_ns: u64) {
-        let now = if may_be_shared { WHOLE } else { 0 };
-        let before = self.shareable.load(Relaxed);
-        let after = match before {
-            UNSEEN => now,
-            before => before - before / MEMORY + now / MEMORY,
-        };
-        if after != before {
-            self.shareable.store(after, Relaxed);
-        }
+        self.shareable.note(may_be_shared);
         let before = self.fetch_ns.load(Relaxed);
         let after = if before == 0 { fetch_ns } else { before - before / 8 + fetch_ns / 8 };
         self.fetch_ns.store(after, Relaxed);
@@ -68,7 +99,22 @@ impl Learned {
 
     /// Whether waiting for another's answer is likely to be worth it.
     pub fn is_shareable(&self) -> bool {
-        self.shareable.load(Relaxed) >= WHOLE / 2
+        self.shareable.of_whole().is_none_or(|share| share >= 0.5)
+    }
+
+    /// The part of lookups for which the shared tier has had something; before the first, half.
+    pub fn tier_share(&self) -> f64 {
+        self.tier.of_whole().unwrap_or(0.5)
+    }
+
+    /// The shared tier has had something, or not. That it has nothing is believed slowly: when nodes begin together, none has
+    /// anything for the others yet.
+    pub fn tier_answered(&self, had_it: bool) {
+        let before = match self.tier.0.load(Relaxed) {
+            UNSEEN => WHOLE / 2,
+            before => before,
+        };
+        self.tier.drift(before, had_it, if had_it { MEMORY } else { 8 * MEMORY });
     }
 
     /// How long to wait for it.

@@ -3,6 +3,8 @@
 use super::directives::{Directives, Seconds};
 use super::freshness::{Freshness, Received};
 
+use std::time::Duration;
+
 const SECOND: u64 = 1_000_000_000;
 
 /// What is done.
@@ -69,6 +71,23 @@ pub fn is_due_early(stored: &Freshness, received: Received, now: u64, draw: u64,
     by_chance || stored.lifetime_ns >= SPREAD_MIN_NS && left as f64 <= point
 }
 
+/// One lookup in so many is made although it does not seem worth it, to see whether that has changed.
+const PROBE: u64 = 100;
+
+/// Whether the shared tier is asked before the origin: what it saves, as often as it has something, is more than what it costs,
+/// and it is not nearly as slow as the origin.
+pub fn asks_nodes(tier_share: f64, origin_ns: u64, tier_ns: u64, draw: u64) -> bool {
+    let (origin, tier) = (origin_ns as f64, tier_ns as f64);
+    let is_worth_it = origin_ns == 0 || (tier_share * origin >= tier && tier <= 0.7 * origin);
+    is_worth_it || draw.is_multiple_of(PROBE)
+}
+
+/// How long the origin is not asked while the shared tier is: what it usually needs, but never a third of what the origin does.
+pub fn head_start(tier_ns: u64, origin_ns: u64) -> Duration {
+    let third = if origin_ns == 0 { u64::MAX } else { origin_ns / 10 * 3 };
+    Duration::from_nanos(tier_ns.min(third).clamp(500_000, 10_000_000))
+}
+
 /// Whether it serves without asking anybody, by what the origin and the caller say.
 fn is_good_enough(stored: &Freshness, asked: &Directives, now: u64) -> bool {
     let is_fresh = stored.is_fresh(now);
@@ -97,5 +116,30 @@ fn is_good_enough(stored: &Freshness, asked: &Directives, now: u64) -> bool {
         Some(_) if stored.forbids_stale || stored.always_validate => false,
         Some(None) => true,
         Some(most) => ns(most).is_some_and(|most| stored.stale_ns(now) <= most),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn the_shared_tier_is_asked_where_it_saves_more_than_it_costs() {
+        let asks = |share, origin_ms, tier_ms| asks_nodes(share, origin_ms * MS, tier_ms * MS, 1);
+        assert!(asks(0.5, 0, 5), "nothing is known of the origin yet");
+        assert!(asks(0.5, 100, 1) && asks(0.02, 100, 1));
+        assert!(!asks(0.005, 100, 1), "it never has anything");
+        assert!(!asks(1.0, 10, 8), "it is as slow as the origin");
+        assert!(asks_nodes(0.0, 100 * MS, MS, 200), "one in a hundred all the same");
+    }
+
+    #[test]
+    fn it_gets_a_head_start_that_nobody_feels() {
+        assert_eq!(head_start(2 * MS, 0), Duration::from_millis(2));
+        assert_eq!(head_start(40 * MS, 100 * MS), Duration::from_millis(10));
+        assert_eq!(head_start(4 * MS, 10 * MS), Duration::from_millis(3));
+        assert_eq!(head_start(1_000, 10 * MS), Duration::from_micros(500));
     }
 }

@@ -15,6 +15,8 @@ use std::sync::{PoisonError, RwLock};
 const TAGS_MAX: usize = 65_536;
 /// The same for prefixes, each of which is compared with every URL.
 const PREFIXES_MAX: usize = 256;
+/// Purges of this node that are on their way to the shared tier.
+const EXPECTED_MAX: usize = 1_024;
 /// The length of a tag or URL in a purge.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 
@@ -116,6 +118,10 @@ struct Stamps {
     tags: HashMap<u64, Stamp>,
     prefixes: Vec<(Box<[u8]>, Stamp)>,
     all: Stamp,
+    /// Purges of this node whose number it has not been told yet: what is shared may be of before them.
+    expected: Vec<Purge>,
+    /// What is shared under a lower number cannot be judged: the purges of then are not known.
+    floor: u64,
 }
 
 /// All purges that still matter.
@@ -154,8 +160,34 @@ impl Purges {
                 }
             },
         }
+        if seq > 0
+            && let Some(at) = stamps.expected.iter().position(|expected| expected == purge)
+        {
+            stamps.expected.remove(at);
+        }
         stamps.bound();
         self.generation.fetch_add(1, Release);
+    }
+
+    /// A purge of this node is on its way to all: until it is heard of, what is shared may be of before it.
+    pub fn expect(&self, purge: Purge) {
+        let mut stamps = self.stamps.write().unwrap_or_else(PoisonError::into_inner);
+        if stamps.expected.len() < EXPECTED_MAX {
+            stamps.expected.push(purge);
+        } else {
+            // Too many to compare with: whatever is shared counts as purged until they are heard of.
+            stamps.expected = vec![Purge { what: What::All, soft: false }; EXPECTED_MAX];
+        }
+    }
+
+    /// From now on the purges from this number on are known. If none of ours is on its way any more, those that were not heard
+    /// of were lost with an older log, and so was all that was shared then.
+    pub fn begin_at(&self, floor: u64, none_on_its_way: bool) {
+        let mut stamps = self.stamps.write().unwrap_or_else(PoisonError::into_inner);
+        stamps.floor = floor;
+        if none_on_its_way {
+            stamps.expected.clear();
+        }
     }
 
     /// What came of an object that is stored here, under this URL.
@@ -164,7 +196,10 @@ impl Purges {
         if stored.marks.compared.load(Relaxed) == generation {
             return if stored.marks.is_stale.load(Relaxed) { Doom::Stale } else { Doom::None };
         }
-        let doom = self.dooms(url, &stored.tags, Origin::Here { asked_ns: stored.received.asked_ns });
+        let mut doom = self.dooms(url, &stored.tags, Origin::Here { asked_ns: stored.received.asked_ns });
+        if stored.marks.is_stale.load(Relaxed) {
+            doom = doom.max(Doom::Stale);
+        }
         if doom == Doom::Stale {
             stored.marks.is_stale.store(true, Relaxed);
         }
@@ -180,6 +215,11 @@ impl Purges {
         let by_tag = tags.iter().filter_map(|tag| stamps.tags.get(tag)).map(|stamp| stamp.dooms(origin));
         let prefixes = stamps.prefixes.iter().filter(|(prefix, _)| begins(url, prefix));
         let by_prefix = prefixes.map(|(_, stamp)| stamp.dooms(origin));
+        if let Origin::Shared { seq } = origin
+            && (seq < stamps.floor || stamps.expected.iter().any(|purge| purge.means(self, url, tags)))
+        {
+            return Doom::Gone;
+        }
         by_tag.chain(by_prefix).fold(stamps.all.dooms(origin), Doom::max)
     }
 }
@@ -221,11 +261,11 @@ fn begins(url: &[u8], prefix: &[u8]) -> bool {
 
 impl Purge {
     /// Whether it means an object: for counting before it is done.
-    pub fn means(&self, purges: &Purges, url: &[u8], stored: &Stored) -> bool {
+    pub fn means(&self, purges: &Purges, url: &[u8], tags: &[u64]) -> bool {
         match &self.what {
             What::All => true,
             What::Url(wanted) => without_scheme(url::plain(url)) == without_scheme(wanted),
-            What::Tag(tag) => stored.tags.contains(&purges.tag(tag)),
+            What::Tag(tag) => tags.contains(&purges.tag(tag)),
             What::Prefix(prefix) => begins(url, prefix),
         }
     }

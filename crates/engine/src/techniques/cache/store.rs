@@ -5,9 +5,11 @@ use super::flight::{Flights, Turn};
 use super::guard;
 use super::learned::{Learned, Marks, PASS_S};
 use super::memory::{Memory, QuickCache, Variants};
+use super::nodes::Nodes;
 use super::object::Stored;
 use super::purge::{Doom, Purge, Purges, What};
 use super::url;
+use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -45,6 +47,8 @@ pub struct Store {
     pub marks: Marks,
     /// URLs whose answers depend on who asks, against what the origin says of them.
     pub bypassed: Marks,
+    /// The tier that nodes share.
+    pub(super) nodes: ArcSwapOption<Nodes>,
     routes: Mutex<Routes>,
 }
 
@@ -103,6 +107,7 @@ impl Store {
             purges: Purges::default(),
             marks: Marks::new(PASS_S),
             bypassed: Marks::new(guard::BYPASS_S),
+            nodes: ArcSwapOption::empty(),
             routes: Mutex::default(),
         }
     }
@@ -219,11 +224,20 @@ impl Store {
         }
     }
 
-    /// Takes out what is stored for a URL, and what is on its way.
+    /// Takes out what is stored for a URL, and what is on its way, here and on all nodes.
     pub fn remove(&self, url: &[u8], now: u64) {
-        if self.has_content.load(Relaxed) && !url::has_content(url) {
-            self.purges.apply(&Purge { what: What::Url(url.to_vec()), soft: false }, now, 0);
+        let is_shared = self.is_shared();
+        if is_shared || self.has_content.load(Relaxed) && !url::has_content(url) {
+            let purge = Purge { what: What::Url(url::plain(url).to_vec()), soft: false };
+            self.purges.apply(&purge, now, 0);
+            if is_shared {
+                self.announce(&purge);
+            }
         }
+        self.take_out(url, now);
+    }
+
+    fn take_out(&self, url: &[u8], now: u64) {
         let _turn = self.turn(url);
         self.stamp(url).fetch_max(now.max(1), Relaxed);
         self.memory.remove(url);
@@ -237,10 +251,13 @@ impl Store {
     /// Does a purge, and says what it meant where that is counted at all: one URL.
     pub fn purge(&self, purge: &Purge, now: u64, seq: u64) {
         self.purges.apply(purge, now, seq);
+        if seq == 0 {
+            self.announce(purge);
+        }
         if let (What::Url(url), false) = (&purge.what, purge.soft) {
             let rest = super::purge::without_scheme(url);
             for scheme in [&b"http://"[..], b"https://"] {
-                self.remove(&[scheme, rest].concat(), now);
+                self.take_out(&[scheme, rest].concat(), now);
             }
         }
     }
@@ -250,7 +267,7 @@ impl Store {
         let mut count = (0, 0);
         self.memory.visit(&mut |url, variants| {
             let alive = variants.0.iter().filter(|stored| self.doom(url, stored) != Doom::Gone);
-            for stored in alive.filter(|stored| purge.means(&self.purges, url, stored)) {
+            for stored in alive.filter(|stored| purge.means(&self.purges, url, &stored.tags)) {
                 count = (count.0 + 1, count.1 + stored.bytes());
             }
         });

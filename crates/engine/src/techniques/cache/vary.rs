@@ -27,12 +27,22 @@ pub fn selected(response: &Fields, request: &Fields) -> Selected {
 
 /// Writes what `request` selects among the variants of `response`.
 pub fn write_selection(response: &Fields, request: &Fields, out: &mut Vec<u8>) {
-    for (name, value) in selected(response, request) {
+    write(&selected(response, request), out);
+}
+
+/// Writes what `request` selects by fields with these names, in lower case and sorted.
+pub fn write_values<'a>(names: impl Iterator<Item = &'a [u8]>, request: &Fields, out: &mut Vec<u8>) {
+    write(&names.map(|name| (name.into(), normal(name, request))).collect(), out);
+}
+
+/// Writes a selection.
+pub fn write(selected: &Selected, out: &mut Vec<u8>) {
+    for (name, value) in selected {
         out.push(0);
-        out.extend_from_slice(&name);
+        out.extend_from_slice(name);
         // Absent is another choice than empty.
         out.push(if value.is_some() { b':' } else { 0 });
-        out.extend_from_slice(&value.unwrap_or_default());
+        out.extend_from_slice(value.as_deref().unwrap_or_default());
     }
 }
 

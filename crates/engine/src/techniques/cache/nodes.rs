@@ -1,0 +1,210 @@
+//! The tier that nodes share, behind the memory: what another node has fetched need not be fetched again, and what is purged on
+//! one is purged on all. It never makes a request wait for long: it is asked only where that is likely to be worth it, its
+//! answer races the origin's after a short head start, and what is written to it is written behind everybody's back.
+
+use super::envelope::{self, Letter, Shared};
+use super::freshness::{Freshness, Received};
+use super::object::{Content, Marks, Stored};
+use super::purge::{Doom, Origin, Purge, What};
+use super::store::Store;
+use super::{Cache, policy, storable, tags, vary};
+use crate::clock;
+use crate::exchange::Exchange;
+use crate::http::date as wall;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use unlag_tier::{Address, Answer, Heard, Settings, Tier};
+
+/// A lookup under way.
+pub type Lookup = Pin<Box<dyn Future<Output = Option<Arc<Stored>>>>>;
+
+/// Nobody waits longer than this for the tier.
+const ANSWER_MAX: Duration = Duration::from_millis(50);
+/// What lives shorter is not worth writing down.
+const LIFETIME_MIN_NS: u64 = 2_000_000_000;
+/// Before its first answers, the tier is taken to need so long.
+const UNKNOWN_NS: u64 = 1_000_000;
+
+/// The tier in use.
+pub struct Nodes {
+    address: Address,
+    tier: Arc<Tier>,
+}
+
+impl Store {
+    /// Shares with the nodes that use this tier from now on, or with none.
+    pub fn share_through(self: &Arc<Store>, address: Option<&Address>) {
+        let current = self.nodes.load();
+        if current.as_ref().map(|nodes| &nodes.address) == address {
+            return;
+        }
+        let Some(address) = address else { return self.nodes.store(None) };
+        let store: Weak<Store> = Arc::downgrade(self);
+        let hears = move |heard| {
+            if let Some(store) = store.upgrade() {
+                store.hear(heard);
+            }
+        };
+        match Tier::open(address, Settings::default(), hears) {
+            Ok(tier) => self.nodes.store(Some(Arc::new(Nodes { address: address.clone(), tier }))),
+            Err(error) => {
+                tracing::error!(%address, %error, "the shared cache cannot be used");
+                self.nodes.store(None);
+            }
+        }
+    }
+
+    /// Where it is shared, and what is known of that.
+    pub fn shared(&self) -> Option<(String, unlag_tier::Figures)> {
+        self.nodes.load().as_ref().map(|nodes| (nodes.address.to_string(), nodes.tier.figures()))
+    }
+
+    /// The last purge that is known here, by its number; 0 without a shared tier.
+    pub fn seq(&self) -> u64 {
+        self.nodes.load().as_ref().map_or(0, |nodes| nodes.tier.seq())
+    }
+
+    /// Tells all nodes of a purge, if there are any.
+    pub fn announce(&self, purge: &Purge) {
+        if let Some(nodes) = &*self.nodes.load() {
+            self.purges.expect(purge.clone());
+            nodes.tier.announce(purge.encode().into());
+        }
+    }
+
+    /// Whether changes are told to others.
+    pub fn is_shared(&self) -> bool {
+        self.nodes.load().is_some()
+    }
+
+    fn hear(&self, heard: Heard) {
+        let now = clock::now();
+        match heard {
+            Heard::Purge { seq, message } => match Purge::decode(&message) {
+                Some(purge) => self.purge(&purge, now, seq.max(1)),
+                None => tracing::warn!("a purge of another node cannot be read; is it of another version?"),
+            },
+            Heard::Joined { floor } => {
+                let nodes = self.nodes.load();
+                let pending = nodes.as_ref().map_or(0, |nodes| nodes.tier.figures().announcements_pending);
+                self.purges.begin_at(floor, pending == 0);
+            }
+            // Purges may have been missed: what is here is asked about before it is served again.
+            Heard::Lost => self.purges.apply(&Purge { what: What::All, soft: true }, now, 0),
+        }
+    }
+}
+
+impl Cache {
+    /// Asks the tier for what is missing here, and says for how long the origin is not asked meanwhile.
+    pub(super) fn look_up(&self, exchange: &Exchange, key: &[u8]) -> Option<(Lookup, Duration)> {
+        let nodes = self.store.nodes.load_full()?;
+        let tier_ns = nodes.tier.p95().map_or(UNKNOWN_NS, clock::ns);
+        let draw = self.store.hash(&clock::now().to_le_bytes());
+        let route = &self.learned;
+        if !route.is_shareable() || !policy::asks_nodes(route.tier_share(), route.fetch_ns(), tier_ns, draw) {
+            return None;
+        }
+        let head_start = policy::head_start(tier_ns, route.fetch_ns());
+        let asked = exchange.replica()?;
+        let (this, url) = (self.clone(), key.to_vec());
+        let asked_ns = clock::now();
+        let lookup = async move {
+            let name = nodes_key(&asked.route.config.name, &url);
+            let found = this.read(&nodes.tier, &name, &asked).await;
+            this.learned.tier_answered(found.is_some());
+            this.admitted(*found?, &url, &asked, asked_ns)
+        };
+        Some((Box::pin(lookup), head_start))
+    }
+
+    /// What stands under a name, or under the name that its variant has.
+    async fn read(&self, tier: &Tier, name: &[u8], asked: &Exchange) -> Option<Box<Letter>> {
+        match envelope::read(&value(tier.get(name, ANSWER_MAX).await)?)? {
+            Shared::Response(letter) => Some(letter),
+            Shared::Varies(names) => {
+                let mut name = name.to_vec();
+                vary::write_values(names.iter().map(Vec::as_slice), &asked.head.fields, &mut name);
+                match envelope::read(&value(tier.get(&name, ANSWER_MAX).await)?)? {
+                    Shared::Response(letter) => Some(letter),
+                    Shared::Varies(_) => None,
+                }
+            }
+        }
+    }
+
+    /// What another node wrote down, as an object of this one, if no purge has taken it and this request selects it.
+    fn admitted(&self, letter: Letter, url: &[u8], asked: &Exchange, asked_ns: u64) -> Option<Arc<Stored>> {
+        let Letter { seq, written_unix_ms, age_ms, head, whole, selected } = letter;
+        let tags = tags::of(&self.store.purges, url, &head.fields, asked)?;
+        let doom = self.store.purges.dooms(url, &tags, Origin::Shared { seq });
+        if doom == Doom::Gone || !vary::matches(&selected, &head.fields, &asked.head.fields) {
+            return None;
+        }
+        let now = clock::now();
+        let since_ms = wall::unix_ms(now).saturating_sub(written_unix_ms).saturating_add(age_ms);
+        let came_ns = now.saturating_sub(since_ms.saturating_mul(1_000_000));
+        let came_unix_s = wall::unix_ms(now).saturating_sub(since_ms) / 1_000;
+        let directives = super::directives::Directives::of_response(&head.fields);
+        // The rules of this node's route, whatever the other one's are.
+        let request = storable::Asked::of(&asked.head.fields, false);
+        let received = Received { asked_ns, came_ns: now, came_unix_s };
+        storable::may_store(request, &head, &directives, received, &self.overrides).ok()?;
+        let aged = Received { asked_ns: came_ns, came_ns, came_unix_s };
+        let freshness = Freshness::new(head.status, &head.fields, &directives, aged, &self.overrides);
+        let stored = Stored {
+            route: self.learned.route,
+            head,
+            content: Content::Whole(whole.content),
+            trailers: whole.trailers,
+            freshness,
+            received,
+            // Whoever it was, it was somebody else.
+            asker: 1,
+            selected,
+            tags,
+            marks: Marks::default(),
+        };
+        stored.marks.is_stale.store(doom == Doom::Stale, Relaxed);
+        let stored = Arc::new(stored);
+        self.store.put(url, Arc::clone(&stored));
+        Some(stored)
+    }
+
+    /// Writes an object down for other nodes.
+    pub(super) fn write_down(&self, stored: &Stored, url: &[u8], route: &str, seq: u64) {
+        let Some(nodes) = &*self.store.nodes.load() else { return };
+        let now = clock::now();
+        let fresh_ns = stored.freshness.lifetime_ns.saturating_sub(stored.freshness.age_ns(now));
+        let stale_ns = stored.freshness.stale_while_revalidate_ns.max(stored.freshness.stale_if_error_ns);
+        // Errors are for one node and a moment.
+        if fresh_ns < LIFETIME_MIN_NS || stored.head.status >= 400 {
+            return;
+        }
+        // Up to a tenth less, so that what was written together does not end together.
+        let lifetime_ns = fresh_ns.saturating_add(stale_ns);
+        let lifetime_ns = lifetime_ns - self.store.hash(&now.to_le_bytes()) % (lifetime_ns / 10).max(1);
+        let age_ms = stored.freshness.age_ns(now) / 1_000_000;
+        let Some(letter) = envelope::response(stored, seq, wall::unix_ms(now), age_ms) else { return };
+        let (mut name, lifetime) = (nodes_key(route, url), Duration::from_nanos(lifetime_ns));
+        if !stored.selected.is_empty() {
+            nodes.tier.put(&name, envelope::varies(&stored.selected), lifetime);
+            vary::write(&stored.selected, &mut name);
+        }
+        nodes.tier.put(&name, letter, lifetime);
+    }
+}
+
+/// Under what nodes share the answer to a key: numbers of routes are each node's own, their names are not.
+fn nodes_key(route: &str, key: &[u8]) -> Vec<u8> {
+    [route.as_bytes(), &[0], key].concat()
+}
+
+fn value(answer: Answer) -> Option<bytes::Bytes> {
+    match answer {
+        Answer::Value(value) => Some(value),
+        _ => None,
+    }
+}

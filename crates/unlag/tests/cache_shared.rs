@@ -1,0 +1,312 @@
+//! Nodes that share what they have fetched through a real Redis, Redis Cluster or Memcached, and do not depend on it.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test reports by panicking, and says what it measured"
+)]
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use unlag_testkit::memcached::Memcached;
+use unlag_testkit::redis::{Redis, RedisCluster};
+use unlag_testkit::response::Response;
+use unlag_testkit::{DEADLINE, RawOrigin, Setup, Unlag, wait_until};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+const SUITE: &str = "shared cache";
+
+/// What the origin takes: a shared tier is not asked where the origin is as fast.
+const ORIGIN: Duration = Duration::from_millis(5);
+
+/// An origin whose answers are numbered and carry these lines.
+fn numbering(lines: &'static str) -> RawOrigin {
+    let count = AtomicUsize::new(0);
+    RawOrigin::answering(move |_| {
+        unlag_testkit::wait::pause(ORIGIN);
+        let body = format!("answer {}", 1 + count.fetch_add(1, Ordering::Relaxed));
+        format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    })
+}
+
+fn node(origin: &RawOrigin, url: &str) -> Unlag {
+    let unlag = Setup::of(UNLAG)
+        .to([origin.url()])
+        .toml(&format!("[cache]\nshared = \"{url}\"\n"))
+        .workers(2)
+        .start();
+    wait_until("purges are heard", || shared(&unlag)["listening"] == true);
+    unlag
+}
+
+fn shared(unlag: &Unlag) -> serde_json::Value {
+    let cache: serde_json::Value = serde_json::from_slice(&unlag.admin("/api/v1/cache").body).expect("JSON");
+    cache["shared"].clone()
+}
+
+fn event(unlag: &Unlag, name: &str) -> u64 {
+    shared(unlag)["events"][name].as_u64().unwrap_or(0)
+}
+
+fn get(unlag: &Unlag, path: &str, fields: &str) -> Response {
+    unlag.connect().send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).read_response("GET")
+}
+
+fn text(unlag: &Unlag, path: &str) -> String {
+    get(unlag, path, "").text()
+}
+
+/// Asks, and waits until the answer is written down for others.
+fn write_down(unlag: &Unlag, path: &str, fields: &str, values: u64) -> String {
+    let before = event(unlag, "writes");
+    let answer = get(unlag, path, fields).text();
+    wait_until("it is written down", || event(unlag, "writes") >= before + values);
+    answer
+}
+
+fn purge(unlag: &Unlag, order: &str) {
+    let token = std::fs::read_to_string(unlag.directory().join("state/admin.token")).expect("a token");
+    let request = format!(
+        "POST /api/v1/cache/purge HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{order}",
+        unlag.admin_address(),
+        token.trim(),
+        order.len()
+    );
+    let answer = unlag_testkit::RawClient::connect(unlag.admin_address()).send(request).read_response("POST");
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+}
+
+/// What two nodes that share do for each other.
+fn two_nodes(url: &str) {
+    let origin = numbering("Cache-Control: max-age=600\r\nSurrogate-Key: some\r\n");
+    let (one, other) = (node(&origin, url), node(&origin, url));
+    assert_eq!(write_down(&one, "/x", "", 1), "answer 1");
+    let found = get(&other, "/x", "");
+    assert_eq!(found.text(), "answer 1", "another node has fetched it");
+    assert_eq!(
+        found
+            .header("cache-status")
+            .map(|said| said.contains("hit; ttl=") && said.ends_with("detail=shared")),
+        Some(true)
+    );
+    assert!(found.header("age").is_some());
+    let asks = event(&other, "asks");
+    assert_eq!(text(&other, "/x"), "answer 1");
+    assert_eq!(event(&other, "asks"), asks, "what is in memory is not asked for");
+    let mut waits: Vec<Duration> =
+        (0..9).map(|number| purge_and_wait(&one, &other, &format!("/purged/{number}"))).collect();
+    waits.sort_unstable();
+    println!("a purge was seen on the other node after {:?} at the median, {:?} at most", waits[4], waits[8]);
+    write_down(&one, "/y", "", 1);
+    purge(&other, "{\"all\": true}");
+    wait_until("the purge is heard", || event(&one, "purges_heard") == event(&other, "purges_heard"));
+    let before = origin.request_count();
+    text(&one, "/y");
+    assert_eq!(origin.request_count(), before + 1, "neither in memory nor shared");
+}
+
+/// How long after a purge on one node its effect is seen on the other.
+fn purge_and_wait(one: &Unlag, other: &Unlag, path: &str) -> Duration {
+    let before = write_down(one, path, "", 1);
+    assert_eq!(text(other, path), before);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nCache-Control: only-if-cached\r\n\r\n");
+    let mut caller = other.connect();
+    assert_eq!(caller.send(&request).read_response("GET").status(), 200);
+    let began = Instant::now();
+    purge(one, "{\"tag\": \"some\"}");
+    while caller.send(&request).read_response("GET").status() == 200 {
+        assert!(began.elapsed() < DEADLINE, "the purge is seen");
+    }
+    began.elapsed()
+}
+
+#[test]
+fn nodes_share_answers_and_purges_through_redis() {
+    let Some(redis) = Redis::start(SUITE) else { return };
+    two_nodes(&redis.url());
+}
+
+#[test]
+fn nodes_share_answers_and_purges_through_a_redis_cluster() {
+    let Some(cluster) = RedisCluster::start(SUITE) else { return };
+    two_nodes(&cluster.url());
+}
+
+#[test]
+fn nodes_share_answers_and_purges_through_memcached() {
+    let Some(memcached) = Memcached::start(SUITE) else { return };
+    two_nodes(&memcached.url());
+}
+
+#[test]
+fn variants_are_shared_each_for_itself_and_what_is_about_one_caller_is_not() {
+    let Some(redis) = Redis::start(SUITE) else { return };
+    let origin = numbering("Cache-Control: max-age=600\r\nVary: Accept-Language\r\n");
+    let (one, other) = (node(&origin, &redis.url()), node(&origin, &redis.url()));
+    assert_eq!(write_down(&one, "/x", "Accept-Language: de\r\n", 2), "answer 1");
+    assert_eq!(write_down(&one, "/x", "Accept-Language: en\r\n", 2), "answer 2");
+    assert_eq!(get(&other, "/x", "Accept-Language: en\r\n").text(), "answer 2");
+    assert_eq!(get(&other, "/x", "Accept-Language: de\r\n").text(), "answer 1");
+    let french = get(&other, "/x", "Accept-Language: fr\r\n").text();
+    assert!(!["answer 1", "answer 2"].contains(&french.as_str()), "{french}");
+    let private = numbering("Cache-Control: private, max-age=600\r\n");
+    let (one, other) = (node(&private, &redis.url()), node(&private, &redis.url()));
+    assert_eq!((text(&one, "/p"), text(&other, "/p")), ("answer 1".into(), "answer 2".into()));
+}
+
+#[test]
+fn a_change_on_one_node_is_not_answered_from_before_it_on_another() {
+    let Some(redis) = Redis::start(SUITE) else { return };
+    let origin = numbering("Cache-Control: max-age=600\r\n");
+    let (one, other) = (node(&origin, &redis.url()), node(&origin, &redis.url()));
+    write_down(&one, "/x", "", 1);
+    assert_eq!(text(&other, "/x"), "answer 1");
+    let request = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx";
+    other.connect().send(request).read_response("POST");
+    assert_eq!(text(&other, "/x"), "answer 3", "at once on the node that it went through");
+    wait_until("it is seen on the other", || text(&one, "/x") != "answer 1");
+}
+
+/// Callers that ask for something else each time, two on each node; those of the second ask for what the first has fetched a
+/// while ago.
+struct Load {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<Vec<(u16, Duration)>>>,
+}
+
+/// How far the callers of the second node are behind.
+const BEHIND: usize = 20;
+
+impl Load {
+    fn on(nodes: [&Unlag; 2], what: &'static str) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = (0..4).map(|caller| {
+            let (stop, mut client) = (stop.clone(), nodes[caller % 2].connect());
+            std::thread::spawn(move || {
+                let mut seen = Vec::new();
+                while !stop.load(Ordering::Relaxed) && seen.len() < 200_000 {
+                    let number = if caller % 2 == 0 { seen.len() + BEHIND } else { seen.len() };
+                    let request = format!("GET /{what}/{}/{number} HTTP/1.1\r\nHost: a\r\n\r\n", caller / 2);
+                    let began = Instant::now();
+                    let status = client.send(request).read_response("GET").status();
+                    seen.push((status, began.elapsed()));
+                }
+                seen
+            })
+        });
+        Load { stop: stop.clone(), threads: threads.collect() }
+    }
+
+    /// Ends it: what failed, and the times of all, sorted.
+    fn end(self) -> (usize, Vec<Duration>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let all: Vec<(u16, Duration)> =
+            self.threads.into_iter().flat_map(|thread| thread.join().expect("a caller")).collect();
+        let failed = all.iter().filter(|(status, _)| *status != 200).count();
+        let mut times: Vec<Duration> = all.into_iter().map(|(_, time)| time).collect();
+        times.sort_unstable();
+        (failed, times)
+    }
+}
+
+fn said(what: &str, times: &[Duration]) -> String {
+    let at = |part: usize| times[(times.len() * part / 1_000).min(times.len() - 1)];
+    format!("{what}: {} requests, p50 {:?}, p99 {:?}, most {:?}", times.len(), at(500), at(990), at(999))
+}
+
+/// Load before, while, and after something happens to the server: no request fails.
+fn under_load(nodes: [&Unlag; 2], what: &'static str, happens: impl FnOnce()) -> Vec<Duration> {
+    let load = Load::on(nodes, what);
+    let before = event(nodes[1], "hits");
+    wait_until("load is on, and finds something", || event(nodes[1], "hits") > before + 50);
+    happens();
+    let (failed, times) = load.end();
+    println!("{}", said(what, &times));
+    assert_eq!(failed, 0, "{what}");
+    times
+}
+
+/// The server takes part again.
+fn is_back(nodes: [&Unlag; 2]) {
+    let mut path = 0;
+    wait_until("it is used again", || {
+        nodes.iter().all(|node| {
+            path += 1;
+            text(node, &format!("/again/{path}"));
+            shared(node)["servers"][0]["breaker"] == "closed" && shared(node)["listening"] == true
+        })
+    });
+}
+
+/// What may happen to a server while requests are served.
+fn trouble(url: &str, pause: impl Fn(bool), kill: impl FnOnce(), restart: impl FnOnce()) {
+    let origin = numbering("Cache-Control: max-age=600\r\n");
+    let (one, other) = (node(&origin, url), node(&origin, url));
+    let nodes = [&one, &other];
+    under_load(nodes, "well", || ());
+    under_load(nodes, "frozen", || {
+        pause(true);
+        wait_until("it is noticed", || {
+            nodes.iter().any(|node| shared(node)["servers"][0]["breaker"] != "closed")
+        });
+    });
+    for node in nodes {
+        let waited = event(node, "timeouts") + event(node, "late");
+        assert!(event(node, "timeouts") <= 20, "{waited} requests waited");
+    }
+    pause(false);
+    is_back(nodes);
+    under_load(nodes, "killed", || {
+        kill();
+        wait_until("it is gone", || shared(&one)["listening"] == false);
+        restart();
+        wait_until("it is back", || shared(&one)["listening"] == true);
+    });
+    is_back(nodes);
+    let mut path = 0;
+    wait_until("what one writes down the other finds", || {
+        path += 1;
+        let answer = write_down(&one, &format!("/after/{path}"), "", 1);
+        text(&other, &format!("/after/{path}")) == answer
+    });
+}
+
+#[test]
+fn a_redis_that_freezes_and_dies_under_load_fails_no_request_and_is_used_again() {
+    let Some(redis) = Redis::start(SUITE) else { return };
+    let (url, redis) = (redis.url(), RefCell::new(redis));
+    let pause = |on| if on { redis.borrow().pause() } else { redis.borrow().resume() };
+    trouble(&url, pause, || redis.borrow_mut().kill(), || redis.borrow_mut().restart());
+}
+
+#[test]
+fn a_memcached_that_freezes_and_dies_under_load_fails_no_request_and_is_used_again() {
+    let Some(memcached) = Memcached::start(SUITE) else { return };
+    let (url, memcached) = (memcached.url(), RefCell::new(memcached));
+    let pause = |on| if on { memcached.borrow().pause() } else { memcached.borrow().resume() };
+    trouble(&url, pause, || memcached.borrow_mut().kill(), || memcached.borrow_mut().restart());
+}
+
+#[test]
+fn a_redis_that_is_full_takes_nothing_more_and_fails_no_request() {
+    let Some(redis) = Redis::start_with(SUITE, &["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"])
+    else {
+        return;
+    };
+    // Nothing that packing would make small.
+    let noise: String =
+        (0..4_000_u64).map(|at| format!("{:04x}", (at * at * 0x9e37_79b9) >> 16 & 0xffff)).collect();
+    let large = format!("Cache-Control: max-age=600\r\nX-Large: {noise}\r\n");
+    let origin = numbering(large.leak());
+    let (one, other) = (node(&origin, &redis.url()), node(&origin, &redis.url()));
+    let load = Load::on([&one, &other], "full");
+    wait_until("it is full", || event(&one, "writes_failed") > 0);
+    let (failed, times) = load.end();
+    println!("{}", said("full", &times));
+    assert_eq!(failed, 0);
+}
