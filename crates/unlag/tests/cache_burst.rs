@@ -67,6 +67,27 @@ fn fifty_callers_on_two_cores_cause_one_fetch_and_get_all_of_its_content_as_it_a
 }
 
 #[test]
+fn a_stream_of_unknown_length_is_joined_while_it_arrives() {
+    let rest = Gate::new();
+    let start =
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+    let script = Script::new().request().send(start).wait(&rest).send("6\r\nsecond\r\n0\r\n\r\n").silence();
+    let origin = RawOrigin::always(script);
+    let unlag = Setup::of(UNLAG).to([origin.url()]).workers(2).start();
+    let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut callers: Vec<RawClient> = (0..4).map(|_| unlag.connect()).collect();
+    for caller in &mut callers {
+        caller.send(request).read_head().expect("a head");
+        assert_eq!(caller.read_exact(8).expect("a chunk"), b"5\r\nfirst");
+    }
+    rest.open();
+    for caller in &mut callers {
+        assert!(caller.read_exact(16).expect("the rest").ends_with(b"second\r\n0\r\n"));
+    }
+    assert_eq!(origin.request_count(), 1);
+}
+
+#[test]
 fn an_answer_about_one_caller_sets_the_others_free_and_the_next_burst_does_not_wait() {
     let (first, second) = (Gate::new(), Gate::new());
     let (held, count) = ([first.clone(), second.clone()], AtomicUsize::new(0));

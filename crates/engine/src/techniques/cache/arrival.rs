@@ -112,6 +112,13 @@ impl Arrival {
         Body::Stream(Box::new(Reader { arrival: Arc::clone(self), seat, at: 0, skip, until }))
     }
 
+    /// Keeps its beginning for a reader that is about to come; none if that is gone already.
+    pub fn hold(self: &Arc<Arrival>) -> Option<Hold> {
+        let mut state = self.state();
+        (!state.is_too_large())
+            .then(|| Hold { seat: state.readers.insert(Seat::default()), arrival: Arc::clone(self) })
+    }
+
     /// Takes a body in to its end. Returns all of it, with its trailers, if it came whole and is small enough to be kept. What is too
     /// large and has no readers any more is given up.
     pub async fn take_in(&self, mut body: Body) -> Option<Whole> {
@@ -207,6 +214,20 @@ impl Arrival {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the beginning of what arrives as long as it lives.
+pub struct Hold {
+    arrival: Arc<Arrival>,
+    seat: usize,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.arrival.state();
+        state.readers.try_remove(self.seat);
+        state.trim();
     }
 }
 

@@ -1,29 +1,25 @@
 //! Asking the origin, and what becomes of its answer: handed on, stored while it passes, shared with those who wait.
 
-use super::arrival::{Arrival, OBJECT_BYTES_MAX};
-use super::content::{graphql, grpc};
 use super::directives::Directives;
-use super::figures::{Counts, Miss};
+use super::figures::Miss;
 use super::flight::{For, Landing, Leading};
-use super::freshness::{self, Freshness, Overrides, Received};
+use super::freshness::Received;
 use super::memory::Variants;
-use super::object::{Content, Marks, Stored};
+use super::object::Stored;
 use super::policy::{self, Verdict};
 use super::status::Status;
-use super::storable::{self, Refusal};
+use super::storable;
 use super::store::OnItsWay;
-use super::{Cache, same, tags, url, validate, vary};
+use super::{Cache, same, validate};
 use crate::clock;
 use crate::error::{Error, Fault};
 use crate::exchange::{Exchange, Outcome, Response};
-use crate::http::{Body, Fields, Name, ResponseHead, Size, date as wall};
+use crate::http::{Name, date as wall};
 use crate::pipeline::Next;
-use bytes::Bytes;
 use http::Method;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use unlag_config::KeyedBody;
 use unlag_record::Phase;
 
 /// After a failure that was answered with something stale, the origin is left in peace for so long.
@@ -44,14 +40,16 @@ pub struct Missing {
 
 /// A question to the origin, from the moment at which it is asked.
 pub struct Asking {
-    url: Vec<u8>,
+    /// Under which the answer is kept.
+    pub url: Vec<u8>,
     /// When.
     pub asked_ns: u64,
     /// The last purge that was known then.
-    seq: u64,
+    pub seq: u64,
     /// What is said of it in the answer.
     pub status: Status,
-    no_store: bool,
+    /// The caller forbids storing.
+    pub no_store: bool,
     _way: OnItsWay,
     others: Option<Others>,
 }
@@ -100,14 +98,21 @@ impl Asking {
         Asking { asked_ns: now + 1, status, ..self }
     }
 
-    fn is_awaited(&self) -> bool {
+    /// Whether anybody waits for the answer.
+    pub fn is_awaited(&self) -> bool {
         self.others.as_ref().is_some_and(|others| others.leading.is_awaited())
     }
 
-    fn land(&mut self, landing: impl FnOnce(u64) -> Landing) {
+    /// Tells those who wait what it came to.
+    pub fn land(&mut self, landing: impl FnOnce(u64) -> Landing) {
         if let Some(others) = self.others.take() {
             others.leading.land(landing(others.identity));
         }
+    }
+
+    /// What is fetched, if others may wait for it.
+    pub fn flight_key(&self) -> Option<&[u8]> {
+        self.others.as_ref().map(|others| others.leading.key())
     }
 
     /// The failure of one request is that of all, unless it is the caller's own or its deadline's.
@@ -116,22 +121,6 @@ impl Asking {
             self.land(|_| Landing::Failed(error));
         }
     }
-}
-
-/// An answer that may be stored.
-struct Kept {
-    directives: Directives,
-    received: Received,
-    whose: Whose,
-}
-
-/// Who may have an answer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    /// Everybody, for as long as it lasts.
-    Everybody,
-    /// Those who asked the same at the same time; it is not stored.
-    TheSame,
 }
 
 impl Cache {
@@ -303,253 +292,6 @@ impl Cache {
             _ => Ok(self.take(response, &request, asking)),
         }
     }
-
-    /// The same content under what the origin has just said about it, stored again if it still may be: what it says now may be
-    /// about this caller alone.
-    fn freshened(
-        &self,
-        stored: &Arc<Stored>,
-        said: &Fields,
-        request: &Exchange,
-        mut asking: Asking,
-    ) -> Arc<Stored> {
-        Counts::one(&self.counts.revalidated);
-        let received = received(asking.asked_ns);
-        let mut head = stored.head.clone();
-        validate::update(&mut head.fields, said);
-        let directives = Directives::of_response(&head.fields);
-        let asked = storable::Asked::of(&request.head.fields, false);
-        let verdict = storable::may_store(asked, &head, &directives, received, &self.overrides);
-        let kept = Kept { directives, received, whose: Whose::Everybody };
-        let fresh = Arc::new(self.stored(head, stored.content.clone(), request, &asking.url, &kept));
-        match verdict {
-            Ok(()) => {
-                self.store.put(&asking.url, Arc::clone(&fresh));
-                self.write_down(&fresh, &asking.url, &request.route.config.name, asking.seq);
-                self.share(&fresh, &kept, &mut asking);
-            }
-            Err(_) => {
-                self.store.remove(&asking.url, clock::now());
-                asking.land(|_| Landing::Refused);
-            }
-        }
-        fresh
-    }
-
-    /// Hands an answer on, stores it on its way if it may be, and tells those who wait.
-    pub(super) fn take(&self, mut response: Response, request: &Exchange, mut asking: Asking) -> Response {
-        let judged = self.judged(&response, request, &asking);
-        let teaches =
-            !matches!(judged, Err(Refusal::Authorization | Refusal::RequestNoStore | Refusal::Method));
-        if teaches {
-            let may_be_shared = judged.is_ok() || judged.as_ref().err() == Some(&Refusal::NoLifetime);
-            self.learned.came(may_be_shared, clock::now().saturating_sub(asking.asked_ns));
-        }
-        match judged {
-            Ok(kept) => {
-                self.glance.found(true);
-                self.keep(response, request, &kept, asking)
-            }
-            Err(refusal) => {
-                self.counts.refuse(refusal);
-                if refusal != Refusal::NoLifetime {
-                    self.refuse(&mut asking);
-                }
-                if self.overrides.explains {
-                    asking.status.detail(refusal.word()).write(&mut response.head.fields);
-                }
-                response
-            }
-        }
-    }
-
-    /// Sets free who waits, and has nobody wait for the same again for a while.
-    fn refuse(&self, asking: &mut Asking) {
-        if let Some(others) = &asking.others {
-            let key = self.store.hash(others.leading.key());
-            self.store.marks.set(key, clock::now() / 1_000_000_000);
-        }
-        asking.land(|_| Landing::Refused);
-    }
-
-    /// Whether it may be stored, or at least shared.
-    fn judged(&self, response: &Response, request: &Exchange, asking: &Asking) -> Result<Kept, Refusal> {
-        let fields = &response.head.fields;
-        if matches!(response.body.size(), Size::Exact(length) if length > OBJECT_BYTES_MAX) {
-            return Err(Refusal::TooLarge);
-        }
-        if self.store.is_bypassed(&asking.url, clock::now()) {
-            return Err(Refusal::Identity);
-        }
-        let directives = Directives::of_response(fields);
-        let received = received(asking.asked_ns);
-        let overrides = match request.head.method {
-            Method::GET => self.overrides,
-            // A read, by its method or by the route's word. POSTs cannot be asked whether they still hold.
-            _ if url::has_content(&asking.url) => {
-                let is_post = request.head.method == Method::POST;
-                let has_lifetime = self.overrides.ttl_ns.is_some()
-                    || freshness::declared_s(fields, &directives, received).is_some();
-                if is_post && !has_lifetime && !asking.is_awaited() {
-                    return Err(Refusal::NoLifetime);
-                }
-                self.overrides
-            }
-            // Only with a lifetime of its own (RFC 9110 §9.3.3).
-            Method::POST if freshness::declared_s(fields, &directives, received).is_some() => {
-                Overrides::default()
-            }
-            _ => return Err(Refusal::Method),
-        };
-        let asked = storable::Asked::of(&request.head.fields, asking.no_store);
-        match storable::may_store(asked, &response.head, &directives, received, &overrides) {
-            Ok(()) if tags::of(&self.store.purges, &asking.url, fields, request).is_none() => {
-                Err(Refusal::Tags)
-            }
-            Ok(()) => Ok(Kept { directives, received, whose: Whose::Everybody }),
-            // Nobody has said that it may be used again, nor that those who wait may not have it.
-            // Credentials among them are the same, where requests with any wait at all.
-            Err(Refusal::NoLifetime | Refusal::Authorization) if asking.is_awaited() => {
-                Ok(Kept { directives, received, whose: Whose::TheSame })
-            }
-            Err(refusal) => Err(refusal),
-        }
-    }
-
-    /// Stores an answer while it passes.
-    fn keep(&self, mut response: Response, request: &Exchange, kept: &Kept, mut asking: Asking) -> Response {
-        let mut head = response.head.clone();
-        storable::strip(&mut head.fields, &kept.directives);
-        let mut stores = kept.whose == Whose::Everybody;
-        // What its content or its trailers may still forbid is found by others once it is whole.
-        let is_open = url::has_content(&asking.url);
-        let body = std::mem::take(&mut response.body);
-        let length = match body.size() {
-            Size::Exact(length) => Some(length),
-            Size::Unknown => None,
-        };
-        let (content, arrives) = match body {
-            // Of its own: a piece would hold on to all of the buffer that it was cut from.
-            Body::Bytes(bytes) => {
-                response.body = Body::Bytes(bytes.clone());
-                (Content::Whole(Bytes::copy_from_slice(&bytes)), None)
-            }
-            Body::Empty => (Content::Whole(Bytes::new()), None),
-            Body::Stream(body) => {
-                let body = Body::Stream(body);
-                let Some(room) = self.store.room(length.unwrap_or(OBJECT_BYTES_MAX)) else {
-                    response.body = body;
-                    asking.land(|_| Landing::Refused);
-                    return response;
-                };
-                let arrival = Arrival::new(length);
-                response.body = arrival.read(None);
-                (Content::Arriving(Arc::clone(&arrival)), Some((arrival, body, room)))
-            }
-        };
-        let stored = Arc::new(self.stored(head, content, request, &asking.url, kept));
-        if let Content::Whole(content) = &stored.content {
-            stores &= self.is_good(content, None, &stored.head);
-        }
-        // So is what is of unknown length: it may turn out to be too large.
-        let is_early = length.is_some() && (arrives.is_none() || !is_open);
-        if stores && is_early {
-            self.store.put(&asking.url, Arc::clone(&stored));
-        }
-        if stores && arrives.is_none() {
-            self.write_down(&stored, &asking.url, &request.route.config.name, asking.seq);
-        }
-        self.share(&stored, kept, &mut asking);
-        let status = std::mem::take(&mut asking.status);
-        let status = if stores { status.stored() } else { status };
-        if stores {
-            Counts::one(&self.counts.stored);
-        }
-        status.ttl(stored.freshness.ttl_s(kept.received.came_ns)).write(&mut response.head.fields);
-        if let Some((arrival, body, room)) = arrives {
-            let (this, in_flight) = (self.clone(), response.in_flight.take());
-            let route = Arc::clone(&request.route);
-            tokio::task::spawn_local(async move {
-                // To the end: what it is counted by as well.
-                let (asking, _in_flight, _room) = (asking, in_flight, room);
-                let whole = arrival.take_in(body).await;
-                if stores {
-                    let whole = whole
-                        .filter(|whole| this.is_good(&whole.content, whole.trailers.as_ref(), &stored.head));
-                    let whole = whole.map(|whole| stored.with(whole));
-                    if let Some(whole) = &whole {
-                        this.write_down(whole, &asking.url, &route.config.name, asking.seq);
-                    }
-                    match (is_early, whole) {
-                        (true, whole) => this.store.replace(&asking.url, &stored, whole),
-                        (false, Some(whole)) => this.store.put(&asking.url, Arc::new(whole)),
-                        (false, None) => {}
-                    }
-                }
-            });
-        }
-        response
-    }
-
-    /// Whether content that is whole may be stored: some protocols say in it, or behind it, how the call went.
-    fn is_good(&self, content: &[u8], trailers: Option<&Fields>, head: &ResponseHead) -> bool {
-        match self.overrides.body {
-            Some(KeyedBody::Grpc) => trailers.map_or_else(|| grpc::is_ok(&head.fields), grpc::is_ok),
-            // A part of it might be missing without them.
-            _ if trailers.is_some() => false,
-            Some(KeyedBody::GraphQl) => !graphql::has_errors(content),
-            _ => true,
-        }
-    }
-
-    /// Gives an answer to those who wait for it.
-    fn share(&self, stored: &Arc<Stored>, kept: &Kept, asking: &mut Asking) {
-        if asking.is_awaited() {
-            // Worth a look from now on, whether or not anything is stored.
-            self.glance.found(true);
-        }
-        let directives = &kept.directives;
-        let is_fresh = kept.whose == Whose::Everybody && stored.freshness.is_fresh(clock::now());
-        // Nobody may use it without asking, at the same time or later (RFC 9111 §5.2.2.4).
-        let is_for_one = directives.no_cache.is_all() || directives.must_revalidate;
-        if !is_fresh && is_for_one && self.overrides.ttl_ns.is_none() {
-            return self.refuse(asking);
-        }
-        asking.land(|identity| {
-            let whose = if is_fresh { For::Everybody } else { For::TheSame(identity) };
-            Landing::Shared(Arc::clone(stored), whose)
-        });
-    }
-
-    /// An answer in the form in which it is kept.
-    fn stored(
-        &self,
-        mut head: ResponseHead,
-        content: Content,
-        request: &Exchange,
-        url: &[u8],
-        kept: &Kept,
-    ) -> Stored {
-        storable::strip(&mut head.fields, &kept.directives);
-        head.fields = head.fields.compact();
-        let fields = &head.fields;
-        let freshness = Freshness::new(head.status, fields, &kept.directives, kept.received, &self.overrides);
-        let selected = vary::selected(fields, &request.head.fields);
-        let tags = tags::of(&self.store.purges, url, fields, request).unwrap_or_default();
-        let (asker, marks) = (same::credentials(&request.head.fields), Marks::default());
-        Stored {
-            asker,
-            route: self.learned.route,
-            head,
-            content,
-            trailers: None,
-            freshness,
-            received: kept.received,
-            selected,
-            tags,
-            marks,
-        }
-    }
 }
 
 /// Has a stale answer served for a while without asking again, as long as the origin says or a second.
@@ -562,7 +304,7 @@ fn leave_in_peace(stored: &Stored, retry_after: Option<&[u8]>) {
 /// An origin that asks for more than this is asked all the same: it may be well again.
 const PEACE_MAX_S: u64 = 60;
 
-fn received(asked_ns: u64) -> Received {
+pub(super) fn received(asked_ns: u64) -> Received {
     let came_ns = clock::now();
     Received { asked_ns, came_ns, came_unix_s: wall::unix_ms(came_ns) / 1_000 }
 }

@@ -107,6 +107,7 @@ impl Cache {
                 None => Then::Answer(Err(error.into())),
             },
             Some(Landing::Shared(stored, whose)) => {
+                let Some(_hold) = stored.content.hold() else { return Then::GoAlone };
                 let request = &exchange.head.fields;
                 let is_good = match whose {
                     For::TheSame(identity) if identity != same::identity(request) => return Then::GoAlone,

@@ -18,6 +18,7 @@ pub mod freshness;
 pub mod glance;
 pub mod guard;
 pub mod join;
+pub mod keep;
 pub mod learned;
 pub mod memory;
 pub mod named;
@@ -109,6 +110,10 @@ impl Cache {
         let variants = if self.store.is_used() { self.store.get(url) } else { None };
         self.glance.found(variants.is_some());
         let stored = variants.as_ref().and_then(|variants| self.selected(variants, &exchange.head.fields));
+        let (stored, _hold) = match stored.map(|stored| (stored, stored.content.hold())) {
+            Some((stored, Some(hold))) => (Some(stored), hold),
+            _ => (None, None),
+        };
         let verdict = stored.and_then(|stored| self.judge(stored, url, &directives, now));
         exchange.trace.enter(Phase::Overhead);
         let (Some(stored), Some(verdict)) = (stored, verdict) else {

@@ -1,6 +1,6 @@
 //! A response as it is kept, and how it is served.
 
-use super::arrival::{Arrival, Whole};
+use super::arrival::{Arrival, Hold, Whole};
 use super::freshness::{Freshness, Received};
 use super::range::{self, Wanted};
 use super::validate;
@@ -65,6 +65,15 @@ impl Content {
         match self {
             Content::Whole(bytes) => Some(bytes.len() as u64),
             Content::Arriving(arrival) => arrival.length(),
+        }
+    }
+
+    /// Whether it can still be read from its beginning, as long as what is returned lives. What turned out to be too large while it
+    /// arrives cannot.
+    pub fn hold(&self) -> Option<Option<Hold>> {
+        match self {
+            Content::Whole(_) => Some(None),
+            Content::Arriving(arrival) => arrival.hold().map(Some),
         }
     }
 
