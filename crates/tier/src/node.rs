@@ -142,6 +142,10 @@ impl Node {
         lock(&self.health).latency.p95()
     }
 
+    pub(crate) fn mean(&self) -> Duration {
+        lock(&self.health).latency.mean()
+    }
+
     fn connections(&self) -> usize {
         self.readers.iter().filter(|slot| lock(&slot.wire).is_some()).count()
     }

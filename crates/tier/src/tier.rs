@@ -179,6 +179,11 @@ impl Tier {
         self.shared.journal.epoch()
     }
 
+    /// The mean time of an answer of the slowest server, the last ones weighing most; zero before the first.
+    pub fn mean(&self) -> Duration {
+        self.shared.topology.load().nodes.iter().map(|node| node.mean()).max().unwrap_or_default()
+    }
+
     /// What 95 of 100 answers of the slowest server stay below; none before the first.
     pub fn p95(&self) -> Option<Duration> {
         self.shared.topology.load().nodes.iter().filter_map(|node| node.p95()).max()

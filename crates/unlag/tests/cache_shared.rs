@@ -21,7 +21,7 @@ const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 const SUITE: &str = "shared cache";
 
 /// What the origin takes: a shared tier is not asked where the origin is as fast.
-const ORIGIN: Duration = Duration::from_millis(5);
+const ORIGIN: Duration = Duration::from_millis(20);
 
 /// An origin whose answers are numbered and carry these lines.
 fn numbering(lines: &'static str) -> RawOrigin {
@@ -179,22 +179,28 @@ struct Load {
     threads: Vec<std::thread::JoinHandle<Vec<(u16, Duration)>>>,
 }
 
-/// How far the callers of the second node are behind.
+/// How far the callers of the second node stay behind those of the first.
 const BEHIND: usize = 20;
 
 impl Load {
     fn on(nodes: [&Unlag; 2], what: &'static str) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
+        let fetched = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
         let threads = (0..4).map(|caller| {
-            let (stop, mut client) = (stop.clone(), nodes[caller % 2].connect());
+            let (stop, fetched) = (stop.clone(), fetched.clone());
+            let (mut client, is_first, pair) = (nodes[caller % 2].connect(), caller % 2 == 0, caller / 2);
             std::thread::spawn(move || {
                 let mut seen = Vec::new();
                 while !stop.load(Ordering::Relaxed) && seen.len() < 200_000 {
-                    let number = if caller % 2 == 0 { seen.len() + BEHIND } else { seen.len() };
-                    let request = format!("GET /{what}/{}/{number} HTTP/1.1\r\nHost: a\r\n\r\n", caller / 2);
+                    if !is_first && fetched[pair].load(Ordering::Relaxed) < seen.len() + BEHIND {
+                        unlag_testkit::wait::pause(Duration::from_millis(1));
+                        continue;
+                    }
+                    let request = format!("GET /{what}/{pair}/{} HTTP/1.1\r\nHost: a\r\n\r\n", seen.len());
                     let began = Instant::now();
                     let status = client.send(request).read_response("GET").status();
                     seen.push((status, began.elapsed()));
+                    fetched[pair].fetch_add(usize::from(is_first), Ordering::Relaxed);
                 }
                 seen
             })
@@ -309,4 +315,86 @@ fn a_redis_that_is_full_takes_nothing_more_and_fails_no_request() {
     let (failed, times) = load.end();
     println!("{}", said("full", &times));
     assert_eq!(failed, 0);
+}
+
+/// Passes bytes on between nodes and a server, late in both directions.
+struct SlowWay {
+    address: String,
+    delay_ms: Arc<AtomicUsize>,
+}
+
+impl SlowWay {
+    fn to(server: String) -> SlowWay {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let delay_ms = Arc::new(AtomicUsize::new(0));
+        let delay = delay_ms.clone();
+        std::thread::spawn(move || {
+            for caller in listener.incoming().take(200).flatten() {
+                let Ok(server) = std::net::TcpStream::connect(&server) else { continue };
+                for (from, to) in [(&caller, &server), (&server, &caller)] {
+                    let pair = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
+                    let delay = delay.clone();
+                    std::thread::spawn(move || pass_on(pair.0, pair.1, &delay));
+                }
+            }
+        });
+        SlowWay { address, delay_ms }
+    }
+}
+
+fn pass_on(mut from: std::net::TcpStream, mut to: std::net::TcpStream, delay_ms: &AtomicUsize) {
+    use std::io::{Read, Write};
+    let mut bytes = vec![0; 64 * 1024];
+    while let Ok(count) = from.read(&mut bytes) {
+        if count == 0 {
+            break;
+        }
+        unlag_testkit::wait::pause(Duration::from_millis(delay_ms.load(Ordering::Relaxed) as u64));
+        if to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+#[test]
+fn a_redis_that_has_become_slow_costs_a_few_requests_their_wait_and_then_nothing() {
+    let Some(redis) = Redis::start(SUITE) else { return };
+    let way = SlowWay::to(redis.address());
+    let url = format!("redis://{}", way.address);
+    let origin = numbering("Cache-Control: max-age=600\r\n");
+    let (one, other) = (node(&origin, &url), node(&origin, &url));
+    under_load([&one, &other], "well", || ());
+    let times = under_load([&one, &other], "slow", || {
+        way.delay_ms.store(30, Ordering::Relaxed);
+        wait_until("it is noticed", || shared(&other)["servers"][0]["breaker"] != "closed");
+    });
+    assert!(event(&other, "timeouts") <= 20, "{} requests waited", event(&other, "timeouts"));
+    assert!(times.last().is_some_and(|most| *most < Duration::from_secs(1)));
+    way.delay_ms.store(0, Ordering::Relaxed);
+    is_back([&one, &other]);
+}
+
+#[test]
+fn a_cluster_of_which_a_master_freezes_and_dies_under_load_fails_no_request() {
+    let Some(cluster) = RedisCluster::start(SUITE) else { return };
+    let origin = numbering("Cache-Control: max-age=600\r\n");
+    let (one, other) = (node(&origin, &cluster.url()), node(&origin, &cluster.url()));
+    let cluster = RefCell::new(cluster);
+    under_load([&one, &other], "well", || ());
+    under_load([&one, &other], "frozen", || {
+        cluster.borrow().nodes[1].pause();
+        let is_noticed = |node| {
+            let servers = shared(node)["servers"].as_array().cloned().unwrap_or_default();
+            servers.iter().any(|server| server["breaker"] != "closed") || shared(node)["listening"] == false
+        };
+        wait_until("it is noticed", || is_noticed(&one) || is_noticed(&other));
+    });
+    assert!(event(&one, "timeouts").max(event(&other, "timeouts")) <= 20, "requests waited");
+    cluster.borrow().nodes[1].resume();
+    wait_until("purges are heard", || {
+        shared(&one)["listening"] == true && shared(&other)["listening"] == true
+    });
+    under_load([&one, &other], "killed", || cluster.borrow_mut().nodes[2].kill());
 }

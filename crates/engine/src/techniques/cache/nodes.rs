@@ -101,37 +101,38 @@ impl Cache {
     /// Asks the tier for what is missing here, and says for how long the origin is not asked meanwhile.
     pub(super) fn look_up(&self, exchange: &Exchange, key: &[u8]) -> Option<(Lookup, Duration)> {
         let nodes = self.store.nodes.load_full()?;
-        let tier_ns = nodes.tier.p95().map_or(UNKNOWN_NS, clock::ns);
         let draw = self.store.hash(&clock::now().to_le_bytes());
-        let route = &self.learned;
-        if !route.is_shareable() || !policy::asks_nodes(route.tier_share(), route.fetch_ns(), tier_ns, draw) {
+        let (route, mean_ns) = (&self.learned, clock::ns(nodes.tier.mean()));
+        if !route.is_shareable() || !policy::asks_nodes(route.tier_share(), route.fetch_ns(), mean_ns, draw) {
             return None;
         }
-        let head_start = policy::head_start(tier_ns, route.fetch_ns());
+        let tail_ns = nodes.tier.p95().map_or(UNKNOWN_NS, clock::ns);
+        let head_start = policy::head_start(tail_ns, route.fetch_ns());
         let asked = exchange.replica()?;
         let (this, url) = (self.clone(), key.to_vec());
         let asked_ns = clock::now();
         let lookup = async move {
             let name = nodes_key(&asked.route.config.name, &url);
-            let found = this.read(&nodes.tier, &name, &asked).await;
+            // That nobody answers says nothing about what there is.
+            let found = this.read(&nodes.tier, &name, &asked).await?;
             this.learned.tier_answered(found.is_some());
             this.admitted(*found?, &url, &asked, asked_ns)
         };
         Some((Box::pin(lookup), head_start))
     }
 
-    /// What stands under a name, or under the name that its variant has.
-    async fn read(&self, tier: &Tier, name: &[u8], asked: &Exchange) -> Option<Box<Letter>> {
-        match envelope::read(&value(tier.get(name, ANSWER_MAX).await)?)? {
-            Shared::Response(letter) => Some(letter),
-            Shared::Varies(names) => {
-                let mut name = name.to_vec();
-                vary::write_values(names.iter().map(Vec::as_slice), &asked.head.fields, &mut name);
-                match envelope::read(&value(tier.get(&name, ANSWER_MAX).await)?)? {
-                    Shared::Response(letter) => Some(letter),
-                    Shared::Varies(_) => None,
-                }
-            }
+    /// What stands under a name, or under the name that its variant has; none if nobody answers.
+    async fn read(&self, tier: &Tier, name: &[u8], asked: &Exchange) -> Option<Option<Box<Letter>>> {
+        let names = match value(tier.get(name, ANSWER_MAX).await)? {
+            Some(Shared::Varies(names)) => names,
+            Some(Shared::Response(letter)) => return Some(Some(letter)),
+            None => return Some(None),
+        };
+        let mut name = name.to_vec();
+        vary::write_values(names.iter().map(Vec::as_slice), &asked.head.fields, &mut name);
+        match value(tier.get(&name, ANSWER_MAX).await)? {
+            Some(Shared::Response(letter)) => Some(Some(letter)),
+            _ => Some(None),
         }
     }
 
@@ -202,9 +203,11 @@ fn nodes_key(route: &str, key: &[u8]) -> Vec<u8> {
     [route.as_bytes(), &[0], key].concat()
 }
 
-fn value(answer: Answer) -> Option<bytes::Bytes> {
+/// What an answer holds, if there was one.
+fn value(answer: Answer) -> Option<Option<Shared>> {
     match answer {
-        Answer::Value(value) => Some(value),
-        _ => None,
+        Answer::Value(value) => Some(envelope::read(&value)),
+        Answer::Absent => Some(None),
+        Answer::Unavailable => None,
     }
 }
