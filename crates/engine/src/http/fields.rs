@@ -151,6 +151,12 @@ impl Fields {
         self.end_line(known, at, |text| text.extend_from_slice(value));
     }
 
+    /// Appends a known field whose value `write` appends to the text.
+    pub fn push_written(&mut self, known: Name, write: impl FnOnce(&mut Vec<u8>)) {
+        let at = self.begin_line(known);
+        self.end_line(known, at, write);
+    }
+
     /// Appends a known field whose value is put together from pieces.
     pub fn push_pieces(&mut self, known: Name, pieces: &[Piece<'_>]) {
         let at = self.begin_line(known);
@@ -279,9 +285,18 @@ impl Fields {
         copy
     }
 
-    /// What it takes in memory.
-    pub fn bytes(&self) -> usize {
-        self.text.capacity() + self.entries.capacity() * size_of::<Entry>()
+    /// A copy with room for so much more: whoever adds to it moves nothing.
+    pub fn with_room(&self, text_bytes: usize, fields: usize) -> Fields {
+        let mut copy = Fields::with_capacity(self.text.len() + text_bytes, self.entries.len() + fields);
+        copy.text.extend_from_slice(&self.text);
+        copy.entries.extend_from_slice(&self.entries);
+        copy.present = self.present;
+        copy
+    }
+
+    /// The bytes of its two allocations.
+    pub fn allocations(&self) -> [usize; 2] {
+        [self.text.capacity(), self.entries.capacity() * size_of::<Entry>()]
     }
 
     /// How many fields there are.

@@ -161,7 +161,7 @@ impl Arrival {
         let whole = trailers.filter(|_| !state.is_too_large()).map(|trailers| {
             let content = match state.pieces.len() {
                 1 => state.pieces.front().cloned().unwrap_or_default(),
-                _ => state.pieces.iter().flat_map(|piece| piece.iter().copied()).collect(),
+                _ => joined(&state.pieces, state.bytes),
             };
             Whole { content, trailers }
         });
@@ -229,6 +229,13 @@ impl Drop for Hold {
         state.readers.try_remove(self.seat);
         state.trim();
     }
+}
+
+/// All pieces in one, in memory of exactly that size.
+fn joined(pieces: &VecDeque<Bytes>, bytes: u64) -> Bytes {
+    let mut all = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
+    pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+    all.into()
 }
 
 /// One who reads it.

@@ -14,6 +14,8 @@ use crate::http::{Fields, ResponseHead};
 use bytes::Bytes;
 
 const VERSION: u8 = 1;
+/// What a head usually takes.
+const HEAD_BYTES: usize = 1_024;
 /// More fields are not read; a head has fewer (`limits.fields`).
 const FIELDS_MAX: usize = 1_000;
 
@@ -53,7 +55,7 @@ pub fn varies(selected: &Selected) -> Bytes {
 /// Writes down a response whose content is whole.
 pub fn response(stored: &Stored, seq: u64, now_unix_ms: u64, age_ms: u64) -> Option<Bytes> {
     let Content::Whole(content) = &stored.content else { return None };
-    let mut out = Vec::with_capacity(content.len() + stored.head.fields.bytes() + 256);
+    let mut out = Vec::with_capacity(content.len() + HEAD_BYTES);
     out.extend_from_slice(&[VERSION, b'r']);
     for number in [seq, now_unix_ms, age_ms] {
         out.extend_from_slice(&number.to_be_bytes());
@@ -164,7 +166,7 @@ impl Reader<'_> {
             [1] => Some(self.fields()?),
             _ => return None,
         };
-        let mut selected = Selected::new();
+        let mut selected = Vec::new();
         for name in self.list()? {
             let [is_there] = self.array()?;
             let value = self.text()?;
@@ -178,7 +180,7 @@ impl Reader<'_> {
             age_ms,
             head,
             whole: Whole { content, trailers },
-            selected,
+            selected: selected.into(),
         })
     }
 }
@@ -202,11 +204,11 @@ mod tests {
             route: 1,
             head: ResponseHead { status: 200, fields },
             content: Content::Whole(Bytes::from_static(b"content")),
-            trailers: Some(trailers),
+            trailers: Some(Box::new(trailers)),
             freshness,
             received: Received::default(),
             asker: 0,
-            selected: vec![(b"accept"[..].into(), Some(b"b"[..].into())), (b"x"[..].into(), None)],
+            selected: [(b"accept"[..].into(), Some(b"b"[..].into())), (b"x"[..].into(), None)].into(),
             tags: Box::default(),
             marks: Marks::default(),
         }

@@ -31,7 +31,7 @@ pub struct Missing {
     /// Something that the origin is to be asked about, and whether it may be served if it fails.
     pub stored: Option<(Arc<Stored>, bool)>,
     /// All that is stored for the URL.
-    pub variants: Option<Arc<Variants>>,
+    pub variants: Option<Variants>,
     /// The caller forbids storing.
     pub no_store: bool,
     /// Another's answer will do as well.
@@ -199,7 +199,7 @@ impl Cache {
     async fn fetch<N: Next>(
         &self,
         mut exchange: Box<Exchange>,
-        variants: Option<Arc<Variants>>,
+        variants: Option<Variants>,
         mut asking: Asking,
         next: &Rc<N>,
     ) -> Outcome {

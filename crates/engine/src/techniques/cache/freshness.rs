@@ -46,9 +46,8 @@ pub struct Received {
 pub struct Freshness {
     /// How long it is fresh, counted in its age.
     pub lifetime_ns: u64,
-    /// Its age when it came.
-    initial_age_ns: u64,
-    came_ns: u64,
+    /// When it was new, on our clock; before zero for what is older than this process.
+    new_ns: i64,
     /// It is never served without asking.
     pub always_validate: bool,
     /// It is never served stale.
@@ -85,8 +84,7 @@ impl Freshness {
         };
         Freshness {
             lifetime_ns,
-            initial_age_ns: initial_age_ns(fields, received),
-            came_ns: received.came_ns,
+            new_ns: signed(received.came_ns).saturating_sub(signed(initial_age_ns(fields, received))),
             always_validate: ttl_ns.is_none() && directives.no_cache.is_all(),
             forbids_stale,
             stale_while_revalidate_ns: window(
@@ -100,7 +98,7 @@ impl Freshness {
 
     /// Its age at `now` (RFC 9111 §4.2.3).
     pub fn age_ns(&self, now: u64) -> u64 {
-        self.initial_age_ns.saturating_add(now.saturating_sub(self.came_ns))
+        signed(now).saturating_sub(self.new_ns).max(0).unsigned_abs()
     }
 
     /// Whether it may be served without asking.
@@ -123,6 +121,11 @@ impl Freshness {
         let (lifetime, age) = ((self.lifetime_ns / SECOND) as i64, (self.age_ns(now) / SECOND) as i64);
         lifetime - age
     }
+}
+
+/// Times of this clock end long after all hardware.
+fn signed(ns: u64) -> i64 {
+    i64::try_from(ns).unwrap_or(i64::MAX)
 }
 
 /// The lifetime that the origin has declared. What is declared and cannot be read is none: such a response is stale at once.

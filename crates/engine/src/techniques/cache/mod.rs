@@ -57,6 +57,7 @@ use object::Stored;
 use policy::Verdict;
 use purge::{Doom, Purge, What};
 use status::Status;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -71,7 +72,12 @@ pub struct Cache {
     learned: Arc<Learned>,
     counts: Arc<Counts>,
     glance: Rc<Glance>,
+    /// Room for the key of the next request.
+    spare: Rc<Cell<Vec<u8>>>,
 }
+
+/// A longer key is not kept room for.
+const SPARE_BYTES_MAX: usize = 4 * 1024;
 
 /// What there is for a request.
 enum Found {
@@ -87,7 +93,14 @@ impl Cache {
         // Whoever has asked for more than the rules is after every answer from the first on.
         let always = overrides.explains || overrides.heuristic;
         let counts = learned.counts();
-        Cache { store, overrides, learned, counts, glance: Rc::new(Glance::new(always)) }
+        Cache {
+            store,
+            overrides,
+            learned,
+            counts,
+            glance: Rc::new(Glance::new(always)),
+            spare: Rc::default(),
+        }
     }
 
     /// Whether this stage has anything to do with a request. Where it has not, no room is made for it.
@@ -115,7 +128,7 @@ impl Cache {
             _ => (None, None),
         };
         let verdict = stored.and_then(|stored| self.judge(stored, url, &directives, now));
-        exchange.trace.enter(Phase::Overhead);
+        let now = exchange.trace.enter(Phase::Overhead);
         let (Some(stored), Some(verdict)) = (stored, verdict) else {
             if directives.only_if_cached {
                 return Found::Answer(unavailable());
@@ -130,16 +143,16 @@ impl Cache {
                 if self.is_due_early(stored, now) {
                     self.refresh(exchange, url, stored, next);
                 }
-                self.guard(exchange, url, stored, next);
-                Found::Answer(self.hit(stored, exchange, Status::hit()))
+                self.guard(exchange, url, stored, next, now);
+                Found::Answer(self.hit_at(stored, exchange, Status::hit(), now))
             }
             Verdict::ServeWhileFetching => {
                 self.refresh(exchange, url, stored, next);
-                Found::Answer(self.hit(stored, exchange, Status::stale()))
+                Found::Answer(self.hit_at(stored, exchange, Status::stale(), now))
             }
             // It has failed just now; asking again would only make callers wait for it.
             Verdict::Ask { or_serve: true } if now < stored.marks.not_before_ns.load(Relaxed) => {
-                Found::Answer(self.hit(stored, exchange, Status::stale()))
+                Found::Answer(self.hit_at(stored, exchange, Status::stale(), now))
             }
             Verdict::Ask { or_serve } => {
                 let stored = Some((Arc::clone(stored), or_serve));
@@ -180,16 +193,23 @@ impl Cache {
             .find(|stored| vary::matches(&stored.selected, &stored.head.fields, request))
     }
 
-    /// Serves what is stored, instead of asking.
     fn hit(&self, stored: &Stored, request: &Exchange, status: Status) -> Response {
+        self.hit_at(stored, request, status, clock::now())
+    }
+
+    /// Serves what is stored, instead of asking.
+    fn hit_at(&self, stored: &Stored, request: &Exchange, status: Status, now: u64) -> Response {
         let bytes = stored.content.length().unwrap_or(0);
         let fetch_ns = stored.received.came_ns.saturating_sub(stored.received.asked_ns);
         self.counts.hit(bytes, fetch_ns, status.is_stale());
-        self.serve(stored, request, status)
+        self.serve_at(stored, request, status, now)
     }
 
     fn serve(&self, stored: &Stored, request: &Exchange, status: Status) -> Response {
-        let now = clock::now();
+        self.serve_at(stored, request, status, clock::now())
+    }
+
+    fn serve_at(&self, stored: &Stored, request: &Exchange, status: Status, now: u64) -> Response {
         let mut response = stored.answer(&request.head.method, &request.head.fields, now);
         status.ttl(stored.freshness.ttl_s(now)).write(&mut response.head.fields);
         response
@@ -266,7 +286,8 @@ fn is_look_up(exchange: &Exchange) -> bool {
 
 impl Stage for Cache {
     async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
-        let mut key = url::of(&exchange);
+        let mut key = self.spare.take();
+        url::write(&exchange, &mut key);
         if !is_look_up(&exchange) {
             let is_keyed =
                 content::may_be_keyed(&exchange, self.overrides.body) && exchange.upgrade.is_none();
@@ -280,7 +301,12 @@ impl Stage for Cache {
             key.extend_from_slice(&content);
         }
         match self.find(&exchange, &key, next) {
-            Found::Answer(response) => Ok(response),
+            Found::Answer(response) => {
+                if key.capacity() <= SPARE_BYTES_MAX {
+                    self.spare.set(key);
+                }
+                Ok(response)
+            }
             Found::Missing(missing) => Box::pin(self.obtain(exchange, key, missing, next)).await,
         }
     }

@@ -159,7 +159,7 @@ impl Cache {
             route: self.learned.route,
             head,
             content: Content::Whole(whole.content),
-            trailers: whole.trailers,
+            trailers: whole.trailers.map(Box::new),
             freshness,
             received,
             // Whoever it was, it was somebody else.

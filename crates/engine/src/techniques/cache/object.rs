@@ -2,9 +2,11 @@
 
 use super::arrival::{Arrival, Hold, Whole};
 use super::freshness::{Freshness, Received};
+use super::memory::allocated;
 use super::range::{self, Wanted};
 use super::validate;
 use super::vary::Selected;
+use crate::encoding::variants::CONTENT_BYTES_MIN;
 use crate::exchange::Response;
 use crate::http::{Body, Fields, Name, ResponseHead};
 use bytes::Bytes;
@@ -22,7 +24,7 @@ pub struct Stored {
     /// The content.
     pub content: Content,
     /// What comes after it.
-    pub trailers: Option<Fields>,
+    pub trailers: Option<Box<Fields>>,
     /// Until when it may be used.
     pub freshness: Freshness,
     /// When it came.
@@ -80,6 +82,9 @@ impl Content {
     /// It as the body of an answer, or a part of it.
     fn body(&self, part: Option<(u64, u64)>) -> Body {
         match (self, part) {
+            (Content::Whole(bytes), None) if bytes.len() < SHARED_BYTES_MIN => {
+                Body::Bytes(Bytes::copy_from_slice(bytes))
+            }
             (Content::Whole(bytes), None) => Body::Bytes(bytes.clone()),
             (Content::Whole(bytes), Some((first, last))) => {
                 Body::Bytes(bytes.slice(first as usize..last as usize + 1))
@@ -101,7 +106,7 @@ impl Stored {
             route: self.route,
             head: self.head.clone(),
             content: Content::Whole(whole.content),
-            trailers: whole.trailers,
+            trailers: whole.trailers.map(Box::new),
             freshness: self.freshness.clone(),
             received: self.received,
             asker: self.asker,
@@ -111,21 +116,32 @@ impl Stored {
         }
     }
 
-    /// What it takes in memory.
+    /// What it takes in memory, as the allocator gives it.
     pub fn bytes(&self) -> u64 {
-        let selected: usize = self
-            .selected
-            .iter()
-            .map(|(name, value)| 64 + name.len() + value.as_ref().map_or(0, |v| v.len()))
-            .sum();
-        let content = self.content.length().unwrap_or(0)
-            + self.trailers.as_ref().map_or(0, |trailers| trailers.bytes() as u64);
-        (OVERHEAD_BYTES + self.head.fields.bytes() + selected + self.tags.len() * 8) as u64 + content
+        let list = |fields: &Fields| fields.allocations().into_iter().map(allocated).sum::<u64>();
+        let selected = self.selected.iter().map(|(name, value)| {
+            allocated(name.len()) + value.as_ref().map_or(0, |value| allocated(value.len()))
+        });
+        let trailers = self.trailers.as_deref();
+        let content = match usize::try_from(self.content.length().unwrap_or(0)) {
+            Ok(0) => 0,
+            Ok(length) if length < SHARED_BYTES_MIN => allocated(length),
+            Ok(length) => allocated(length) + COUNTER_BYTES,
+            Err(_) => u64::MAX / 2,
+        };
+        allocated(COUNTS_BYTES + size_of::<Stored>())
+            + list(&self.head.fields)
+            + content
+            + trailers.map_or(0, |trailers| allocated(size_of::<Fields>()) + list(trailers))
+            + allocated(size_of_val(&*self.selected))
+            + selected.sum::<u64>()
+            + allocated(size_of_val(&*self.tags))
     }
 
     /// The answer to a request that it is good for.
     pub fn answer(&self, method: &Method, request: &Fields, now: u64) -> Response {
-        let mut head = self.head.clone();
+        let fields = self.head.fields.with_room(ADDED_TEXT_BYTES, ADDED_FIELDS);
+        let mut head = ResponseHead { status: self.head.status, fields };
         let age_s = self.freshness.age_ns(now) / 1_000_000_000;
         head.fields.set_known(Name::Age, itoa::Buffer::new().format(age_s).as_bytes());
         let is_get = *method != Method::POST;
@@ -156,7 +172,7 @@ impl Stored {
         }
         let body = if head.is_bodiless(method) { Body::Empty } else { self.content.body(None) };
         let body = match &self.trailers {
-            Some(trailers) => body.before(trailers.clone()),
+            Some(trailers) => body.before(Fields::clone(trailers)),
             None => body,
         };
         Response::new(head, body)
@@ -173,5 +189,13 @@ fn not_modified(mut head: ResponseHead) -> Response {
     Response::new(head, Body::Empty)
 }
 
-/// The structure itself, its place in the index, and what the allocator adds.
-const OVERHEAD_BYTES: usize = 512;
+/// The two counts of an `Arc`.
+const COUNTS_BYTES: usize = 16;
+/// Smaller content is copied for whoever is served it: the counter of those who still read it would take a good part of what it
+/// counts for. What is encoded must not be: it is known by its place.
+const SHARED_BYTES_MIN: usize = CONTENT_BYTES_MIN as usize;
+/// Larger content gets that counter with the first of them, of 32 bytes. Half of it, since it is not known when it is stored whether it is ever served.
+const COUNTER_BYTES: u64 = 16;
+/// What is usually added to the head of an answer: age, status of the cache, request id, edits of the route.
+const ADDED_TEXT_BYTES: usize = 256;
+const ADDED_FIELDS: usize = 6;

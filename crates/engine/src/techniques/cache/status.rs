@@ -2,8 +2,6 @@
 
 use super::figures::Miss;
 use crate::http::{Fields, Name};
-use std::fmt::Write;
-
 /// How this cache calls itself.
 const NAME: &str = "unlag";
 
@@ -72,35 +70,44 @@ impl Status {
 
     /// Adds it behind what the caches before have said.
     pub fn write(&self, fields: &mut Fields) {
-        let mut text = fields.all(Name::CacheStatus).fold(String::new(), |text, line| {
-            let before = if text.is_empty() { text } else { text + ", " };
-            before + &String::from_utf8_lossy(line)
-        });
-        if !text.is_empty() {
-            text.push_str(", ");
+        let mut before = Vec::new();
+        for line in fields.all(Name::CacheStatus) {
+            before.extend_from_slice(line);
+            before.extend_from_slice(b", ");
         }
-        text.push_str(NAME);
+        fields.remove_known(Name::CacheStatus);
+        fields.push_written(Name::CacheStatus, |text| {
+            text.extend_from_slice(&before);
+            self.write_own(text);
+        });
+    }
+
+    fn write_own(&self, text: &mut Vec<u8>) {
+        let mut add = |parameter: &str, value: &str| {
+            text.extend_from_slice(parameter.as_bytes());
+            text.extend_from_slice(value.as_bytes());
+        };
+        add(NAME, "");
         if self.hit {
-            text.push_str("; hit");
+            add("; hit", "");
         }
         if let Some(reason) = self.forwarded {
-            let _ = write!(text, "; fwd={}", reason.word());
+            add("; fwd=", reason.word());
         }
         if let Some(status) = self.got {
-            let _ = write!(text, "; fwd-status={status}");
+            add("; fwd-status=", itoa::Buffer::new().format(status));
         }
         if self.stored {
-            text.push_str("; stored");
+            add("; stored", "");
         }
         if self.collapsed {
-            text.push_str("; collapsed");
+            add("; collapsed", "");
         }
         if let Some(seconds) = self.ttl_s {
-            let _ = write!(text, "; ttl={seconds}");
+            add("; ttl=", itoa::Buffer::new().format(seconds));
         }
         if let Some(word) = self.detail {
-            let _ = write!(text, "; detail={word}");
+            add("; detail=", word);
         }
-        fields.set_known(Name::CacheStatus, text.as_bytes());
     }
 }

@@ -173,7 +173,7 @@ impl Store {
     }
 
     /// What is stored for a URL.
-    pub fn get(&self, url: &[u8]) -> Option<Arc<Variants>> {
+    pub fn get(&self, url: &[u8]) -> Option<Variants> {
         self.memory.get(url)
     }
 
@@ -183,13 +183,12 @@ impl Store {
     }
 
     /// Those of them that no purge has taken.
-    pub fn left(&self, url: &[u8], variants: Arc<Variants>) -> Option<Arc<Variants>> {
+    pub fn left(&self, url: &[u8], variants: Variants) -> Option<Variants> {
         let is_left = |stored: &&Arc<Stored>| self.doom(url, stored) != Doom::Gone;
-        if variants.0.iter().all(|stored| is_left(&stored)) {
+        if variants.all().iter().all(|stored| is_left(&stored)) {
             return Some(variants);
         }
-        let left: Vec<Arc<Stored>> = variants.0.iter().filter(is_left).cloned().collect();
-        (!left.is_empty()).then(|| Arc::new(Variants(left)))
+        Variants::new(variants.all().iter().filter(is_left).cloned().collect())
     }
 
     /// Keeps a response, unless its URL was taken out since it was asked for: then it may be of before.
@@ -199,10 +198,10 @@ impl Store {
             return;
         }
         let before = self.memory.peek(url).and_then(|before| self.left(url, before));
-        let others = before.iter().flat_map(|before| &before.0).filter(|other| !stored.replaces(other));
+        let others = before.iter().flat_map(Variants::all).filter(|other| !stored.replaces(other));
         let others: Vec<Arc<Stored>> = others.take(VARIANTS_MAX - 1).cloned().collect();
-        let all = std::iter::once(stored).chain(others).collect();
-        self.memory.put(url, Arc::new(Variants(all)));
+        let all = Variants::new(std::iter::once(stored).chain(others).collect());
+        all.into_iter().for_each(|all| self.memory.put(url, all));
         self.is_used.store(true, Relaxed);
         if url::has_content(url) {
             self.has_content.store(true, Relaxed);
@@ -213,14 +212,13 @@ impl Store {
     pub fn replace(&self, url: &[u8], arriving: &Arc<Stored>, whole: Option<Stored>) {
         let _turn = self.turn(url);
         let Some(before) = self.memory.peek(url) else { return };
-        if !before.0.iter().any(|other| Arc::ptr_eq(other, arriving)) {
+        if !before.all().iter().any(|other| Arc::ptr_eq(other, arriving)) {
             return;
         }
-        let others = before.0.iter().filter(|other| !Arc::ptr_eq(other, arriving)).cloned();
-        let all: Vec<Arc<Stored>> = whole.map(Arc::new).into_iter().chain(others).collect();
-        match all.is_empty() {
-            true => self.memory.remove(url),
-            false => self.memory.put(url, Arc::new(Variants(all))),
+        let others = before.all().iter().filter(|other| !Arc::ptr_eq(other, arriving)).cloned();
+        match Variants::new(whole.map(Arc::new).into_iter().chain(others).collect()) {
+            None => self.memory.remove(url),
+            Some(all) => self.memory.put(url, all),
         }
     }
 
@@ -266,7 +264,7 @@ impl Store {
     pub fn count(&self, purge: &Purge) -> (u64, u64) {
         let mut count = (0, 0);
         self.memory.visit(&mut |url, variants| {
-            let alive = variants.0.iter().filter(|stored| self.doom(url, stored) != Doom::Gone);
+            let alive = variants.all().iter().filter(|stored| self.doom(url, stored) != Doom::Gone);
             for stored in alive.filter(|stored| purge.means(&self.purges, url, &stored.tags)) {
                 count = (count.0 + 1, count.1 + stored.bytes());
             }

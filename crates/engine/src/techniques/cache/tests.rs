@@ -391,7 +391,7 @@ fn what_is_stored_stays_within_its_bound() {
             freshness,
             received,
             asker: 0,
-            selected: Vec::new(),
+            selected: Box::default(),
             tags: Box::default(),
             marks: Marks::default(),
         };

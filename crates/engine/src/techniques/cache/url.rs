@@ -5,17 +5,23 @@ use crate::exchange::Exchange;
 
 /// The URL of a request: scheme, authority, path and query, byte for byte as they were matched.
 pub fn of(exchange: &Exchange) -> Vec<u8> {
+    let mut url = Vec::new();
+    write(exchange, &mut url);
+    url
+}
+
+/// The same, in the place of what is in `url`.
+pub fn write(exchange: &Exchange, url: &mut Vec<u8>) {
     let head = &exchange.head;
-    let path = head.fields.read(exchange.asked_path);
-    let mut url =
-        Vec::with_capacity(16 + head.authority().len() + path.len() + head.query().map_or(0, <[u8]>::len));
-    push_origin(exchange, &mut url);
+    let (path, query) = (head.fields.read(exchange.asked_path), head.query());
+    url.clear();
+    url.reserve(16 + head.authority().len() + path.len() + query.map_or(0, <[u8]>::len));
+    push_origin(exchange, url);
     url.extend_from_slice(path);
-    if let Some(query) = head.query() {
+    if let Some(query) = query {
         url.push(b'?');
         url.extend_from_slice(query);
     }
-    url
 }
 
 /// A key without the content that may be part of it: no URL holds a zero byte.

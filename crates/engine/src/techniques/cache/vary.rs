@@ -4,7 +4,7 @@
 use crate::http::{Fields, Name};
 
 /// What a stored response was selected by: names in lower case, sorted, each with the value that it was asked with.
-pub type Selected = Vec<(Box<[u8]>, Option<Box<[u8]>>)>;
+pub type Selected = Box<[(Box<[u8]>, Option<Box<[u8]>>)]>;
 
 /// Whether no later request can be told to match: `*`, or a field that differs for everybody.
 pub fn is_unkeyable(fields: &Fields) -> bool {
