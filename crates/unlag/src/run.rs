@@ -2,7 +2,7 @@
 
 use crate::args::RunOptions;
 use crate::system::{self, Loaded, System};
-use crate::watch::Watched;
+use crate::watch::{self, Watched};
 use crate::{Failed, logging, token};
 use anyhow::{Context, Result, anyhow};
 use std::io::IsTerminal;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use unlag_config::{AccessLog, Address, Config, Sample};
 use unlag_console::{Console, Listener, PutError, Token};
 use unlag_engine::Engine;
@@ -32,7 +32,7 @@ pub(crate) fn run(options: RunOptions) -> Result<(), Failed> {
         Some(url) => start_without_file(url, &options, workers),
         None => start_from_file(&options.config, workers),
     };
-    let (system, console, stop) = match started {
+    let Started { system, console, stop, watched } = match started {
         Ok(started) => started,
         Err(failed) => {
             drop(guard);
@@ -40,7 +40,13 @@ pub(crate) fn run(options: RunOptions) -> Result<(), Failed> {
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let finished = runtime.block_on(steer(&system, options.to.is_none().then_some(options.config), stop));
+    let signals = {
+        let _entered = runtime.enter();
+        Signals::listen().context("cannot listen for signals")?
+    };
+    say_ready(workers, &console);
+    let files = options.to.is_none().then_some((options.config, watched));
+    let finished = runtime.block_on(steer(&system, files, signals, stop));
     console.shutdown();
     tracing::info!(finished, "stopped");
     drop(guard);
@@ -54,9 +60,48 @@ struct Stop {
     drain: Duration,
 }
 
-type Started = (Arc<System>, Console, Stop);
+/// What runs.
+struct Started {
+    system: Arc<System>,
+    console: Console,
+    stop: Stop,
+    /// The files that are in force, as they were before they were read: what changes in between is noticed as a change.
+    watched: Watched,
+}
+
+/// What the process is told by signals. Until it listens they end it, so it does before it says that it is ready.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    reopen: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+/// From here on it does what it is told.
+fn say_ready(workers: usize, console: &Console) {
+    tracing::info!(workers, version = env!("CARGO_PKG_VERSION"), "ready");
+    if std::io::stderr().is_terminal() {
+        let admin = console.address().map(|address| format!(" --admin http://{address}")).unwrap_or_default();
+        tracing::info!(
+            "why a request took as long as it did: unlag explain ID{admin}, with its x-request-id"
+        );
+    }
+}
 
 fn start_from_file(file: &Path, workers: usize) -> Result<Started, Failed> {
+    let mut watched = Watched::default();
+    watched.take(file, Vec::new());
     let read = crate::check::read(file)?;
     let Loaded { config, text, warnings } =
         read.and_then(|text| system::load(text, file)).map_err(|problems| {
@@ -66,6 +111,7 @@ fn start_from_file(file: &Path, workers: usize) -> Result<Started, Failed> {
     for warning in warnings {
         tracing::warn!(warning, "config");
     }
+    watched.take_named(watch::named_files(&config));
     let token = match &config.admin.token {
         Some(secret) if secret.is_resolved() => secret.expose().to_owned(),
         // `check` needs no environment; to run without the token that was meant would let another one in.
@@ -78,7 +124,8 @@ fn start_from_file(file: &Path, workers: usize) -> Result<Started, Failed> {
     };
     let listener = listen_admin(&config.admin.address)?;
     let source = file.display().to_string();
-    start(&config, workers, Some(file.to_owned()), source, text, listener, &token)
+    let started = start(&config, workers, Some(file.to_owned()), source, text, listener, &token)?;
+    Ok(Started { watched, ..started })
 }
 
 fn start_without_file(url: &str, options: &RunOptions, workers: usize) -> Result<Started, Failed> {
@@ -151,15 +198,8 @@ fn start(
         Some(address) => tracing::info!(kind = "admin", address = %address, "listening"),
         None => tracing::info!(kind = "admin", address = %config.admin.address, "listening"),
     }
-    tracing::info!(workers, version = env!("CARGO_PKG_VERSION"), "ready");
-    if std::io::stderr().is_terminal() {
-        let admin = console.address().map(|address| format!(" --admin http://{address}")).unwrap_or_default();
-        tracing::info!(
-            "why a request took as long as it did: unlag explain ID{admin}, with its x-request-id"
-        );
-    }
     let stop = Stop { lame_duck: config.limits.lame_duck, drain: config.limits.drain_timeout };
-    Ok((system, console, stop))
+    Ok(Started { system, console, stop, watched: Watched::default() })
 }
 
 /// Where exchanges are recorded, with the access log that the configuration asks for.
@@ -182,23 +222,21 @@ pub(crate) fn registry(config: &Config) -> Result<Arc<Registry>> {
 }
 
 /// Waits for signals and file changes; returns whether everything in flight had finished.
-async fn steer(system: &Arc<System>, file: Option<PathBuf>, stop: Stop) -> bool {
-    let signals =
-        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::user_defined1()];
-    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut reopen)] = signals.map(signal) else {
-        tracing::error!("cannot listen for signals");
-        return false;
-    };
+async fn steer(
+    system: &Arc<System>,
+    files: Option<(PathBuf, Watched)>,
+    signals: Signals,
+    stop: Stop,
+) -> bool {
+    let Signals { mut terminate, mut interrupt, mut hangup, mut reopen } = signals;
     let mut watch = tokio::time::interval(WATCH_INTERVAL);
-    let mut watched = Watched::default();
+    let (file, watched) = files.unzip();
+    let mut watched = watched.unwrap_or_default();
     let reload = |watched: &mut Watched, file: &Path| {
         // Looked at before they are read: what changes in between is noticed as a change.
         watched.take(file, system.named_files());
         report(system.reload());
     };
-    if let Some(file) = &file {
-        watched.take(file, system.named_files());
-    }
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

@@ -29,13 +29,19 @@ pub(crate) struct Changed {
 impl Watched {
     /// Takes what is there now as what is in force.
     pub(crate) fn take(&mut self, file: &Path, named: Vec<PathBuf>) {
-        self.last = stamps(file, named);
+        self.last = stamps(std::iter::once(file.to_owned()).chain(named));
+        self.taken = self.last.clone();
+    }
+
+    /// Takes what is there now of these files, which the config file has turned out to name, as what is in force.
+    pub(crate) fn take_named(&mut self, named: Vec<PathBuf>) {
+        self.last.extend(stamps(named));
         self.taken = self.last.clone();
     }
 
     /// Looks again; each change is told once.
     pub(crate) fn look(&mut self, file: &Path, named: Vec<PathBuf>) -> Changed {
-        self.see(stamps(file, named))
+        self.see(stamps(std::iter::once(file.to_owned()).chain(named)))
     }
 
     fn see(&mut self, now: Stamps) -> Changed {
@@ -54,12 +60,12 @@ impl Watched {
     }
 }
 
-fn stamps(file: &Path, named: Vec<PathBuf>) -> Stamps {
+fn stamps(files: impl IntoIterator<Item = PathBuf>) -> Stamps {
     let stamp = |path: &Path| {
         let data = std::fs::metadata(path).ok()?;
         Some((data.modified().ok()?, data.len(), data.ino()))
     };
-    std::iter::once(file.to_owned()).chain(named).map(|path| (path.clone(), stamp(&path))).collect()
+    files.into_iter().map(|path| (path.clone(), stamp(&path))).collect()
 }
 
 /// The certificates, keys and authorities that a configuration names.
@@ -73,6 +79,7 @@ pub(crate) fn named_files(config: &Config) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
+#[expect(clippy::expect_used, reason = "tests fail loudly")]
 mod tests {
     use super::*;
 
@@ -104,5 +111,22 @@ mod tests {
         watched.see(at(&[("config", 2), ("cert", 1)]));
         let changed = watched.see(at(&[("config", 2), ("cert", 1)]));
         assert_eq!(changed, Changed { config: true, named: false });
+    }
+
+    #[test]
+    fn what_changes_after_it_was_taken_and_before_the_first_look_is_told() {
+        let directory = std::env::temp_dir().join(format!("unlag-watch-{}", std::process::id()));
+        let (config, key) = (directory.join("unlag.toml"), directory.join("key.pem"));
+        let write = |file: &Path, text: &str| std::fs::write(file, text).expect("a file");
+        std::fs::create_dir_all(&directory).expect("a directory");
+        (write(&config, "a"), write(&key, "b"));
+        let mut watched = Watched::default();
+        watched.take(&config, Vec::new());
+        watched.take_named(vec![key.clone()]);
+        (write(&config, "other"), write(&key, "renewed"));
+        let looks = [(); 3].map(|()| watched.look(&config, vec![key.clone()]));
+        let told = Changed { config: true, named: true };
+        assert_eq!(looks, [Changed::default(), told, Changed::default()]);
+        std::fs::remove_dir_all(&directory).expect("removed");
     }
 }

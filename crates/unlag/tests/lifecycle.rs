@@ -7,7 +7,8 @@
     reason = "a test reports by panicking"
 )]
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -306,4 +307,32 @@ fn exit_codes_tell_usage_config_and_failure_apart() {
     let keys = format!("address = \"{}\"", taken.local_addr().expect("bound"));
     write(&Setup::of(UNLAG).to(["http://127.0.0.1:1"]).listen(&keys).config_text(directory.path()));
     assert_eq!(exit_code(&["run", "-c", "unlag.toml"], &directory), Some(1), "a port in use is a failure");
+}
+
+#[test]
+fn whoever_reads_that_it_is_ready_may_signal_it_at_once() {
+    for round in 0..20 {
+        let directory = Directory::new();
+        let options =
+            ["run", "--to", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let mut command = Command::new(UNLAG);
+        command.args(options).current_dir(directory.path()).env("XDG_RUNTIME_DIR", directory.path());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("a process");
+        // Read here, line by line, so that nothing lies between the line and the look.
+        let mut lines = BufReader::new(child.stderr.take().expect("its stderr")).lines();
+        let is_ready = lines.any(|line| line.is_ok_and(|line| line.contains("\"ready\"")));
+        let caught = caught_signals(child.id());
+        child.kill().and_then(|()| child.wait()).expect("its end");
+        assert!(is_ready, "round {round}: it did not start");
+        for (name, number) in [("HUP", 1), ("INT", 2), ("USR1", 10), ("TERM", 15)] {
+            assert!(caught & 1 << (number - 1) != 0, "round {round}: {name} would have ended it");
+        }
+    }
+}
+
+/// The signals for which a process has a handler, as bits.
+fn caught_signals(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("SigCgt");
+    u64::from_str_radix(caught.trim(), 16).expect("a mask")
 }
