@@ -9,7 +9,7 @@ use super::scenario::{Before, Drive, Stampede};
 use crate::cpu::Ticks;
 use crate::load::{Call, Question, at_once, joined, paced};
 use crate::peers::caches::{Found, Purpose, Stage};
-use crate::peers::goal::Measured;
+use crate::peers::goal::{Measured, probes_allowed};
 use crate::peers::process::Process;
 use crate::peers::report::{Row, ScenarioReport, Skipped};
 use crate::services::{Origin, Resource};
@@ -253,7 +253,10 @@ fn row(scenario: Stampede, contestant: &Contestant, direct: &[Sample]) -> Row {
         added_p50_us: median(&added),
         added_to_hits_us: median(&above_hits),
         times_direct: median(&times),
-        probes_per_second: median(&probes),
+        probes_too_many: samples
+            .iter()
+            .map(|sample| sample.origin_requests.saturating_sub(probes_allowed(sample.seconds)))
+            .max(),
         first_byte_us: median(&first_byte),
         ..Measured::default()
     };

@@ -120,7 +120,7 @@ impl Stampede {
             Self::NoStoreFirst => Goal::TimesDirect(2.0),
             Self::NoStoreSecond | Self::Private => Goal::TimesDirect(1.05),
             Self::WhileRevalidate => Goal::AsFastAsAHit { added_ms: 0.1 },
-            Self::IfError => Goal::Served { probes_per_second: 1.0 },
+            Self::IfError => Goal::Served,
             Self::Join => Goal::JoinsAStream { first_byte_ms: 1.0 },
         }
     }
