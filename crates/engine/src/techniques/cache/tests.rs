@@ -2,6 +2,7 @@
 
 mod guarding;
 mod joining;
+mod model;
 
 use super::directives::Directives;
 use super::freshness::{Freshness, Overrides, Received};
