@@ -79,7 +79,6 @@ pub(crate) fn named_files(config: &Config) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "tests fail loudly")]
 mod tests {
     use super::*;
 
@@ -119,11 +118,13 @@ mod tests {
         let (config, key) = (directory.join("unlag.toml"), directory.join("key.pem"));
         let write = |file: &Path, text: &str| std::fs::write(file, text).expect("a file");
         std::fs::create_dir_all(&directory).expect("a directory");
-        (write(&config, "a"), write(&key, "b"));
+        write(&config, "a");
+        write(&key, "b");
         let mut watched = Watched::default();
         watched.take(&config, Vec::new());
         watched.take_named(vec![key.clone()]);
-        (write(&config, "other"), write(&key, "renewed"));
+        write(&config, "other");
+        write(&key, "renewed");
         let looks = [(); 3].map(|()| watched.look(&config, vec![key.clone()]));
         let told = Changed { config: true, named: true };
         assert_eq!(looks, [Changed::default(), told, Changed::default()]);
