@@ -61,6 +61,16 @@ fn meanings(config: &Config, out: &mut String) {
              one that fails several times in a row is ejected for a while, never more than half of them and never the last",
         );
     }
+    for upstream in &config.upstreams {
+        if let Balance::Hash(key) = &upstream.balance {
+            let text = format!(
+                "balance of {}: by {key}, the same endpoint on every node and after every start; when one goes, only its requests \
+                 move; what is above 1.25 times its share of those in flight passes to the next",
+                upstream.name
+            );
+            line(out, &text);
+        }
+    }
     if any(|upstream| upstream.protocol == Protocol::Auto) {
         line(out, "protocol = \"auto\": what ALPN agrees on over TLS, HTTP/1.1 in clear text");
     }

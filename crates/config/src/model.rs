@@ -11,7 +11,8 @@ pub use cache::{Cache, KeyedBody, RouteCache};
 pub use files::{Encoding, Files, PathRegex};
 pub use route::{Action, HeaderEdits, Part, Respond, Route, Template};
 pub use upstream::{
-    Balance, Endpoint, Health, HostHeader, Protocol, Scheme, Source, Upstream, UpstreamTls, UpstreamUrl,
+    Balance, Endpoint, HashKey, Health, HostHeader, Protocol, Scheme, Source, Upstream, UpstreamTls,
+    UpstreamUrl,
 };
 
 use std::fmt;

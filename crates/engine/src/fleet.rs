@@ -47,6 +47,8 @@ pub struct Endpoint {
     pub url: UpstreamUrl,
     /// `host` or `host:port` as a `Host` field has it.
     pub host: String,
+    /// What stands for it where requests are assigned by hash: the same on every node that writes its URL alike.
+    pub hash: u64,
     /// Its share of the load among its peers; 1 unless configured.
     pub weight: u32,
     /// The shared state.

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::fleet::{Cell, Endpoint};
 use crate::limits::Bounds;
 use crate::router::Router;
+use crate::techniques::balance::hash;
 use crate::techniques::cache::Overrides;
 use crate::techniques::edge::files::Directory;
 use crate::upstream::tls;
@@ -14,7 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use unlag_config::{
-    Config, HeaderEdits, Health, HostHeader, Network, Protocol, Scheme, Source, Template, UpstreamUrl,
+    Balance, Config, HashKey, HeaderEdits, Health, HostHeader, Network, Protocol, Scheme, Source, Template,
+    UpstreamUrl,
 };
 use unlag_record::RouteId;
 
@@ -103,6 +105,8 @@ pub struct Upstream {
     pub health: Option<Health>,
     /// Where its endpoints come from.
     pub source: Source,
+    /// What of a request says which endpoint it belongs to, if anything does.
+    pub hash: Option<HashKey>,
     /// The path of its URL (`--to http://host/path`), put in front of every path.
     pub base_path: String,
     host: HostHeader,
@@ -203,6 +207,10 @@ fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Resul
         connect_timeout: config.connect_timeout,
         health: config.health.clone(),
         source: config.source.clone(),
+        hash: match &config.balance {
+            Balance::Hash(key) => Some(key.clone()),
+            Balance::Adaptive | Balance::LeastRequest => None,
+        },
         base_path: list.first().map(|endpoint| endpoint.url.path.clone()).unwrap_or_default(),
         host: config.host.clone(),
         endpoints: ArcSwap::default(),
@@ -315,6 +323,7 @@ fn new_endpoint(
         upstream: Arc::clone(upstream),
         url: url.clone(),
         host,
+        hash: hash::of_endpoint(url),
         weight,
         cell: Cell::default(),
         addresses: ArcSwap::from_pointee(literal),

@@ -171,14 +171,25 @@ pub(crate) static UPSTREAM: Table = Table {
                     "least-request",
                     "the endpoint with the fewest requests in flight for its weight",
                 ),
+                Choice::new("hash", "the same one for the same request, as `hash` says"),
                 Choice::not_yet("round-robin", "one after the other"),
-                Choice::not_yet("hash", "by a property of the request"),
             ]),
             "How an endpoint is chosen.",
         )
         .default("\"adaptive\"", "endpoints are never equally fast for long"),
+        Key::new(
+            "hash",
+            Kind::Any(&[
+                Kind::Choice(&[Choice::new(
+                    "path",
+                    "the path and the query, as the endpoint is asked for them",
+                )]),
+                Kind::Text(r#""header:NAME" or "cookie:NAME""#),
+            ]),
+            "What of a request `balance = \"hash\"` looks at. A request without it goes to the endpoint with the fewest in flight. \
+             `header:host` is the host.",
+        ),
         Key::new("tls", Kind::Table(&UPSTREAM_TLS), "TLS towards it, used by endpoints with `https`."),
-        Key::not_yet("hash", "What `balance = \"hash\"` looks at."),
         Key::not_yet("regions", "Endpoints by region."),
         Key::not_yet("primary", "The region that takes writes."),
         Key::not_yet("limit", "Bound on requests in flight to one endpoint."),

@@ -160,13 +160,36 @@ impl Health {
 }
 
 /// How an endpoint is chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Balance {
     /// The best that this version has; [`crate::explain()`] says what that is.
     #[default]
     Adaptive,
     /// The endpoint with the fewest requests in flight for its weight.
     LeastRequest,
+    /// The same endpoint for requests that have this in common.
+    Hash(HashKey),
+}
+
+/// What of a request says where it belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashKey {
+    /// The path and the query, after a route has rewritten them: one object belongs to one endpoint.
+    Path,
+    /// The value of the header of this name, in lower case; `host` is the host.
+    Header(String),
+    /// The value of the cookie of this name.
+    Cookie(String),
+}
+
+impl fmt::Display for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HashKey::Path => f.write_str("path"),
+            HashKey::Header(name) => write!(f, "header:{name}"),
+            HashKey::Cookie(name) => write!(f, "cookie:{name}"),
+        }
+    }
 }
 
 /// TLS towards an upstream.

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use crate::endpoints::{ENDPOINTS_MAX, endpoint_url, zone};
 use crate::keys;
-use crate::model::{Balance, Endpoint, Health, HostHeader, Protocol, Scheme, Source, Upstream, UpstreamTls};
+use crate::model::{
+    Balance, Endpoint, HashKey, Health, HostHeader, Protocol, Scheme, Source, Upstream, UpstreamTls,
+};
+use crate::pattern::is_token;
 use crate::problem::{Invalid, quoted, suggestion};
 use crate::reader::{Cursor, Reader, Text, Value};
 use crate::source::Span;
@@ -86,7 +89,7 @@ fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
     let protocol = table.take("protocol").and_then(|value| value.choice());
     let connect_timeout = table.take("connect_timeout").and_then(|value| value.duration());
     let health = table.take("health").and_then(|value| health(value.table(&keys::HEALTH)?));
-    let balance = table.take("balance").and_then(|value| value.choice());
+    let balance = balance(&mut table);
     let tls = tls(&mut table, source.as_ref());
     table.finish();
     Some(Upstream {
@@ -98,7 +101,7 @@ fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
         },
         connect_timeout: connect_timeout.unwrap_or(Upstream::CONNECT_TIMEOUT),
         health,
-        balance: if balance == Some("least-request") { Balance::LeastRequest } else { Balance::Adaptive },
+        balance: balance.unwrap_or_default(),
         tls,
         ..Upstream::new(name, source?)
     })
@@ -196,6 +199,37 @@ fn host_header(value: &Value<'_>) -> Option<HostHeader> {
             };
             value.parse(literal)
         }
+    }
+}
+
+/// None as well for what was refused.
+fn balance(table: &mut Cursor<'_>) -> Option<Balance> {
+    let (balance, hash) = (table.take("balance"), table.take("hash"));
+    let word = balance.as_ref().and_then(|value| value.choice());
+    match (word, hash) {
+        (Some("hash"), Some(hash)) => hash.parse(|text| hash_key(text, hash.help())).map(Balance::Hash),
+        (Some("hash"), None) => {
+            let help = "add `hash = \"path\"`, `hash = \"header:NAME\"` or `hash = \"cookie:NAME\"`";
+            balance?.error("it is not said by what", help);
+            None
+        }
+        (None, _) if balance.is_some() => None,
+        (_, Some(hash)) => {
+            hash.error("`hash` has no effect", "add `balance = \"hash\"`, or take `hash` out");
+            None
+        }
+        (Some("least-request"), None) => Some(Balance::LeastRequest),
+        (_, None) => Some(Balance::Adaptive),
+    }
+}
+
+fn hash_key(text: &str, help: String) -> Result<HashKey, Invalid> {
+    let named = |name: &str| is_token(name) && name.len() <= 256;
+    match text.split_once(':') {
+        None if text == "path" => Ok(HashKey::Path),
+        Some(("header", name)) if named(name) => Ok(HashKey::Header(name.to_ascii_lowercase())),
+        Some(("cookie", name)) if named(name) => Ok(HashKey::Cookie(name.to_owned())),
+        _ => Err(Invalid::new(format!("{} does not say what to look at", quoted(text)), help)),
     }
 }
 

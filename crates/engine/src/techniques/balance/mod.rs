@@ -2,9 +2,11 @@
 //! in a row or do not pass their health check are left out for a while, but never more than half of them and never the last.
 //!
 //! Idea: join the shortest queue (Winston 1977); counting over all cores keeps N workers one balancer. The adaptive balancer
-//! with learned speeds comes with its own issue behind the same `policy::pick`.
-//! When not to: one endpoint. Knobs: `balance`, `weight`. Metrics: `unlag_endpoint_*`.
+//! with learned speeds comes with its own issue behind the same `policy::pick`. With `balance = "hash"` a request goes where its
+//! like went before instead: see [`hash`].
+//! When not to: one endpoint. Knobs: `balance`, `hash`, `weight`. Metrics: `unlag_endpoint_*`.
 
+pub mod hash;
 pub mod policy;
 #[cfg(test)]
 mod tests;
@@ -39,7 +41,12 @@ impl Stage for Balance {
         let fleet = self.upstream.fleet();
         self.turn.set(self.turn.get().wrapping_add(1));
         let now = clock::now();
-        let Some(endpoint) = policy::pick(&fleet, &exchange.failed, self.turn.get(), now) else {
+        let key = self.upstream.hash.as_ref().and_then(|by| hash::key(&exchange.head, by));
+        let picked = match key {
+            Some(key) => hash::pick(&fleet, key, &exchange.failed, now),
+            None => policy::pick(&fleet, &exchange.failed, self.turn.get(), now),
+        };
+        let Some(endpoint) = picked else {
             return Err(Failure { error: Error::NoEndpoint, exchange: Some(exchange) });
         };
         let index = endpoint.index;

@@ -7,10 +7,35 @@ use std::sync::Arc;
 /// So many endpoints that may be asked are compared with each other: a choice costs the same in a large fleet.
 const COMPARED_MAX: usize = 32;
 
-/// Picks the endpoint with the fewest requests in flight for its weight. Endpoints in `failed` have refused this very request
-/// and are taken only if there is nothing else; then those that do not pass their health check, then ejected ones, unless
-/// more than half are ejected (then the signal is not about them), then those that join and have no connections yet. `turn`
-/// decides between equals, so that they take turns, as often as they have weight: while nothing is under way, all are equal.
+/// Who may be asked, and who only if there is nobody else: an endpoint of a higher rank is not asked while there is one of a
+/// lower. The highest have refused this very request; then come those that do not pass their health check, then ejected ones,
+/// unless more than half are ejected (then the signal is not about them), then those that join and have no connections yet.
+pub struct Ranking<'a> {
+    fleet: &'a [Arc<Endpoint>],
+    failed: &'a [(u32, Error)],
+    now: u64,
+    /// Counted only where somebody is ejected.
+    are_most_ejected: Option<bool>,
+}
+
+impl<'a> Ranking<'a> {
+    /// Of these endpoints, at `now`, for a request that those in `failed` have refused.
+    pub fn new(fleet: &'a [Arc<Endpoint>], failed: &'a [(u32, Error)], now: u64) -> Ranking<'a> {
+        Ranking { fleet, failed, now, are_most_ejected: None }
+    }
+
+    /// The rank of one of them.
+    pub fn of(&mut self, endpoint: &Endpoint) -> u8 {
+        let is_ejected = endpoint.is_ejected(self.now)
+            && !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, self.now));
+        let refused = u8::from(self.failed.iter().any(|(index, _)| *index == endpoint.index));
+        let cold = u8::from(endpoint.is_cold(self.now));
+        refused * 8 + u8::from(endpoint.is_unhealthy()) * 4 + u8::from(is_ejected) * 2 + cold
+    }
+}
+
+/// Picks the endpoint with the fewest requests in flight for its weight, among those that may best be asked. `turn` decides
+/// between equals, so that they take turns, as often as they have weight: while nothing is under way, all are equal.
 pub fn pick<'a>(
     fleet: &'a [Arc<Endpoint>],
     failed: &[(u32, Error)],
@@ -18,22 +43,14 @@ pub fn pick<'a>(
     now: u64,
 ) -> Option<&'a Arc<Endpoint>> {
     let (before, from) = fleet.split_at_checked(first_in_turn(fleet, turn)).unwrap_or_default();
-    // Counted only where somebody is ejected.
-    let mut panic = None;
-    let mut last_resort = |endpoint: &Endpoint| {
-        let is_ejected =
-            endpoint.is_ejected(now) && !*panic.get_or_insert_with(|| are_most_ejected(fleet, now));
-        let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
-        let cold = u8::from(endpoint.is_cold(now));
-        refused * 8 + u8::from(endpoint.is_unhealthy()) * 4 + u8::from(is_ejected) * 2 + cold
-    };
+    let mut ranking = Ranking::new(fleet, failed, now);
     let has_less = |a: &Endpoint, b: &Endpoint| {
         u64::from(a.in_flight()) * u64::from(b.weight) < u64::from(b.in_flight()) * u64::from(a.weight)
     };
     let mut best: Option<(u8, &Arc<Endpoint>)> = None;
     let mut compared = 0;
     for endpoint in from.iter().chain(before) {
-        let rank = last_resort(endpoint);
+        let rank = ranking.of(endpoint);
         if best.is_none_or(|(least, known)| rank < least || rank == least && has_less(endpoint, known)) {
             best = Some((rank, endpoint));
         }

@@ -1,5 +1,7 @@
 //! Who gets the request.
 
+mod hash;
+
 use super::policy::pick;
 use crate::error::Error;
 use crate::fleet::Endpoint;
