@@ -66,6 +66,7 @@ impl LocalPlan {
         let known = |name: &String| before.and_then(|before| before.budgets.get(name)).cloned();
         let budget = |name: &String| known(name).unwrap_or_else(|| Rc::new(Cell::new(Budget::new(now))));
         let mut budgets = HashMap::new();
+        let cache_name: Rc<str> = plan.cache_name.as_str().into();
         let pipelines = plan.routes.iter().map(|route| {
             let upstream = match &route.action {
                 Action::Proxy(index) => plan.upstreams.get(*index)?,
@@ -78,7 +79,7 @@ impl LocalPlan {
             let cache = route.cache.map(|rules| {
                 let store = Arc::clone(&core.shared.cache);
                 let learned = store.learned(name);
-                Cache::new(store, rules, learned)
+                Cache::new(store, rules, learned, Rc::clone(&cache_name))
             });
             let offered = Some(route.config.compress.clone()).filter(|offered| !offered.is_empty());
             let compress = offered.map(|offered| Compress::new(offered, Arc::clone(&core.shared.variants)));

@@ -39,6 +39,8 @@ pub struct Plan {
     pub cache_bytes: u64,
     /// Where they are shared with other nodes.
     pub cache_shared: Option<unlag_tier::Address>,
+    /// How the cache calls itself.
+    pub cache_name: String,
 }
 
 /// A route.
@@ -170,7 +172,18 @@ impl Plan {
         }
         let (trusted, cache_bytes) = (config.trust.proxies.clone(), config.cache.memory);
         let cache_shared = config.cache.shared.as_ref().map(shared_address).transpose()?;
-        Ok(Plan { generation, router, routes, upstreams, trusted, bounds, cache_bytes, cache_shared })
+        let cache_name = config.cache.name.clone();
+        Ok(Plan {
+            generation,
+            router,
+            routes,
+            upstreams,
+            trusted,
+            bounds,
+            cache_bytes,
+            cache_shared,
+            cache_name,
+        })
     }
 
     /// Whether this peer's word on the caller is believed.

@@ -424,6 +424,12 @@ pub(crate) static CACHE: Table = Table {
         Key::new("memory", Kind::Size { min: 1 << 20, max: SIZE_MAX }, "Bound on stored answers in memory, bytes.")
             .default("\"256MiB\"", "some ten thousand answers of usual size; a small machine wants less"),
         Key::new(
+            "name",
+            Kind::Text("a token of letters, digits and `-_.:/`, a letter first, at most 64"),
+            "How this cache calls itself in `Cache-Status` (RFC 9211). Where one stands behind another, each wants a name of its own.",
+        )
+        .default("\"unlag\"", "a cache that stands alone needs no telling apart"),
+        Key::new(
             "heuristic",
             Kind::Boolean,
             "Whether answers that declare no lifetime get a tenth of the time for which they have not changed, a day at most.",

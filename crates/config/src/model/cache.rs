@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Cache {
     /// Bound on stored answers in memory, bytes.
     pub memory: u64,
+    /// How this cache calls itself in `Cache-Status`, a token. Default `unlag`.
+    pub name: String,
     /// Whether a lifetime is guessed where the origin declares none (RFC 9111 §4.2.2).
     pub heuristic: bool,
     /// Whether answers with `Set-Cookie` are stored, as RFC 9111 allows.
@@ -19,7 +21,13 @@ pub struct Cache {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { memory: 256 << 20, heuristic: false, set_cookie: false, shared: None }
+        Self {
+            memory: 256 << 20,
+            name: "unlag".to_owned(),
+            heuristic: false,
+            set_cookie: false,
+            shared: None,
+        }
     }
 }
 

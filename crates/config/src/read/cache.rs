@@ -3,7 +3,7 @@
 use crate::keys;
 use crate::model::{Cache, KeyedBody, RouteCache};
 use crate::pattern::Pattern;
-use crate::problem::Invalid;
+use crate::problem::{Invalid, quoted};
 use crate::reader::{Cursor, Value};
 use crate::secret::Secret;
 use crate::template::Template;
@@ -11,10 +11,12 @@ use crate::template::Template;
 pub(super) fn cache(table: &mut Cursor<'_>) -> Cache {
     let default = Cache::default();
     let memory = table.take("memory").and_then(|value| value.number());
+    let name = table.take("name").and_then(|value| value.parse(|text| cache_name(text, value.help())));
     let heuristic = table.take("heuristic").and_then(|value| value.boolean());
     let set_cookie = table.take("set_cookie").and_then(|value| value.boolean());
     Cache {
         memory: memory.unwrap_or(default.memory),
+        name: name.unwrap_or(default.name),
         heuristic: heuristic.unwrap_or(default.heuristic),
         set_cookie: set_cookie.unwrap_or(default.set_cookie),
         shared: table.take("shared").and_then(|value| shared(&value)),
@@ -45,6 +47,18 @@ fn shared(value: &Value<'_>) -> Option<Secret> {
         }
         Secret::new(text).map_err(|error| Invalid::new(error.to_string(), value.help()))
     })
+}
+
+/// A token of Structured Fields (RFC 9651 §3.3.4), less what nobody calls a machine by.
+fn cache_name(text: &str, help: String) -> Result<String, Invalid> {
+    let is_named = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b));
+    if is_named {
+        Ok(text.to_owned())
+    } else {
+        Err(Invalid::new(format!("{} cannot name a cache", quoted(text)), help))
+    }
 }
 
 /// `None` within for `"off"`.

@@ -96,7 +96,7 @@ impl Cache {
                     self.refuse(&mut asking);
                 }
                 if self.overrides.explains {
-                    asking.status.detail(refusal.word()).write(&mut response.head.fields);
+                    asking.status.detail(refusal.word()).write(&self.name, &mut response.head.fields);
                 }
                 response
             }
@@ -182,7 +182,9 @@ impl Cache {
             Counts::one(&self.counts.stored);
             status = status.stored();
         }
-        status.ttl(stored.freshness.ttl_s(kept.received.came_ns)).write(&mut response.head.fields);
+        status
+            .ttl(stored.freshness.ttl_s(kept.received.came_ns))
+            .write(&self.name, &mut response.head.fields);
         if let Some(arriving) = arriving {
             let keeps = stores.then(|| (stored, is_early, Arc::clone(&request.route)));
             let (this, in_flight) = (self.clone(), response.in_flight.take());

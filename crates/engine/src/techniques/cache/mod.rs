@@ -74,6 +74,7 @@ pub struct Cache {
     glance: Rc<Glance>,
     /// Room for the key of the next request.
     spare: Rc<Cell<Vec<u8>>>,
+    name: Rc<str>,
 }
 
 /// A longer key is not kept room for.
@@ -88,8 +89,8 @@ enum Found {
 }
 
 impl Cache {
-    /// A stage with the rules of its route.
-    pub fn new(store: Arc<Store>, overrides: Overrides, learned: Arc<Learned>) -> Cache {
+    /// A stage with the rules of its route, which calls itself `name` in answers.
+    pub fn new(store: Arc<Store>, overrides: Overrides, learned: Arc<Learned>, name: Rc<str>) -> Cache {
         // Whoever has asked for more than the rules is after every answer from the first on.
         let always = overrides.explains || overrides.heuristic;
         let counts = learned.counts();
@@ -100,6 +101,7 @@ impl Cache {
             counts,
             glance: Rc::new(Glance::new(always)),
             spare: Rc::default(),
+            name,
         }
     }
 
@@ -211,7 +213,7 @@ impl Cache {
 
     fn serve_at(&self, stored: &Stored, request: &Exchange, status: Status, now: u64) -> Response {
         let mut response = stored.answer(&request.head.method, &request.head.fields, now);
-        status.ttl(stored.freshness.ttl_s(now)).write(&mut response.head.fields);
+        status.ttl(stored.freshness.ttl_s(now)).write(&self.name, &mut response.head.fields);
         response
     }
 

@@ -2,8 +2,6 @@
 
 use super::figures::Miss;
 use crate::http::{Fields, Name};
-/// How this cache calls itself.
-const NAME: &str = "unlag";
 
 /// What was done.
 #[derive(Clone, Debug, Default)]
@@ -68,8 +66,8 @@ impl Status {
         Status { detail: Some(word), ..self }
     }
 
-    /// Adds it behind what the caches before have said.
-    pub fn write(&self, fields: &mut Fields) {
+    /// Adds it behind what the caches before have said, under the name that this one goes by.
+    pub fn write(&self, name: &str, fields: &mut Fields) {
         let mut before = Vec::new();
         for line in fields.all(Name::CacheStatus) {
             before.extend_from_slice(line);
@@ -78,16 +76,16 @@ impl Status {
         fields.remove_known(Name::CacheStatus);
         fields.push_written(Name::CacheStatus, |text| {
             text.extend_from_slice(&before);
-            self.write_own(text);
+            self.write_own(name, text);
         });
     }
 
-    fn write_own(&self, text: &mut Vec<u8>) {
+    fn write_own(&self, name: &str, text: &mut Vec<u8>) {
         let mut add = |parameter: &str, value: &str| {
             text.extend_from_slice(parameter.as_bytes());
             text.extend_from_slice(value.as_bytes());
         };
-        add(NAME, "");
+        add(name, "");
         if self.hit {
             add("; hit", "");
         }

@@ -83,7 +83,7 @@ impl Bed {
             asked: RefCell::default(),
         };
         Bed {
-            cache: super::Cache::new(store, overrides, Arc::new(Learned::new(1))),
+            cache: super::Cache::new(store, overrides, Arc::new(Learned::new(1)), "unlag".into()),
             origin: Rc::new(origin),
             route: Arc::new(route),
         }
