@@ -24,7 +24,7 @@ pub struct Exchange {
     pub body: Body,
     /// The route that it matched.
     pub route: Arc<Route>,
-    /// How the caller came.
+    /// How the caller came to us, or to a trusted peer before us.
     pub scheme: Scheme,
     /// The moment after which nobody waits for an answer.
     pub deadline_ns: u64,

@@ -11,7 +11,9 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use unlag_testkit::h2::{Call, Frame, RawH2};
+use unlag_testkit::process::Directory;
 use unlag_testkit::response::Response;
+use unlag_testkit::tls::Authority;
 use unlag_testkit::{Gate, RawClient, RawOrigin, Request, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
@@ -350,4 +352,36 @@ fn over_two_edges_and_three_shields_each_object_is_fetched_once() {
         assert!(Call::send_all(edge.address(), &over_http2).iter().all(|answer| answer.status == 200));
     }
     assert_eq!(origin.request_count(), 120);
+}
+
+#[test]
+fn behind_a_trusted_edge_the_two_schemes_are_two_urls() {
+    let origin = RawOrigin::answering(|request| {
+        match request.header("x-forwarded-proto").as_deref() {
+        Some("https") => b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 4\r\n\r\npage".to_vec(),
+        _ => b"HTTP/1.1 301 Moved Permanently\r\nCache-Control: max-age=60\r\nLocation: https://shop.example/x\r\n\
+               Content-Length: 0\r\n\r\n"
+            .to_vec(),
+    }
+    });
+    let shield = node("shield", [origin.url()]).toml("[trust]\nproxies = [\"127.0.0.1/32\"]").start();
+    let (authority, directory) = (Authority::new(), Directory::new());
+    authority.certificate(&["shop.example"]).write(directory.path(), "site");
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let tls = format!("tls = {{ certificate = {:?}, key = {:?} }}", at("site.pem"), at("site.key"));
+    let setup = node("edge", [url_of(&shield)]).listen("address = \"127.0.0.1:0\"");
+    let edge = setup.listen(&format!("address = \"127.0.0.1:0\"\n{tls}")).start();
+    let over_tls = || {
+        let config = authority.client_config(&["http/1.1"]);
+        let mut caller = RawClient::tls(&edge.addresses()[1], config, "shop.example");
+        caller.send("GET /x HTTP/1.1\r\nHost: shop.example\r\n\r\n").read_response("GET")
+    };
+    for _ in 0..2 {
+        assert_eq!(ask(&edge, "").status(), 301);
+        assert_eq!(over_tls().text(), "page", "not a redirect to itself");
+    }
+    assert_eq!(origin.request_count(), 2);
+    // Without trust, the edge's word counts for nothing.
+    let claimed = ask(&edge, "X-Forwarded-Proto: https\r\n");
+    assert_eq!(claimed.status(), 301);
 }

@@ -131,7 +131,7 @@ pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepare
 /// Builds the exchange for the pipeline.
 fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<Exchange> {
     let Prepared { mut head, body, interim, wishes, plan, route, index: _ } = prepared;
-    let asked_path = head.path;
+    let (asked_path, scheme) = (head.path, forward::asked_scheme(&head.fields, caller));
     forward::edit(&mut head.fields, route.request_edits());
     let base = match &route.action {
         Action::Proxy(index) => plan.plan.upstreams.get(*index).map(|upstream| upstream.base_path.as_str()),
@@ -148,7 +148,7 @@ fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<E
         head,
         asked_path,
         body,
-        scheme: caller.scheme,
+        scheme,
         // From its first byte on: that is when the caller began to wait.
         deadline_ns: recording.trace.timeline().started_ns().saturating_add(allowed_ns),
         upgrade: wishes.upgrade,

@@ -4,7 +4,7 @@ use super::caller::Caller;
 use crate::error::Error;
 use crate::http::fields::Piece;
 use crate::http::h1::framing::parse_length;
-use crate::http::{Fields, Name, RequestHead};
+use crate::http::{Fields, Name, RequestHead, Scheme};
 use crate::plan::Route;
 use http::Method;
 use unlag_config::HeaderEdits;
@@ -31,6 +31,16 @@ pub fn say_who_asks(head: &mut RequestHead, caller: &Caller, trusted: bool) {
     }
     if !fields.has(Name::XForwardedHost) && !host.is_empty() {
         fields.push_pieces(Name::XForwardedHost, &[Piece::Span(host)]);
+    }
+}
+
+/// The scheme of the URL that was asked for, once it is settled who asks: what a trusted peer says of its own caller, else how
+/// this one came. Where that peer takes in both, they are two URLs here as well: the origin may redirect one to the other.
+pub fn asked_scheme(fields: &Fields, caller: &Caller) -> Scheme {
+    match fields.get(Name::XForwardedProto) {
+        Some(b"https") => Scheme::Https,
+        Some(b"http") => Scheme::Http,
+        _ => caller.scheme,
     }
 }
 
