@@ -14,7 +14,7 @@ use crate::process::{self, command, run_quietly, succeeds};
 use crate::tools;
 
 /// Servers and clients that the suites put around unlag.
-const SYSTEM_PACKAGES: [(&str, &str); 11] = [
+const SYSTEM_PACKAGES: [(&str, &str); 12] = [
     ("nginx-light", "nginx"),
     ("haproxy", "haproxy"),
     ("nghttp2-client", "h2load"),
@@ -26,6 +26,7 @@ const SYSTEM_PACKAGES: [(&str, &str); 11] = [
     ("redis-server", "redis-server"),
     ("redis-tools", "redis-cli"),
     ("memcached", "memcached"),
+    ("chromium", "chromium"),
 ];
 
 /// gRPC and WebSocket peers; strict HTTP/1.1 parsers to compare ours with.
