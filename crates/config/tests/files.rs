@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use unlag_config::{
-    AccessLog, Action, Address, Encoding, HostHeader, Limits, Part, Problem, Segment, Severity, Source,
-    parse, starter,
+    AccessLog, Action, Address, Balance, Encoding, HashKey, HostHeader, Limits, Part, Problem, Segment,
+    Severity, Source, parse, starter,
 };
 
 #[test]
@@ -66,6 +66,7 @@ fn what_the_product_promises_for_this_version_is_valid() {
     assert_eq!((endpoints[1].weight, endpoints[1].zone.as_deref()), (2, Some("b")));
     assert_eq!(config.upstreams[0].health.as_ref().unwrap().timeout, Duration::from_secs(1));
     assert_eq!(config.upstreams[0].host, HostHeader::Keep);
+    assert_eq!(config.upstreams[1].balance, Balance::Hash(HashKey::Header("x-user".into())));
     assert_eq!(config.upstreams[2].source, Source::File("reports.txt".into()));
     assert_eq!(config.monitor.access_log, AccessLog::Stderr);
     let [product, home, reports, assets, old, shop] = &config.routes[..] else { panic!("six routes") };
@@ -126,6 +127,7 @@ fn a_configuration_explains_itself() {
     let explained = unlag_config::explain(&parse(text, "unlag.toml").unwrap().config);
     for part in [
         "fewest requests in flight",
+        "balance of orders: by header:x-user, the same endpoint on every node",
         "within 30s, and no bound on the whole",
         "ALPN",
         "x-request-timeout-ms, grpc-timeout",
