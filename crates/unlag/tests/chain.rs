@@ -9,7 +9,8 @@
 )]
 
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use unlag_testkit::h2::{Call, Frame, RawH2};
 use unlag_testkit::process::Directory;
 use unlag_testkit::response::Response;
@@ -337,11 +338,11 @@ fn over_two_edges_and_three_shields_each_object_is_fetched_once() {
         format!("{head}Content-Length: {}\r\n\r\n{target}", target.len()).into_bytes()
     });
     let shields = [shield(&origin), shield(&origin), shield(&origin)];
-    let by_hash = |name| {
-        let edge = node(name, shields.iter().map(url_of));
+    let by_hash = |name, protocol| {
+        let edge = node(name, shields.iter().map(url_of)).upstream("protocol", protocol);
         edge.upstream("balance", "\"hash\"").upstream("hash", "\"path\"").start()
     };
-    let edges = [by_hash("edge-1"), by_hash("edge-2")];
+    let edges = [by_hash("edge-1", "\"http1\""), by_hash("edge-2", "\"http2\"")];
     for edge in &edges {
         let mut caller = edge.connect();
         for number in 0..60 {
@@ -384,4 +385,32 @@ fn behind_a_trusted_edge_the_two_schemes_are_two_urls() {
     // Without trust, the edge's word counts for nothing.
     let claimed = ask(&edge, "X-Forwarded-Proto: https\r\n");
     assert_eq!(claimed.status(), 301);
+}
+
+#[test]
+fn a_shield_is_not_left_for_what_its_origin_answers() {
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = Arc::clone(&is_down);
+    let origin = RawOrigin::answering(move |request| {
+        if down.load(Relaxed) || request.target() != "/x" {
+            return b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec();
+        }
+        b"HTTP/1.1 200 OK\r\nCache-Control: max-age=1, stale-if-error=600\r\nAge: 100\r\nContent-Length: 3\r\n\r\none"
+            .to_vec()
+    });
+    let shields = [shield(&origin), shield(&origin), shield(&origin)];
+    let by_shop = |name| {
+        let edge = node(name, shields.iter().map(url_of)).upstream("balance", "\"hash\"");
+        edge.upstream("hash", "\"header:x-shop\"").start()
+    };
+    assert_eq!(ask(&by_shop("edge-1"), "X-Shop: 7\r\n").text(), "one");
+    is_down.store(true, Relaxed);
+    let edge = by_shop("edge-2");
+    // Enough to have it left, were they its own, and too few to have the next one left as well.
+    for number in 0..8 {
+        let request = format!("GET /{number} HTTP/1.1\r\nHost: shop.example\r\nX-Shop: 7\r\n\r\n");
+        assert_eq!(edge.connect().send(request).read_response("GET").status(), 503);
+    }
+    let stale = ask(&edge, "X-Shop: 7\r\n");
+    assert_eq!((stale.status(), stale.text().as_str()), (200, "one"), "from the shield that has it");
 }

@@ -66,7 +66,9 @@ impl Stage for Balance {
             Ok(response) => {
                 let wait_ns = trace.timeline().spent_ns(Phase::Wait).saturating_sub(waited_ns);
                 endpoint.observe(Sample { wait_ns });
-                match policy::is_gateway_failure(response.head.status) {
+                // Who keeps something for its keys is not left for an answer: it may come from whoever stands behind it, and the
+                // others have nothing of what it keeps.
+                match key.is_none() && policy::is_gateway_failure(response.head.status) {
                     true => endpoint.failed("answered 502, 503 or 504", clock::now()),
                     false => endpoint.succeeded(),
                 }
