@@ -64,8 +64,9 @@ fn meanings(config: &Config, out: &mut String) {
     for upstream in &config.upstreams {
         if let Balance::Hash(key) = &upstream.balance {
             let text = format!(
-                "balance of {}: by {key}, the same endpoint on every node and after every start; when one goes, only its requests \
-                 move; what is above 1.25 times its share of those in flight passes to the next",
+                "balance of {}: by {key}, the same endpoint on every node and after every start; when one cannot be \
+                 reached, only its requests move, and no answer of its own moves them; what is above 1.25 times its share of those in \
+                 flight passes to the next",
                 upstream.name
             );
             line(out, &text);

@@ -290,6 +290,21 @@ fn what_has_no_sibling_is_encoded_beside_and_better_once_it_was_asked_for_often(
 }
 
 #[test]
+fn who_has_a_file_as_it_is_does_not_get_it_again_when_an_encoding_is_made() {
+    let unlag = serving("");
+    put(&unlag, "a.js", text(10_000));
+    let plain = get(&unlag, "a.js", "").header("etag").expect("an ETag").to_owned();
+    let takes = "Accept-Encoding: zstd\r\n";
+    wait_until("it is encoded", || get(&unlag, "a.js", takes).header("content-encoding").is_some());
+    let asks = |fields: &str| get(&unlag, "a.js", &format!("If-None-Match: {plain}\r\n{fields}"));
+    let same = asks(takes);
+    assert_eq!((same.status(), same.header("etag")), (304, Some(plain.as_str())));
+    assert_eq!(asks("Accept-Encoding: zstd, identity;q=0\r\n").status(), 200, "it cannot take it as it is");
+    put(&unlag, "a.js", text(10_001));
+    wait_until("the change is seen", || asks(takes).status() == 200);
+}
+
+#[test]
 fn what_is_packed_already_or_small_or_not_to_be_encoded_leaves_as_it_is() {
     let unlag = serving("");
     put(&unlag, "tiny.txt", "tiny");

@@ -1,7 +1,7 @@
 //! Which file a path names, and what a form of it is called.
 
 use super::file::File;
-use crate::http::conditions::is_same;
+use crate::http::conditions;
 use crate::http::target::hex_digit;
 use crate::http::{Fields, Name};
 use unlag_config::{Encoding, Pattern, Segment};
@@ -112,10 +112,12 @@ pub fn etag_of_made(file: &File, encoding: Encoding, is_heavy: bool, request: &F
     let base = file.etag.strip_suffix(b"\"").unwrap_or(&file.etag);
     let tag = |heavy: &str| [base, b"-", encoding.name().as_bytes(), heavy.as_bytes(), b"\""].concat();
     let forms = [tag(if is_heavy { "+" } else { "" }), tag(if is_heavy { "" } else { "+" })];
-    let is_known = |form: &&Vec<u8>| {
-        let mut asked = crate::http::conditions::listed(request, "if-none-match");
-        request.has(Name::IfNoneMatch) && asked.any(|asked| is_same(asked, form))
-    };
-    let known = forms.iter().find(is_known).or(forms.first());
+    let known = forms.iter().find(|form| is_known(form, request)).or(forms.first());
     known.map(|form| form.as_slice().into()).unwrap_or_default()
+}
+
+/// Whether a caller says that it has what this tag is of.
+pub fn is_known(etag: &[u8], request: &Fields) -> bool {
+    let mut asked = conditions::listed(request, "if-none-match");
+    request.has(Name::IfNoneMatch) && asked.any(|asked| conditions::is_same(asked, etag))
 }
