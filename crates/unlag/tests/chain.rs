@@ -414,3 +414,33 @@ fn a_shield_is_not_left_for_what_its_origin_answers() {
     let stale = ask(&edge, "X-Shop: 7\r\n");
     assert_eq!((stale.status(), stale.text().as_str()), (200, "one"), "from the shield that has it");
 }
+
+#[test]
+fn behind_a_trusted_edge_the_hosts_that_it_was_asked_for_are_kept_apart() {
+    let count = AtomicUsize::new(0);
+    let origin = RawOrigin::answering(move |request| {
+        let (number, host) =
+            (count.fetch_add(1, Relaxed), request.header("x-forwarded-host").unwrap_or_default());
+        let body = format!("{number} for {host}");
+        let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nETag: \"v\"\r\n";
+        format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    });
+    let shield = node("shield", [origin.url()]).toml("[trust]\nproxies = [\"127.0.0.1/32\"]").start();
+    let edge = node("edge", [url_of(&shield)]).upstream("host", "\"shop.internal\"");
+    let edges = [edge.start(), edge.start()];
+    let of = |edge: &Unlag, method: &str, host: &str| {
+        let length = if method == "GET" { "" } else { "Content-Length: 0\r\n" };
+        let request = format!("{method} /x HTTP/1.1\r\nHost: {host}\r\n{length}\r\n");
+        edge.connect().send(request).read_response(method).text()
+    };
+    for edge in &edges {
+        assert_eq!(of(edge, "GET", "a.example"), "0 for a.example");
+        assert_eq!(of(edge, "GET", "b.example"), "1 for b.example");
+    }
+    // The shield answers to its own name as well, and a change is one for all.
+    assert_eq!(of(&shield, "GET", "shop.internal"), "2 for shop.internal");
+    assert_eq!(of(&shield, "GET", "shop.internal"), "2 for shop.internal");
+    assert_eq!(of(&edges[0], "POST", "a.example"), "3 for a.example");
+    assert_eq!(of(&edges[0], "GET", "a.example"), "4 for a.example");
+    assert_eq!(of(&shield, "GET", "shop.internal"), "5 for shop.internal");
+}

@@ -48,6 +48,7 @@ pub struct Prepared {
     /// The route that it matched.
     pub route: Arc<Route>,
     index: usize,
+    asked: forward::Asked,
 }
 
 /// Everything up to the pipeline, without waiting. On refusal the wishes are lost, so the connection closes or goes on by the
@@ -88,7 +89,7 @@ pub fn admit(
     }
     let trusted = plan.plan.trusts(caller.peer.map(|peer| peer.ip()));
     forward::pass_via(&mut head, &core.shared.pseudonym)?;
-    forward::say_who_asks(&mut head, caller, trusted);
+    let asked = forward::say_who_asks(&mut head, caller, trusted);
     if forward::spend_forward(&mut head) {
         return Err(Error::LastForward);
     }
@@ -96,7 +97,7 @@ pub fn admit(
         recording.grpc.get() && head.version == Version::Http2 && body.size() == Size::Unknown;
     let body = Paced::watch(body, &core.limits(), route.config.body_max, is_conversation);
     let body = if wishes.expects_continue { continued::on_demand(body, interim.as_ref()) } else { body };
-    Ok(Prepared { head, body, interim, wishes, plan, route, index })
+    Ok(Prepared { head, body, interim, wishes, plan, route, index, asked })
 }
 
 /// Has a prepared request answered. Never fails: a failure is an answer too.
@@ -110,7 +111,7 @@ pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepare
         }
         Action::Proxy(_) | Action::Static(_) => match plan.pipelines.get(prepared.index) {
             Some(Some(pipeline)) => {
-                let exchange = exchange(caller, recording, prepared);
+                let exchange = exchange(recording, prepared);
                 let outcome = panics::survive(core, "request", pipeline.run(exchange).as_mut()).await;
                 outcome.unwrap_or_else(|| Err(Error::Internal.into())).map_err(|failure| failure.error)
             }
@@ -129,9 +130,9 @@ pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepare
 }
 
 /// Builds the exchange for the pipeline.
-fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<Exchange> {
-    let Prepared { mut head, body, interim, wishes, plan, route, index: _ } = prepared;
-    let (asked_path, scheme) = (head.path, forward::asked_scheme(&head.fields, caller));
+fn exchange(recording: &Recording, prepared: Prepared) -> Box<Exchange> {
+    let Prepared { mut head, body, interim, wishes, plan, route, index: _, asked } = prepared;
+    let asked_path = head.path;
     forward::edit(&mut head.fields, route.request_edits());
     let base = match &route.action {
         Action::Proxy(index) => plan.plan.upstreams.get(*index).map(|upstream| upstream.base_path.as_str()),
@@ -147,8 +148,9 @@ fn exchange(caller: &Caller, recording: &Recording, prepared: Prepared) -> Box<E
     Box::new(Exchange {
         head,
         asked_path,
+        other_host: asked.other_host,
         body,
-        scheme,
+        scheme: asked.scheme,
         // From its first byte on: that is when the caller began to wait.
         deadline_ns: recording.trace.timeline().started_ns().saturating_add(allowed_ns),
         upgrade: wishes.upgrade,

@@ -4,13 +4,23 @@ use super::caller::Caller;
 use crate::error::Error;
 use crate::http::fields::Piece;
 use crate::http::h1::framing::parse_length;
-use crate::http::{Fields, Name, RequestHead, Scheme};
+use crate::http::{Fields, Name, RequestHead, Scheme, Span};
 use crate::plan::Route;
 use http::Method;
 use unlag_config::HeaderEdits;
 
-/// Says who asked. What an untrusted peer claims is replaced, what a trusted one says is extended.
-pub fn say_who_asks(head: &mut RequestHead, caller: &Caller, trusted: bool) {
+/// What a caller asked for, where that is not what we are asked for: a trusted peer says so.
+#[derive(Clone, Copy)]
+pub struct Asked {
+    /// The scheme. A peer that takes in both asks for both, and an origin may redirect one to the other.
+    pub scheme: Scheme,
+    /// The host, where it is another one: an origin may go by it.
+    pub other_host: Option<Span>,
+}
+
+/// Says who asked. What an untrusted peer claims is replaced, what a trusted one says is extended, and counts.
+pub fn say_who_asks(head: &mut RequestHead, caller: &Caller, trusted: bool) -> Asked {
+    let mut asked = Asked { scheme: caller.scheme, other_host: None };
     let fields = &mut head.fields;
     if !trusted && fields.has_any(Name::CLAIMS) {
         fields.retain(|field| Name::CLAIMS & field.known.bit() == 0);
@@ -26,22 +36,19 @@ pub fn say_who_asks(head: &mut RequestHead, caller: &Caller, trusted: bool) {
         Piece::Bytes(b"\""),
     ];
     append(fields, Name::Forwarded, if host.is_empty() { &pieces[..1] } else { &pieces });
-    if !fields.has(Name::XForwardedProto) {
-        fields.push_known(Name::XForwardedProto, caller.scheme.text().as_bytes());
+    match fields.get(Name::XForwardedProto) {
+        Some(b"https") => asked.scheme = Scheme::Https,
+        Some(b"http") => asked.scheme = Scheme::Http,
+        Some(_) => {}
+        None => fields.push_known(Name::XForwardedProto, caller.scheme.text().as_bytes()),
     }
-    if !fields.has(Name::XForwardedHost) && !host.is_empty() {
+    if fields.has(Name::XForwardedHost) {
+        let said = fields.all(Name::XForwardedHost).collect::<Vec<_>>().join(&b","[..]);
+        asked.other_host = (said != fields.read(host)).then(|| fields.store(&said));
+    } else if !host.is_empty() {
         fields.push_pieces(Name::XForwardedHost, &[Piece::Span(host)]);
     }
-}
-
-/// The scheme of the URL that was asked for, once it is settled who asks: what a trusted peer says of its own caller, else how
-/// this one came. Where that peer takes in both, they are two URLs here as well: the origin may redirect one to the other.
-pub fn asked_scheme(fields: &Fields, caller: &Caller) -> Scheme {
-    match fields.get(Name::XForwardedProto) {
-        Some(b"https") => Scheme::Https,
-        Some(b"http") => Scheme::Http,
-        _ => caller.scheme,
-    }
+    asked
 }
 
 /// Adds to a list, in one field.

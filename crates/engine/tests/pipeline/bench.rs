@@ -111,6 +111,7 @@ impl Bench {
         let trace = Rc::new(Trace::new(clock::now(), &head, None));
         Box::new(Exchange {
             asked_path: head.path,
+            other_host: None,
             head,
             body,
             route,

@@ -31,8 +31,8 @@ pub struct Store {
     memory: Box<dyn Memory>,
     capacity: AtomicU64,
     is_used: AtomicBool,
-    /// Whether there were ever keys with content in them, which no URL finds.
-    has_content: AtomicBool,
+    /// Whether there were ever keys with more in them than a URL, which no URL finds.
+    has_more: AtomicBool,
     on_their_way: AtomicUsize,
     arriving_bytes: AtomicU64,
     refreshing: AtomicUsize,
@@ -96,7 +96,7 @@ impl Store {
             memory: Box::new(QuickCache::new(bytes)),
             capacity: AtomicU64::new(bytes),
             is_used: AtomicBool::new(false),
-            has_content: AtomicBool::new(false),
+            has_more: AtomicBool::new(false),
             on_their_way: AtomicUsize::new(0),
             arriving_bytes: AtomicU64::new(0),
             refreshing: AtomicUsize::new(0),
@@ -203,8 +203,8 @@ impl Store {
         let all = Variants::new(std::iter::once(stored).chain(others).collect());
         all.into_iter().for_each(|all| self.memory.put(url, all));
         self.is_used.store(true, Relaxed);
-        if url::has_content(url) {
-            self.has_content.store(true, Relaxed);
+        if url::plain(url) != url {
+            self.has_more.store(true, Relaxed);
         }
     }
 
@@ -225,7 +225,7 @@ impl Store {
     /// Takes out what is stored for a URL, and what is on its way, here and on all nodes.
     pub fn remove(&self, url: &[u8], now: u64) {
         let is_shared = self.is_shared();
-        if is_shared || self.has_content.load(Relaxed) && !url::has_content(url) {
+        if is_shared || self.has_more.load(Relaxed) && !url::has_content(url) {
             let purge = Purge { what: What::Url(url::plain(url).to_vec()), soft: false };
             self.purges.apply(&purge, now, 0);
             if is_shared {

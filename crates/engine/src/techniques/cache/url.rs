@@ -22,11 +22,18 @@ pub fn write(exchange: &Exchange, url: &mut Vec<u8>) {
         url.push(b'?');
         url.extend_from_slice(query);
     }
+    if let Some(host) = exchange.other_host {
+        url.push(OTHER_HOST);
+        url.extend_from_slice(head.fields.read(host));
+    }
 }
 
-/// A key without the content that may be part of it: no URL holds a zero byte.
+/// Between a URL and the host that a trusted peer was asked for instead of ours, as far as that is part of a key.
+const OTHER_HOST: u8 = 1;
+
+/// A key without the content and the other host that may be part of it: no URL holds a control byte.
 pub fn plain(key: &[u8]) -> &[u8] {
-    key.split(|&byte| byte == 0).next().unwrap_or_default()
+    key.split(|&byte| byte <= OTHER_HOST).next().unwrap_or_default()
 }
 
 /// Whether content is part of a key.
