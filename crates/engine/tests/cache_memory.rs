@@ -40,6 +40,7 @@ fn stored(content: usize) -> Arc<Stored> {
         route: 1,
         head: ResponseHead { status: 200, fields: fields.compact() },
         content: Content::Whole(Bytes::from(vec![b'x'; content])),
+        part: None,
         trailers: None,
         freshness,
         received,

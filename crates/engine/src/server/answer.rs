@@ -101,7 +101,7 @@ pub fn admit(
 }
 
 /// Has a prepared request answered. Never fails: a failure is an answer too.
-pub async fn answer(core: &Core, caller: &Caller, recording: &Recording, prepared: Prepared) -> Response {
+pub async fn answer(core: &Core, recording: &Recording, prepared: Prepared) -> Response {
     let route = Arc::clone(&prepared.route);
     let plan = Rc::clone(&prepared.plan);
     let result = match &route.action {

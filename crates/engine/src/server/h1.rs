@@ -137,8 +137,7 @@ impl Driver {
         self.last_request = asked_close && at_hand;
         let response = {
             let core = Rc::clone(&self.core);
-            let caller = Rc::clone(&self.caller);
-            let answering = answer::answer(&core, &caller, &recording, prepared);
+            let answering = answer::answer(&core, &recording, prepared);
             match self.attend(std::pin::pin!(answering)).await {
                 Some(response) => response,
                 None => {

@@ -56,7 +56,7 @@ pub async fn serve(session: &Session, request: http::Request<RecvStream>, respon
             match answer::admit(&session.core, &session.caller, &recording, incoming) {
                 Err(error) => answer::refuse_unread(&session.core, &recording, error),
                 Ok(prepared) => {
-                    let answering = answer::answer(&session.core, &session.caller, &recording, prepared);
+                    let answering = answer::answer(&session.core, &recording, prepared);
                     match attend(std::pin::pin!(answering), &out).await {
                         Some(response) => response,
                         None => return recording.failed(Error::CallerGone),

@@ -136,7 +136,7 @@ impl Bench {
         let incoming = Incoming { head, body, interim, content_has_begun: false };
         let admitted = answer::admit(&self.core, &caller, &recording, incoming);
         let prepared = admitted.unwrap_or_else(|error| panic!("{line}: {error}"));
-        let mut response = answer::answer(&self.core, &caller, &recording, prepared).await;
+        let mut response = answer::answer(&self.core, &recording, prepared).await;
         let content = content(&mut response.body).await;
         recording.complete();
         Answered { status: response.head.status, content, error: recording.trace.error.get() }

@@ -204,6 +204,7 @@ mod tests {
             route: 1,
             head: ResponseHead { status: 200, fields },
             content: Content::Whole(Bytes::from_static(b"content")),
+            part: None,
             trailers: Some(Box::new(trailers)),
             freshness,
             received: Received::default(),

@@ -213,6 +213,7 @@ impl Cache {
         storable::strip_unkeyed(&mut exchange.head.fields);
         let offered = variants.as_ref().is_some_and(|variants| {
             let others = variants.of(self.learned.route).map(|stored| &**stored);
+            let others = others.filter(|stored| stored.part.is_none());
             validate::offer(&mut exchange.head.fields, others)
         });
         let mut response = match next.run(exchange).await {
@@ -227,7 +228,7 @@ impl Cache {
             request.head.fields.remove_known(Name::IfNoneMatch);
             let etag = response.head.fields.get(Name::Etag).filter(|_| response.head.status == 304);
             let is_meant = |stored: &&Arc<Stored>| {
-                let known = stored.head.fields.get(Name::Etag);
+                let known = stored.head.fields.get(Name::Etag).filter(|_| stored.part.is_none());
                 known.zip(etag).is_some_and(|(known, etag)| validate::is_same(known, etag))
             };
             let meant = variants.iter().flat_map(|variants| variants.of(self.learned.route)).find(is_meant);

@@ -43,7 +43,7 @@ impl Cache {
         // From the cheap question to the dear one: nearly every hit ends at the first.
         let is_due = last == 0 || now.saturating_sub(last) >= EVERY_NS;
         let is_sampled = || last == 0 || self.store.hash(&now.to_le_bytes()).is_multiple_of(SAMPLE);
-        if !is_due || !is_sampled() || same::credentials(fields) == stored.asker {
+        if !is_due || !is_sampled() || same::credentials(fields) == stored.asker || stored.part.is_some() {
             return;
         }
         let Content::Whole(content) = &stored.content else { return };

@@ -8,12 +8,13 @@ use super::figures::Counts;
 use super::flight::{For, Landing};
 use super::freshness::{self, Freshness, Overrides, Received};
 use super::object::{Content, Marks, Stored};
+use super::range::{self, Part};
 use super::storable::{self, Refusal};
 use super::store::Room;
 use super::{Cache, same, tags, url, validate, vary};
 use crate::clock;
 use crate::exchange::{Exchange, Response};
-use crate::http::{Body, Fields, ResponseHead, Size};
+use crate::http::{Body, Fields, Name, ResponseHead, Size};
 use crate::plan::Route;
 use bytes::Bytes;
 use http::Method;
@@ -22,6 +23,7 @@ use unlag_config::KeyedBody;
 
 /// An answer that may be stored.
 struct Kept {
+    part: Option<Part>,
     directives: Directives,
     received: Received,
     whose: Whose,
@@ -59,8 +61,8 @@ impl Cache {
         validate::update(&mut head.fields, said);
         let directives = Directives::of_response(&head.fields);
         let asked = storable::Asked::of(&request.head.fields, false);
-        let verdict = storable::may_store(asked, &head, &directives, received, &self.overrides);
-        let kept = Kept { directives, received, whose: Whose::Everybody };
+        let verdict = storable::may_store(asked, &head, false, &directives, received, &self.overrides);
+        let kept = Kept { part: None, directives, received, whose: Whose::Everybody };
         let fresh = Arc::new(self.stored(head, stored.content.clone(), request, &asking.url, &kept));
         match verdict {
             Ok(()) => {
@@ -141,18 +143,35 @@ impl Cache {
             _ => return Err(Refusal::Method),
         };
         let asked = storable::Asked::of(&request.head.fields, asking.no_store);
-        match storable::may_store(asked, &response.head, &directives, received, &overrides) {
+        let part = self.part_of(response, &directives, received)?;
+        match storable::may_store(asked, &response.head, part.is_some(), &directives, received, &overrides) {
             Ok(()) if tags::of(&self.store.purges, &asking.url, fields, request).is_none() => {
                 Err(Refusal::Tags)
             }
-            Ok(()) => Ok(Kept { directives, received, whose: Whose::Everybody }),
+            Ok(()) => Ok(Kept { part, directives, received, whose: Whose::Everybody }),
             // Nobody has said that it may be used again, nor that those who wait may not have it.
             // Credentials among them are the same, where requests with any wait at all.
             Err(Refusal::NoLifetime | Refusal::Authorization) if asking.is_awaited() => {
-                Ok(Kept { directives, received, whose: Whose::TheSame })
+                Ok(Kept { part: None, directives, received, whose: Whose::TheSame })
             }
             Err(refusal) => Err(refusal),
         }
+    }
+
+    /// The part that an answer is, if it is one that may be stored: it cannot be asked about, so it needs a lifetime.
+    fn part_of(
+        &self,
+        response: &Response,
+        directives: &Directives,
+        received: Received,
+    ) -> Result<Option<Part>, Refusal> {
+        if response.head.status != 206 {
+            return Ok(None);
+        }
+        let part = range::exact(&response.head, response.body.size()).ok_or(Refusal::Status)?;
+        let declared = freshness::declared_s(&response.head.fields, directives, received);
+        let has_lifetime = self.overrides.ttl_ns.is_some() || declared.is_some_and(|seconds| seconds > 0);
+        has_lifetime.then_some(Some(part)).ok_or(Refusal::NoLifetime)
     }
 
     /// Stores an answer while it passes.
@@ -283,6 +302,7 @@ impl Cache {
         kept: &Kept,
     ) -> Stored {
         storable::strip(&mut head.fields, &kept.directives);
+        head.fields.remove_known(Name::ContentRange);
         head.fields = head.fields.compact();
         let fields = &head.fields;
         let freshness = Freshness::new(head.status, fields, &kept.directives, kept.received, &self.overrides);
@@ -294,6 +314,7 @@ impl Cache {
             route: self.learned.route,
             head,
             content,
+            part: kept.part.map(Box::new),
             trailers: None,
             freshness,
             received: kept.received,

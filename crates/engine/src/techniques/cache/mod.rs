@@ -130,6 +130,10 @@ impl Cache {
             _ => (None, None),
         };
         let verdict = stored.and_then(|stored| self.judge(stored, url, &directives, now));
+        // A part is served while it is fresh; it cannot be asked about.
+        let verdict = verdict.filter(|verdict| {
+            *verdict == Verdict::Serve || stored.is_some_and(|stored| stored.part.is_none())
+        });
         let now = exchange.trace.enter(Phase::Overhead);
         let (Some(stored), Some(verdict)) = (stored, verdict) else {
             if directives.only_if_cached {
@@ -179,7 +183,7 @@ impl Cache {
 
     /// Whether something that is fresh is fetched again before its end, because many ask for it.
     fn is_due_early(&self, stored: &Arc<Stored>, now: u64) -> bool {
-        if !policy::is_near_its_end(&stored.freshness, stored.received, now) {
+        if stored.part.is_some() || !policy::is_near_its_end(&stored.freshness, stored.received, now) {
             return false;
         }
         let uses = stored.marks.uses.fetch_add(1, Relaxed);
@@ -190,9 +194,9 @@ impl Cache {
 
     /// What is stored that this request selects.
     fn selected<'a>(&self, variants: &'a Variants, request: &Fields) -> Option<&'a Arc<Stored>> {
-        variants
-            .of(self.learned.route)
-            .find(|stored| vary::matches(&stored.selected, &stored.head.fields, request))
+        variants.of(self.learned.route).find(|stored| {
+            range::covers(request, stored) && vary::matches(&stored.selected, &stored.head.fields, request)
+        })
     }
 
     fn hit(&self, stored: &Stored, request: &Exchange, status: Status) -> Response {

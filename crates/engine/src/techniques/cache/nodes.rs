@@ -152,13 +152,14 @@ impl Cache {
         // The rules of this node's route, whatever the other one's are.
         let request = storable::Asked::of(&asked.head.fields, false);
         let received = Received { asked_ns, came_ns: now, came_unix_s };
-        storable::may_store(request, &head, &directives, received, &self.overrides).ok()?;
+        storable::may_store(request, &head, false, &directives, received, &self.overrides).ok()?;
         let aged = Received { asked_ns: came_ns, came_ns, came_unix_s };
         let freshness = Freshness::new(head.status, &head.fields, &directives, aged, &self.overrides);
         let stored = Stored {
             route: self.learned.route,
             head,
             content: Content::Whole(whole.content),
+            part: None,
             trailers: whole.trailers.map(Box::new),
             freshness,
             received,
@@ -180,8 +181,8 @@ impl Cache {
         let now = clock::now();
         let fresh_ns = stored.freshness.lifetime_ns.saturating_sub(stored.freshness.age_ns(now));
         let stale_ns = stored.freshness.stale_while_revalidate_ns.max(stored.freshness.stale_if_error_ns);
-        // Errors are for one node and a moment.
-        if fresh_ns < LIFETIME_MIN_NS || stored.head.status >= 400 {
+        // Errors are for one node and a moment, parts for whoever reads on.
+        if fresh_ns < LIFETIME_MIN_NS || stored.head.status >= 400 || stored.part.is_some() {
             return;
         }
         // Up to a tenth less, so that what was written together does not end together.

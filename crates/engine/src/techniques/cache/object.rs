@@ -3,7 +3,7 @@
 use super::arrival::{Arrival, Hold, Whole};
 use super::freshness::{Freshness, Received};
 use super::memory::allocated;
-use super::range::{self, Wanted};
+use super::range::{self, Part, Wanted};
 use super::validate;
 use super::vary::Selected;
 use crate::encoding::variants::CONTENT_BYTES_MIN;
@@ -23,6 +23,8 @@ pub struct Stored {
     pub head: ResponseHead,
     /// The content.
     pub content: Content,
+    /// Which part of the representation it is, if it is not the whole.
+    pub part: Option<Box<Part>>,
     /// What comes after it.
     pub trailers: Option<Box<Fields>>,
     /// Until when it may be used.
@@ -97,7 +99,7 @@ impl Content {
 impl Stored {
     /// Whether it takes the place of another one: the same request would find both.
     pub fn replaces(&self, other: &Stored) -> bool {
-        self.route == other.route && self.selected == other.selected
+        self.route == other.route && self.selected == other.selected && self.part == other.part
     }
 
     /// The same with all of its content.
@@ -106,6 +108,7 @@ impl Stored {
             route: self.route,
             head: self.head.clone(),
             content: Content::Whole(whole.content),
+            part: self.part.clone(),
             trailers: whole.trailers.map(Box::new),
             freshness: self.freshness.clone(),
             received: self.received,
@@ -136,6 +139,7 @@ impl Stored {
             + allocated(size_of_val(&*self.selected))
             + selected.sum::<u64>()
             + allocated(size_of_val(&*self.tags))
+            + self.part.as_ref().map_or(0, |_| allocated(size_of::<Part>()))
     }
 
     /// The answer to a request that it is good for.
@@ -154,7 +158,8 @@ impl Stored {
             }
             return Response::new(head, Body::Empty);
         }
-        let length = self.content.length().unwrap_or(0);
+        let part = self.part.as_deref();
+        let length = part.map_or_else(|| self.content.length().unwrap_or(0), |part| part.total);
         match range::wanted(request, self) {
             _ if !is_get => {}
             Wanted::Whole => {}
@@ -162,7 +167,8 @@ impl Stored {
                 head.status = 206;
                 head.fields
                     .push_known(Name::ContentRange, format!("bytes {first}-{last}/{length}").as_bytes());
-                return Response::new(head, self.content.body(Some((first, last))));
+                let begins = part.map_or(0, |part| part.first);
+                return Response::new(head, self.content.body(Some((first - begins, last - begins))));
             }
             Wanted::Nothing => {
                 let mut refused = ResponseHead::new(416);

@@ -82,12 +82,13 @@ impl Asked {
 pub fn may_store(
     asked: Asked,
     head: &ResponseHead,
+    is_exact_part: bool,
     directives: &Directives,
     received: Received,
     overrides: &Overrides,
 ) -> Result<(), Refusal> {
     let fields = &head.fields;
-    if head.status < 200 || head.status == 304 || head.status == 206 {
+    if head.status < 200 || head.status == 304 || head.status == 206 && !is_exact_part {
         return Err(Refusal::Status);
     }
     if asked.no_store {
@@ -124,7 +125,7 @@ fn has_use(
     overrides: &Overrides,
 ) -> bool {
     let fields = &head.fields;
-    if overrides.ttl_ns.is_some() && matches!(head.status, 200 | 203 | 204 | 300 | 301 | 308) {
+    if overrides.ttl_ns.is_some() && matches!(head.status, 200 | 203 | 204 | 206 | 300 | 301 | 308) {
         return true;
     }
     let is_declared = freshness::declared_s(fields, directives, received).is_some();
@@ -180,7 +181,7 @@ mod tests {
         let mut head = ResponseHead::new(status);
         list.iter().for_each(|(name, value)| head.fields.push(name.as_bytes(), value.as_bytes()));
         let directives = Directives::of_response(&head.fields);
-        may_store(asked, &head, &directives, Received::default(), &Overrides::default())
+        may_store(asked, &head, false, &directives, Received::default(), &Overrides::default())
     }
 
     const ANYBODY: Asked = Asked { authorization: false, cookie: false, no_store: false };

@@ -389,6 +389,7 @@ fn what_is_stored_stays_within_its_bound() {
             route: 1,
             head,
             content: Content::Whole(body),
+            part: None,
             trailers: None,
             freshness,
             received,
@@ -405,4 +406,30 @@ fn what_is_stored_stays_within_its_bound() {
         store.bytes(),
         store.len()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_exact_is_kept_for_whoever_wants_some_of_it_and_nothing_else() {
+    let bed = Bed::new(Overrides::default());
+    let part = [("cache-control", "max-age=60"), ("etag", "\"v\""), ("content-range", "bytes 2-5/10")];
+    *bed.origin.answer.borrow_mut() = Box::new(move |_| Ok((206, fields(&part), "cdef")));
+    let asked = |range: &'static str| [("range", range)];
+    assert_eq!(bed.get("/x", &asked("bytes=2-5")).await.2, "cdef");
+    let inside = bed.raw(Method::GET, "/x", &asked("bytes=3-4")).await.unwrap();
+    assert_eq!(inside.head.fields.get(Name::ContentRange), Some(&b"bytes 3-4/10"[..]));
+    let got = bed.get("/x", &asked("bytes=3-4")).await;
+    assert_eq!((got.0, got.2.as_str(), bed.asked()), (206, "de", 1));
+    bed.answers(200, &[("cache-control", "max-age=60"), ("etag", "\"v\"")], "abcdefghij");
+    assert_eq!(bed.get("/x", &[("range", "bytes=3-4"), ("if-range", "\"w\"")]).await.2, "abcdefghij");
+    assert_eq!(bed.get("/y", &[]).await.2, "abcdefghij");
+    seconds(61).await;
+    bed.answers(
+        206,
+        &[("cache-control", "max-age=60"), ("etag", "\"v\""), ("content-range", "bytes 2-5/10")],
+        "cde",
+    );
+    let (before, inexact) = (bed.asked(), asked("bytes=2-5"));
+    bed.get("/z", &inexact).await;
+    bed.get("/z", &inexact).await;
+    assert_eq!(bed.asked(), before + 2, "its content is not what it says");
 }
