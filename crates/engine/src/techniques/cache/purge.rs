@@ -347,6 +347,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shared_counts_as_purged_from_the_purge_until_it_is_heard_of_and_by_its_number_after_that() {
+        let purges = Purges::default();
+        let (shared, tags) = (|seq| Origin::Shared { seq }, [purges.tag(b"t")]);
+        let of = |seq| purges.dooms(b"http://a/", &tags, shared(seq));
+        let order = purge(What::Tag(b"t".to_vec()), false);
+        purges.expect(order.clone());
+        assert_eq!((of(1), of(1_000)), (Doom::Gone, Doom::Gone), "nobody knows its number yet");
+        purges.apply(&order, 10, 5);
+        assert_eq!((of(4), of(5)), (Doom::Gone, Doom::None));
+        purges.expect(order.clone());
+        purges.begin_at(7, false);
+        assert_eq!(of(8), Doom::Gone, "it is still on its way");
+        purges.begin_at(7, true);
+        assert_eq!((of(6), of(7)), (Doom::Gone, Doom::None), "what is older than the log cannot be judged");
+        (0..=EXPECTED_MAX).for_each(|_| purges.expect(order.clone()));
+        assert_eq!(purges.dooms(b"http://b/", &[], shared(9)), Doom::Gone, "too many to compare with");
+    }
+
+    #[test]
     fn purges_beyond_the_bound_cost_objects_and_never_bring_back_what_was_purged() {
         let purges = Purges::default();
         for tag in 0..=TAGS_MAX as u64 {
