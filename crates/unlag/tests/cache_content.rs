@@ -9,7 +9,7 @@
 
 use unlag_testkit::h2::{Answer, Call, H2Origin, Plan};
 use unlag_testkit::response::Response;
-use unlag_testkit::{RawOrigin, Setup, Unlag};
+use unlag_testkit::{Gate, RawOrigin, Setup, Unlag};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -42,6 +42,32 @@ fn a_query_is_cached_by_its_content_without_configuration_and_a_post_is_not() {
     assert_eq!(send(&unlag, "QUERY", "text/plain", same[0]).text(), r#"{"n":3}"#, "as another type");
     assert_eq!(numbers(&unlag, "POST", &same[..2]), [r#"{"n":4}"#, r#"{"n":5}"#]);
     assert_eq!(numbers(&unlag, "QUERY", &same[..1]), [r#"{"n":6}"#], "a change has come in between");
+}
+
+#[test]
+fn a_change_while_a_query_is_under_way_keeps_its_answer_out_of_the_store() {
+    let (gate, count) = (Gate::new(), std::sync::atomic::AtomicUsize::new(0));
+    let held = gate.clone();
+    let origin = RawOrigin::answering(move |request| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if request.method() == "QUERY" && number == 0 {
+            held.pass();
+        }
+        format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 1\r\n\r\n{number}")
+            .into_bytes()
+    });
+    let unlag = Setup::of(UNLAG).to([origin.url()]).route("cache", "{ stale_if_error = \"1m\" }").start();
+    let mut early = unlag.connect();
+    early.send("QUERY /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nq");
+    origin.wait_for_requests(1);
+    assert_eq!(send(&unlag, "POST", "text/plain", "p").status(), 200);
+    gate.open();
+    assert_eq!(early.read_response("QUERY").text(), "0", "who asked before the change");
+    let late = unlag
+        .connect()
+        .send("QUERY /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nq")
+        .read_response("QUERY");
+    assert_eq!(late.text(), "2");
 }
 
 #[test]

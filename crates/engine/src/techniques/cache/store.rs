@@ -243,7 +243,7 @@ impl Store {
 
     /// Joins or leads the fetch of a key, which belongs to this URL.
     pub fn board(&self, url: &[u8], key: &[u8], now: u64, leads: bool) -> Turn {
-        self.flights.board(key, now, self.stamp(url).load(Relaxed), leads)
+        self.flights.board(key, now, self.changed_ns(url), leads)
     }
 
     /// Does a purge, and says what it meant where that is counted at all: one URL.
@@ -304,13 +304,19 @@ impl Store {
 
     /// Whether an answer may be of before the last change of its URL, or of a purge.
     pub fn is_of_before(&self, url: &[u8], stored: &Stored) -> bool {
-        let taken_out = self.stamp(url).load(Relaxed);
+        let taken_out = self.changed_ns(url);
         taken_out > 0 && taken_out >= stored.received.asked_ns || self.doom(url, stored) == Doom::Gone
     }
 
     fn turn(&self, url: &[u8]) -> Option<MutexGuard<'_, ()>> {
         let turn = self.turns.get(self.hasher.hash_one(url) as usize % TURNS);
         turn.map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// When something was last taken out under a key, or under its URL, of which a key with content in it is a part; 0 if never.
+    fn changed_ns(&self, url: &[u8]) -> u64 {
+        let (plain, own) = (url::plain(url), self.stamp(url).load(Relaxed));
+        if plain.len() == url.len() { own } else { own.max(self.stamp(plain).load(Relaxed)) }
     }
 
     fn stamp(&self, url: &[u8]) -> &AtomicU64 {
