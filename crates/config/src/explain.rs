@@ -88,6 +88,12 @@ fn meanings(config: &Config, out: &mut String) {
         line(out, "a timeout that is a duration: the head of a response, and the whole exchange, within it");
     }
     encodings(config, out);
+    if config.cache.shared.is_some() {
+        line(
+            out,
+            "cache.shared: what is stored is shared with the nodes that use the same tier, and so is every purge",
+        );
+    }
     if config.monitor.access_log_sample == Sample::Slow {
         line(out, "access_log_sample = \"slow\": requests that took a second or more, and server errors");
     }

@@ -27,6 +27,18 @@ pub(super) fn cache(table: &mut Cursor<'_>) -> Cache {
 const SHARED_SCHEMES: [&str; 5] =
     ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://", "memcached://"];
 
+/// Whether a text has one of the schemes and names servers behind it, each with a port if any.
+fn names_servers(text: &str) -> bool {
+    let Some(rest) = SHARED_SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) else { return false };
+    let servers = rest.rsplit_once('@').map_or(rest, |(_, servers)| servers);
+    let servers = servers.split_once('/').map_or(servers, |(servers, _)| servers);
+    servers.split(',').all(|server| {
+        let port = server.rsplit_once(':').filter(|_| !server.ends_with(']')).map(|(_, port)| port);
+        let is_named = !server.is_empty() && !server.starts_with(':');
+        is_named && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+    })
+}
+
 /// Where answers are shared. What follows the scheme is read by whoever connects.
 fn shared(value: &Value<'_>) -> Option<Secret> {
     let text = value.as_str().unwrap_or("");
@@ -36,9 +48,7 @@ fn shared(value: &Value<'_>) -> Option<Secret> {
     }
     value.remember();
     value.parse(|text| {
-        if !is_reference
-            && !SHARED_SCHEMES.iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme))
-        {
+        if !is_reference && !names_servers(text) {
             let help = format!(
                 "allowed: {}, each followed by HOST:PORT; or env:NAME or file:PATH",
                 SHARED_SCHEMES.join(", ")
