@@ -421,7 +421,7 @@ pub(crate) static CACHE: Table = Table {
     header: "[cache]",
     meaning: "What routes share of caching (RFC 9111).",
     keys: &[
-        Key::new("memory", Kind::Size { min: 1 << 20, max: SIZE_MAX }, "Bound on stored answers in memory, bytes.")
+        Key::new("memory", Kind::Size { min: 4 << 20, max: SIZE_MAX }, "Bound on stored answers in memory, bytes.")
             .default("\"256MiB\"", "some ten thousand answers of usual size; a small machine wants less"),
         Key::new(
             "name",

@@ -5,6 +5,7 @@
 //! Only what turns out to be too large to keep is taken in no faster than it is read. Then a reader that holds the others up
 //! for long is cut off; alone it may take its time.
 
+use crate::clock;
 use crate::error::Error;
 use crate::http::body::Source;
 use crate::http::{Body, Chunk, Fields, Size};
@@ -18,7 +19,13 @@ use std::time::Duration;
 /// Larger answers are not kept in memory.
 pub const OBJECT_BYTES_MAX: u64 = 1024 * 1024;
 /// How long one reader may hold up others.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long content is taken in that nobody reads: whoever comes next may still find it.
+const UNREAD: Duration = Duration::from_secs(3);
+/// Smaller pieces are put together: each costs more than it holds.
+const PIECE_BYTES_MIN: usize = 4 * 1024;
+/// Content in more pieces than this takes much more memory than it has bytes, and is not kept.
+const PIECES_MAX: usize = 8 * 1024;
 
 /// Content that has come to its end.
 #[derive(Clone, Debug)]
@@ -67,7 +74,8 @@ struct Seat {
 
 impl State {
     fn is_too_large(&self) -> bool {
-        self.bytes > OBJECT_BYTES_MAX
+        // Once it was, it stays so: its beginning may be gone.
+        self.gone > 0 || self.bytes > OBJECT_BYTES_MAX || self.pieces.len() > PIECES_MAX
     }
 
     fn slowest(&self) -> Option<u64> {
@@ -122,11 +130,13 @@ impl Arrival {
     /// Takes a body in to its end. Returns all of it, with its trailers, if it came whole and is small enough to be kept. What is too
     /// large and has no readers any more is given up.
     pub async fn take_in(&self, mut body: Body) -> Option<Whole> {
+        let mut unread_since = None;
         loop {
-            if !self.has_room().await {
-                return None;
+            if !self.has_room().await || self.is_given_up(&mut unread_since) {
+                return self.finish(End::Failed(Error::CallerGone));
             }
-            let end = match body.chunk().await {
+            let Ok(chunk) = tokio::time::timeout(UNREAD, body.chunk()).await else { continue };
+            let end = match chunk {
                 Some(Ok(Chunk::Data(data))) => {
                     self.add(&data);
                     // With its last byte content of known length is whole: nobody asks for its end.
@@ -143,10 +153,25 @@ impl Arrival {
         }
     }
 
+    /// Whether nobody has read it for too long.
+    fn is_given_up(&self, since: &mut Option<u64>) -> bool {
+        if !self.state().readers.is_empty() {
+            *since = None;
+            return false;
+        }
+        let now = clock::now();
+        now.saturating_sub(*since.get_or_insert(now)) >= clock::ns(UNREAD)
+    }
+
     fn add(&self, data: &[u8]) {
         let mut state = self.state();
-        // Of its own: a piece would hold on to all of the buffer that it was cut from.
-        state.pieces.push_back(Bytes::copy_from_slice(data));
+        let next = state.gone + state.pieces.len() as u64;
+        let is_unread = !state.readers.iter().any(|(_, seat)| seat.piece >= next && !seat.is_cut);
+        match state.pieces.back_mut().filter(|last| is_unread && last.len() < PIECE_BYTES_MIN) {
+            Some(last) => *last = [last, data].concat().into(),
+            // Of its own: a piece would hold on to all of the buffer that it was cut from.
+            None => state.pieces.push_back(Bytes::copy_from_slice(data)),
+        }
         state.bytes += data.len() as u64;
         state.wake_readers();
     }
@@ -188,7 +213,8 @@ impl Arrival {
         }
         let Some(slowest) = state.slowest() else { return Poll::Ready(false) };
         let held: usize = state.pieces.iter().map(Bytes::len).sum();
-        if slowest == state.gone && held as u64 > OBJECT_BYTES_MAX {
+        let is_full = held as u64 > OBJECT_BYTES_MAX || state.pieces.len() > PIECES_MAX;
+        if slowest == state.gone && is_full {
             state.intake = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -408,6 +434,45 @@ mod tests {
         assert!(waits.is_err() && held.get() < 2_000, "one alone may take its time: {}", held.get());
         drop(alone);
         assert_eq!(taken.get(), 8_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_reads_is_given_up_after_a_while_however_slowly_it_comes() {
+        struct Drip(tokio::time::Interval);
+        impl Source for Drip {
+            fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
+                self.0.poll_tick(cx).map(|_| Some(Ok(Chunk::Data(Bytes::from_static(b"x")))))
+            }
+            fn size(&self) -> Size {
+                Size::Unknown
+            }
+        }
+        for every_s in [1, 60] {
+            let arrival = Arrival::new(None);
+            let body = Body::Stream(Box::new(Drip(tokio::time::interval(Duration::from_secs(every_s)))));
+            let given_up = tokio::time::timeout(4 * UNREAD, arrival.take_in(body)).await;
+            assert!(given_up.is_ok_and(|whole| whole.is_none()), "every {every_s} s");
+        }
+    }
+
+    #[tokio::test]
+    async fn content_in_tiny_pieces_takes_no_more_memory_than_its_bound() {
+        let arrival = Arrival::new(None);
+        (0..100_000).for_each(|_| arrival.add(b"x"));
+        assert!(
+            arrival.state().pieces.len() <= 100_000 / PIECE_BYTES_MIN + 1,
+            "put together while nobody reads them"
+        );
+        let (arrival, mut reads) = (Arrival::new(None), Vec::new());
+        let mut reader = arrival.read(None);
+        for _ in 0..=PIECES_MAX {
+            arrival.add(b"x");
+            reads.push(reader.chunk().await.is_some());
+        }
+        assert!(
+            reads.iter().all(|read| *read) && arrival.hold().is_none(),
+            "not kept, and read all the same"
+        );
     }
 
     #[tokio::test]

@@ -77,7 +77,8 @@ impl Cache {
 /// Whether the origin's answer depends on who asks.
 async fn depends_on_caller<N: Next>(served: Answer, asked: &Exchange, next: &Rc<N>) -> bool {
     let Some(own) = answer(asked, true, next).await else { return false };
-    if own == served {
+    // An error is about the credentials, or the moment, and not about what was served.
+    if own == served || own.0 != served.0 {
         return false;
     }
     // It may have changed meanwhile, or change with every request: then it says nothing about callers.
@@ -85,7 +86,7 @@ async fn depends_on_caller<N: Next>(served: Answer, asked: &Exchange, next: &Rc<
     else {
         return false;
     };
-    own == again && own != anonymous
+    own == again && own.0 == anonymous.0 && own != anonymous
 }
 
 /// What the origin answers, if it is small enough to be compared.

@@ -2,15 +2,18 @@
 
 use super::fetch::{Asking, Missing};
 use super::figures::{Counts, Miss};
-use super::flight::{For, Landing, Surviving, Turn};
+use super::flight::{For, Landing, Leading, Surviving, Turn};
 use super::status::Status;
 use super::{Cache, Found, same, vary};
 use crate::clock;
+use crate::error::Error;
 use crate::exchange::{Exchange, Outcome};
 use crate::http::Name;
 use crate::pipeline::Next;
 use http::Method;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use unlag_record::Phase;
 
 /// How often one request waits for others' fetches before it goes on its own: once for the URL, once for its own variant of it,
@@ -37,12 +40,7 @@ impl Cache {
             let waiting = match self.turn(&exchange, &url, &missing) {
                 Turn::Alone => break,
                 Turn::Wait(waiting) => waiting,
-                Turn::Lead(leading) => {
-                    let watch = leading.watch();
-                    let asking = Asking::leading(self, url, leading, &exchange);
-                    let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));
-                    return Surviving::new(fetch, watch).await;
-                }
+                Turn::Lead(leading) => return self.lead(exchange, url, missing, leading, next).await,
             };
             exchange.trace.enter(Phase::Cache);
             let landed = waiting.landed(self.learned.wait_cap()).await;
@@ -61,6 +59,33 @@ impl Cache {
         self.clone().go(exchange, missing, asking, Rc::clone(next)).await
     }
 
+    /// Fetches for all who come meanwhile. How long they get is the route's word: one caller's own deadline ends its waiting, and
+    /// not the answer of the others.
+    async fn lead<N: Next>(
+        &self,
+        mut exchange: Box<Exchange>,
+        url: Vec<u8>,
+        missing: Missing,
+        leading: Leading,
+        next: &Rc<N>,
+    ) -> Outcome {
+        let (watch, now, own_ns) = (leading.watch(), clock::now(), exchange.deadline_ns);
+        let asking = Asking::leading(self, url, leading, &exchange);
+        exchange.deadline_ns = now.saturating_add(exchange.route.total_timeout_ns);
+        let is_shorter = own_ns < exchange.deadline_ns;
+        if is_shorter {
+            exchange.head.fields.remove_known(Name::GrpcTimeout);
+            exchange.head.fields.remove_known(Name::XRequestTimeoutMs);
+        }
+        let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));
+        let fetch = Surviving::new(fetch, watch);
+        if !is_shorter {
+            return fetch.await;
+        }
+        let own = Duration::from_nanos(own_ns.saturating_sub(now));
+        tokio::time::timeout(own, fetch).await.unwrap_or_else(|_| Err(Error::Deadline.into()))
+    }
+
     /// Whether it waits, leads, or has nothing to do with others.
     fn turn(&self, exchange: &Exchange, url: &[u8], missing: &Missing) -> Turn {
         let is_worth_it = missing.stored.is_some() || self.learned.is_shareable();
@@ -73,7 +98,11 @@ impl Cache {
             return Turn::Alone;
         }
         // What answers a condition or is a part is not for others; an answer for others is good for those who ask so.
-        let is_plain = exchange.head.method != Method::HEAD && !exchange.head.fields.has_any(CONDITIONAL);
+        let fields = &exchange.head.fields;
+        let is_conditional = fields.has_any(CONDITIONAL)
+            || fields.get_named("if-match").is_some()
+            || fields.get_named("if-unmodified-since").is_some();
+        let is_plain = exchange.head.method != Method::HEAD && !is_conditional;
         self.store.board(url, &key, now, is_plain)
     }
 
@@ -84,8 +113,10 @@ impl Cache {
         key.push(0);
         key.extend_from_slice(&self.learned.route.to_le_bytes());
         let fields = &exchange.head.fields;
-        if same::has_credentials(fields) {
-            // Nobody waits for what may turn out to be another's.
+        // Nobody waits for what may turn out to be another's: with credentials, or where nothing was ever stored and the answer may
+        // be good only for requests that do not differ.
+        let is_for_all = self.overrides.explains || self.learned.stores.load(Relaxed);
+        if same::has_credentials(fields) || !is_for_all {
             key.extend_from_slice(&same::identity(fields).to_le_bytes());
         }
         let known = missing.stored.as_ref().map(|(stored, _)| stored);

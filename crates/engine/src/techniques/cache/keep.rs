@@ -19,6 +19,7 @@ use crate::plan::Route;
 use bytes::Bytes;
 use http::Method;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use unlag_config::KeyedBody;
 
 /// An answer that may be stored.
@@ -151,7 +152,9 @@ impl Cache {
             Ok(()) => Ok(Kept { part, directives, received, whose: Whose::Everybody }),
             // Nobody has said that it may be used again, nor that those who wait may not have it.
             // Credentials among them are the same, where requests with any wait at all.
-            Err(Refusal::NoLifetime | Refusal::Authorization) if asking.is_awaited() => {
+            Err(Refusal::NoLifetime | Refusal::Authorization)
+                if asking.is_awaited() && !fields.has(Name::SetCookie) =>
+            {
                 Ok(Kept { part: None, directives, received, whose: Whose::TheSame })
             }
             Err(refusal) => Err(refusal),
@@ -188,7 +191,9 @@ impl Cache {
             stores &= self.is_good(content, None, &stored.head);
         }
         // What its content or its trailers may still forbid is found by others once it is whole.
-        let is_early = arriving.is_none() || !url::has_content(&asking.url);
+        // So is what ends with its caller's own deadline.
+        let may_end = crate::deadline::asked_ns(&request.head.fields).is_some();
+        let is_early = arriving.is_none() || !may_end && !url::has_content(&asking.url);
         if stores && is_early {
             self.store.put(&asking.url, Arc::clone(&stored));
         }
@@ -199,6 +204,7 @@ impl Cache {
         let mut status = std::mem::take(&mut asking.status);
         if stores {
             Counts::one(&self.counts.stored);
+            self.learned.stores.store(true, Relaxed);
             status = status.stored();
         }
         status

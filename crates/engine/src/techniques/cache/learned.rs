@@ -71,6 +71,8 @@ pub struct Learned {
     pub flights: AtomicUsize,
     /// When it was last checked that what is served does not depend on who asks; 0 before the first time.
     pub guarded_ns: AtomicU64,
+    /// Whether anything was ever stored for all.
+    pub stores: AtomicBool,
     /// What was counted.
     pub(super) ledger: Mutex<Ledger>,
 }
@@ -85,6 +87,7 @@ impl Learned {
             fetch_ns: 0.into(),
             flights: 0.into(),
             guarded_ns: 0.into(),
+            stores: false.into(),
             ledger: Mutex::default(),
         }
     }

@@ -42,7 +42,7 @@ pub use freshness::Overrides;
 
 use crate::clock;
 use crate::exchange::{Exchange, Outcome, Response, Trace};
-use crate::http::{Body, Fields, Name, ResponseHead, Size};
+use crate::http::{Body, Name, RequestHead, ResponseHead, Size};
 use crate::pipeline::{Next, Stage};
 use bytes::Bytes;
 use directives::Directives;
@@ -124,7 +124,7 @@ impl Cache {
         let now = exchange.trace.enter(Phase::Cache);
         let variants = if self.store.is_used() { self.store.get(url) } else { None };
         self.glance.found(variants.is_some());
-        let stored = variants.as_ref().and_then(|variants| self.selected(variants, &exchange.head.fields));
+        let stored = variants.as_ref().and_then(|variants| self.selected(variants, &exchange.head));
         let (stored, _hold) = match stored.map(|stored| (stored, stored.content.hold())) {
             Some((stored, Some(hold))) => (Some(stored), hold),
             _ => (None, None),
@@ -193,9 +193,11 @@ impl Cache {
     }
 
     /// What is stored that this request selects.
-    fn selected<'a>(&self, variants: &'a Variants, request: &Fields) -> Option<&'a Arc<Stored>> {
+    fn selected<'a>(&self, variants: &'a Variants, request: &RequestHead) -> Option<&'a Arc<Stored>> {
+        let fields = &request.fields;
         variants.of(self.learned.route).find(|stored| {
-            range::covers(request, stored) && vary::matches(&stored.selected, &stored.head.fields, request)
+            range::covers(&request.method, fields, stored)
+                && vary::matches(&stored.selected, &stored.head.fields, fields)
         })
     }
 

@@ -4,7 +4,7 @@
 
 use super::object::Stored;
 use super::url;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -119,17 +119,35 @@ struct Stamps {
     prefixes: Vec<(Box<[u8]>, Stamp)>,
     all: Stamp,
     /// Purges of this node whose number it has not been told yet: what is shared may be of before them.
-    expected: Vec<Purge>,
+    expected: VecDeque<Purge>,
+    /// There were more of them than are held.
+    is_too_many: bool,
     /// What is shared under a lower number cannot be judged: the purges of then are not known.
     floor: u64,
 }
 
 /// All purges that still matter.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Purges {
     generation: AtomicU64,
     hasher: RandomState,
     stamps: RwLock<Stamps>,
+    /// The number of the last purge of a URL, by places that URLs share: every change is one, and there may be any number of URLs.
+    urls: Box<[AtomicU64]>,
+}
+
+/// Places for URLs, 128 KiB. Two that share one cost a lookup in the shared tier, never a wrong answer.
+const URLS: usize = 16_384;
+
+impl Default for Purges {
+    fn default() -> Purges {
+        Purges {
+            generation: AtomicU64::default(),
+            hasher: RandomState::new(),
+            stamps: RwLock::default(),
+            urls: (0..URLS).map(|_| AtomicU64::default()).collect(),
+        }
+    }
 }
 
 impl Purges {
@@ -147,7 +165,17 @@ impl Purges {
     pub fn apply(&self, purge: &Purge, now: u64, seq: u64) {
         let moment = Moment { ns: now.max(1), seq };
         let mut stamps = self.stamps.write().unwrap_or_else(PoisonError::into_inner);
+        if seq > 0 {
+            stamps.heard(purge);
+        }
         match &purge.what {
+            // What is stored here is taken out by itself, and what is on its way is stamped.
+            What::Url(url) if !purge.soft => {
+                if let Some(last) = self.url(url) {
+                    last.fetch_max(seq, Relaxed);
+                }
+                return;
+            }
             What::All => stamps.all.add(purge.soft, moment),
             What::Tag(tag) => stamps.tags.entry(self.tag(tag)).or_default().add(purge.soft, moment),
             What::Url(url) => stamps.tags.entry(self.url_tag(url)).or_default().add(purge.soft, moment),
@@ -160,11 +188,6 @@ impl Purges {
                 }
             },
         }
-        if seq > 0
-            && let Some(at) = stamps.expected.iter().position(|expected| expected == purge)
-        {
-            stamps.expected.remove(at);
-        }
         stamps.bound();
         self.generation.fetch_add(1, Release);
     }
@@ -172,12 +195,11 @@ impl Purges {
     /// A purge of this node is on its way to all: until it is heard of, what is shared may be of before it.
     pub fn expect(&self, purge: Purge) {
         let mut stamps = self.stamps.write().unwrap_or_else(PoisonError::into_inner);
-        if stamps.expected.len() < EXPECTED_MAX {
-            stamps.expected.push(purge);
-        } else {
+        if stamps.expected.len() >= EXPECTED_MAX {
             // Too many to compare with: whatever is shared counts as purged until they are heard of.
-            stamps.expected = vec![Purge { what: What::All, soft: false }; EXPECTED_MAX];
+            stamps.is_too_many = stamps.expected.pop_front().is_some();
         }
+        stamps.expected.push_back(purge);
     }
 
     /// From now on the purges from this number on are known. If none of ours is on its way any more, those that were not heard
@@ -187,7 +209,12 @@ impl Purges {
         stamps.floor = floor;
         if none_on_its_way {
             stamps.expected.clear();
+            stamps.is_too_many = false;
         }
+    }
+
+    fn url(&self, url: &[u8]) -> Option<&AtomicU64> {
+        self.urls.get(self.url_tag(url) as usize % URLS)
     }
 
     /// What came of an object that is stored here, under this URL.
@@ -216,7 +243,10 @@ impl Purges {
         let prefixes = stamps.prefixes.iter().filter(|(prefix, _)| begins(url, prefix));
         let by_prefix = prefixes.map(|(_, stamp)| stamp.dooms(origin));
         if let Origin::Shared { seq } = origin
-            && (seq < stamps.floor || stamps.expected.iter().any(|purge| purge.means(self, url, tags)))
+            && (seq < stamps.floor
+                || stamps.is_too_many
+                || self.url(url).is_some_and(|last| last.load(Relaxed) > seq)
+                || stamps.expected.iter().any(|purge| purge.means(self, url, tags)))
         {
             return Doom::Gone;
         }
@@ -225,6 +255,14 @@ impl Purges {
 }
 
 impl Stamps {
+    /// A purge has come back from the log.
+    fn heard(&mut self, purge: &Purge) {
+        if let Some(at) = self.expected.iter().position(|expected| expected == purge) {
+            self.expected.remove(at);
+        }
+        self.is_too_many &= !self.expected.is_empty();
+    }
+
     /// Forgets the older half where there are too many, and all objects that might have been meant.
     fn bound(&mut self) {
         if self.tags.len() > TAGS_MAX {
@@ -363,6 +401,10 @@ mod tests {
         assert_eq!((of(6), of(7)), (Doom::Gone, Doom::None), "what is older than the log cannot be judged");
         (0..=EXPECTED_MAX).for_each(|_| purges.expect(order.clone()));
         assert_eq!(purges.dooms(b"http://b/", &[], shared(9)), Doom::Gone, "too many to compare with");
+        (0..EXPECTED_MAX).for_each(|_| purges.apply(&order, 20, 8));
+        assert_eq!(purges.dooms(b"http://b/", &[], shared(9)), Doom::None, "all of them are heard of");
+        purges.apply(&purge(What::Url(b"http://a/".to_vec()), false), 30, 12);
+        assert_eq!((of(11), of(12)), (Doom::Gone, Doom::None), "a URL by its place");
     }
 
     #[test]

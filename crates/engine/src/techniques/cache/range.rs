@@ -3,6 +3,8 @@
 use super::object::Stored;
 use crate::http::{Fields, Name, ResponseHead, Size, range};
 
+use http::Method;
+
 pub use crate::http::range::Wanted;
 
 /// Which part of a representation a stored 206 is.
@@ -32,9 +34,12 @@ pub fn exact(head: &ResponseHead, size: Size) -> Option<Part> {
     (is_sound && size == Size::Exact(part.last - part.first + 1)).then_some(part)
 }
 
-/// Whether a stored response has what a request wants: the whole always, a part only if all that is wanted lies in it.
-pub fn covers(request: &Fields, stored: &Stored) -> bool {
+/// Whether a stored response has what a request wants: the whole always, a part only if all that a GET wants lies in it.
+pub fn covers(method: &Method, request: &Fields, stored: &Stored) -> bool {
     let Some(part) = stored.part.as_deref() else { return true };
+    if *method != Method::GET {
+        return false;
+    }
     let mut ranges = request.all(Name::Range);
     let (Some(asked), None) = (ranges.next(), ranges.next()) else { return false };
     let Wanted::Part(first, last) = range::of(asked, part.total) else { return false };

@@ -8,12 +8,8 @@ use std::sync::LazyLock;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Fields that differ from request to request and are about the way, not about what is asked; and those that are answered here.
-const OF_THE_WAY: [&str; 20] = [
+const OF_THE_WAY: [&str; 16] = [
     "via",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
     "x-request-id",
     "x-request-timeout-ms",
     "traceparent",

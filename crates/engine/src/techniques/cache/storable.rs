@@ -88,6 +88,10 @@ pub fn may_store(
     overrides: &Overrides,
 ) -> Result<(), Refusal> {
     let fields = &head.fields;
+    // What answers a precondition, a range or the size of this one request is no answer for others.
+    if matches!(head.status, 408 | 412 | 413 | 416 | 417 | 421 | 425 | 426 | 428 | 429 | 431) {
+        return Err(Refusal::Status);
+    }
     if head.status < 200 || head.status == 304 || head.status == 206 && !is_exact_part {
         return Err(Refusal::Status);
     }
@@ -125,7 +129,11 @@ fn has_use(
     overrides: &Overrides,
 ) -> bool {
     let fields = &head.fields;
-    if overrides.ttl_ns.is_some() && matches!(head.status, 200 | 203 | 204 | 206 | 300 | 301 | 308) {
+    // The route's word is about answers to nobody in particular, as the origin's silence is.
+    if overrides.ttl_ns.is_some()
+        && !asked.cookie
+        && matches!(head.status, 200 | 203 | 204 | 206 | 300 | 301 | 308)
+    {
         return true;
     }
     let is_declared = freshness::declared_s(fields, directives, received).is_some();
@@ -156,8 +164,9 @@ pub fn strip(fields: &mut Fields, directives: &Directives) {
 /// Fields that some frameworks take for the URL, the host or the method, and that no key holds: whoever sends one could have his
 /// answer stored for everybody. What may be stored is asked for without them; `X-Forwarded-*` of callers that are not trusted are
 /// gone already.
-const UNKEYED: [&str; 9] = [
+const UNKEYED: [&str; 26] = [
     "x-original-url",
+    "x-original-uri",
     "x-rewrite-url",
     "x-original-host",
     "x-host",
@@ -166,6 +175,22 @@ const UNKEYED: [&str; 9] = [
     "x-http-method",
     "x-method-override",
     "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
+    "x-forwarded-path",
+    "x-forwarded-server",
+    "x-url-scheme",
+    "x-envoy-original-path",
+    "x-envoy-original-host",
+    "x-middleware-subrequest",
+    "x-middleware-rewrite",
+    "x-invoke-path",
+    "x-invoke-status",
+    "x-matched-path",
+    "x-prerender-revalidate",
+    "front-end-https",
 ];
 
 /// Takes out what an origin might look at and no key holds.
@@ -209,6 +234,22 @@ mod tests {
             assert_eq!(verdict(known, 200, &[("cache-control", shared)]), Ok(()), "{shared}");
         }
         let cookie = Asked { cookie: true, ..ANYBODY };
+        let own = Overrides { ttl_ns: Some(1), ..Overrides::default() };
+        let silent = ResponseHead::new(200);
+        let directives = Directives::of_response(&silent.fields);
+        let of = |asked| may_store(asked, &silent, false, &directives, Received::default(), &own);
+        assert_eq!(
+            (of(ANYBODY), of(cookie)),
+            (Ok(()), Err(Refusal::NoLifetime)),
+            "a route's lifetime is for nobody's"
+        );
+        for status in [408, 412, 413, 416, 417, 429, 431] {
+            assert_eq!(
+                verdict(ANYBODY, status, &[fresh]),
+                Err(Refusal::Status),
+                "{status} is about this request"
+            );
+        }
         assert_eq!(verdict(cookie, 200, &[("etag", "\"a\"")]), Err(Refusal::NoLifetime));
         assert_eq!(verdict(cookie, 200, &[fresh]), Ok(()));
     }

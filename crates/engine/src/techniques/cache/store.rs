@@ -179,7 +179,12 @@ impl Store {
 
     /// What came of a stored object since.
     pub fn doom(&self, url: &[u8], stored: &Stored) -> Doom {
-        self.purges.judge(url, stored)
+        // A change takes out what stands under its URL; what stands under a key with more in it is only stamped.
+        let is_changed = self.has_more.load(Relaxed) && url::plain(url).len() != url.len() && {
+            let changed_ns = self.changed_ns(url);
+            changed_ns > 0 && changed_ns >= stored.received.asked_ns
+        };
+        if is_changed { Doom::Gone } else { self.purges.judge(url, stored) }
     }
 
     /// Those of them that no purge has taken.
@@ -224,15 +229,14 @@ impl Store {
 
     /// Takes out what is stored for a URL, and what is on its way, here and on all nodes.
     pub fn remove(&self, url: &[u8], now: u64) {
-        let is_shared = self.is_shared();
-        if is_shared || self.has_more.load(Relaxed) && !url::has_content(url) {
-            let purge = Purge { what: What::Url(url::plain(url).to_vec()), soft: false };
-            self.purges.apply(&purge, now, 0);
-            if is_shared {
-                self.announce(&purge);
-            }
+        let plain = url::plain(url);
+        if self.is_shared() {
+            self.announce(&Purge { what: What::Url(plain.to_vec()), soft: false });
         }
-        self.take_out(url, now);
+        self.take_out(plain, now);
+        if plain.len() != url.len() {
+            self.take_out(url, now);
+        }
     }
 
     fn take_out(&self, url: &[u8], now: u64) {

@@ -12,7 +12,7 @@ use super::store::Store;
 use super::*;
 use crate::error::Error;
 use crate::exchange::Failure;
-use crate::http::{Body, RequestHead, Scheme, Version};
+use crate::http::{Body, Fields, RequestHead, Scheme, Version};
 use crate::plan::{Action, Route};
 use bytes::Bytes;
 use std::cell::RefCell;

@@ -21,10 +21,21 @@ pub fn ask(request: &mut Fields, stored: &Stored) {
     }
 }
 
+/// Tags that are offered at one time: a head of an origin has its bound.
+const OFFERED_BYTES_MAX: usize = 2_048;
+
 /// Offers the origin what is stored for other selections: it may say that one of them is right.
 pub fn offer<'a>(request: &mut Fields, others: impl Iterator<Item = &'a Stored>) -> bool {
     let has_own = request.has_any(Name::IfNoneMatch.bit() | Name::IfModifiedSince.bit() | Name::Range.bit());
-    let etags: Vec<&[u8]> = others.filter_map(|stored| stored.head.fields.get(Name::Etag)).collect();
+    let mut room = OFFERED_BYTES_MAX;
+    let etags = others.filter_map(|stored| stored.head.fields.get(Name::Etag));
+    let etags: Vec<&[u8]> = etags
+        .take_while(|etag| {
+            let fits = etag.len() + 2 <= room;
+            room = room.saturating_sub(etag.len() + 2);
+            fits
+        })
+        .collect();
     if has_own || etags.is_empty() {
         return false;
     }

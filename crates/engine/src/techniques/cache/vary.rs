@@ -70,11 +70,22 @@ fn normal(name: &[u8], request: &Fields) -> Option<Box<[u8]>> {
     let members = members.filter(|member| !member.is_empty());
     let mut members: Vec<Vec<u8>> =
         members.map(|member| if is_preference { preference(member) } else { spaced(member) }).collect();
+    if name == b"accept-encoding" {
+        // A coding that nobody has chooses nothing, and would multiply what is stored.
+        members.retain(|member| {
+            let coding = member.split(|&byte| byte == b';').next().unwrap_or_default();
+            CODINGS.contains(&coding)
+        });
+    }
     if is_preference {
         members.sort_unstable();
     }
     Some(members.join(&b","[..]).into())
 }
+
+/// Content codings that an origin may have.
+const CODINGS: [&[u8]; 10] =
+    [b"br", b"zstd", b"gzip", b"x-gzip", b"deflate", b"compress", b"dcb", b"dcz", b"identity", b"*"];
 
 /// Runs of white space become one space.
 fn spaced(member: &[u8]) -> Vec<u8> {
@@ -152,6 +163,11 @@ mod tests {
             &[("accept-encoding", "br,gzip")]
         ));
         assert!(!same("accept-encoding", &[("accept-encoding", "gzip;q=0")], &[("accept-encoding", "gzip")]));
+        assert!(same(
+            "accept-encoding",
+            &[("accept-encoding", "gzip, junk7")],
+            &[("accept-encoding", "gzip")]
+        ));
     }
 
     #[test]

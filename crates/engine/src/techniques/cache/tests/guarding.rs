@@ -67,3 +67,20 @@ async fn what_is_the_same_for_all_or_changes_by_itself_is_kept() {
         })
         .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_the_origin_refuses_take_nothing_out() {
+    LocalSet::new()
+        .run_until(async {
+            let bed = Bed::new(Overrides::default());
+            *bed.origin.answer.borrow_mut() = Box::new(move |request| {
+                let status = if request.has(Name::Authorization) { 401 } else { 200 };
+                Ok((status, fields(&[("cache-control", "public, max-age=600")]), "for all"))
+            });
+            bed.get("/x", &[]).await;
+            bed.get("/x", &[("authorization", "Bearer bad")]).await;
+            settle().await;
+            assert!(bed.get("/x", &[]).await.1.contains("hit"));
+        })
+        .await;
+}
