@@ -149,3 +149,24 @@ fn s1_the_same_path_of_another_host_is_another_answer() {
     let query = unlag.connect().send("GET /x?y HTTP/1.1\r\nHost: a\r\n\r\n").read_response("GET");
     assert_eq!(query.text(), "answer 3");
 }
+
+#[test]
+fn what_an_origin_might_act_on_and_no_key_holds_does_not_reach_it_where_the_answer_may_be_stored() {
+    let origin = RawOrigin::answering(|request| {
+        let names =
+            ["x-original-url", "x-rewrite-url", "x-host", "x-http-method-override", "x-forwarded-prefix"];
+        let seen: String = names.iter().filter_map(|name| request.header(name)).collect();
+        let body = format!("seen {seen}");
+        format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    });
+    let unlag = in_front_of(&origin);
+    let fields = "X-Original-URL: /evil\r\nX-Rewrite-URL: /evil\r\nX-Host: evil\r\nX-HTTP-Method-Override: DELETE\r\n\
+                  X-Forwarded-Prefix: /evil\r\n";
+    assert_eq!(ask(&unlag, "GET", fields).text(), "seen ");
+    assert_eq!(ask(&unlag, "GET", "").text(), "seen ");
+    assert_eq!(origin.request_count(), 1);
+}
