@@ -103,7 +103,14 @@ impl Cache {
             || fields.get_named("if-match").is_some()
             || fields.get_named("if-unmodified-since").is_some();
         let is_plain = exchange.head.method != Method::HEAD && !is_conditional;
-        self.store.board(url, &key, now, is_plain)
+        // A deadline is passed on to the origin, unless the fetch is more than its caller's.
+        let is_for_others = self.has_stored() || crate::deadline::asked_ns(fields).is_none();
+        self.store.board(url, &key, now, is_plain && is_for_others)
+    }
+
+    /// Whether answers of the route are stored, or are meant to be.
+    fn has_stored(&self) -> bool {
+        self.overrides.explains || self.learned.stores.load(Relaxed)
     }
 
     /// Under what others look for the same: the URL, the route, and what is known to select among variants.
@@ -115,8 +122,7 @@ impl Cache {
         let fields = &exchange.head.fields;
         // Nobody waits for what may turn out to be another's: with credentials, or where nothing was ever stored and the answer may
         // be good only for requests that do not differ.
-        let is_for_all = self.overrides.explains || self.learned.stores.load(Relaxed);
-        if same::has_credentials(fields) || !is_for_all {
+        if same::has_credentials(fields) || !self.has_stored() {
             key.extend_from_slice(&same::identity(fields).to_le_bytes());
         }
         let known = missing.stored.as_ref().map(|(stored, _)| stored);
