@@ -308,7 +308,9 @@ impl Cache {
         kept: &Kept,
     ) -> Stored {
         storable::strip(&mut head.fields, &kept.directives);
-        head.fields.remove_known(Name::ContentRange);
+        if kept.part.is_some() {
+            head.fields.remove_known(Name::ContentRange);
+        }
         head.fields = head.fields.compact();
         let fields = &head.fields;
         let freshness = Freshness::new(head.status, fields, &kept.directives, kept.received, &self.overrides);
