@@ -425,6 +425,18 @@ mod tests {
     }
 
     #[test]
+    fn any_number_of_changes_of_urls_takes_nothing_else_out() {
+        let purges = Purges::default();
+        for number in 0..=TAGS_MAX as u64 {
+            purges.apply(&purge(What::Url(format!("a/{number}").into_bytes()), false), 100 + number, 0);
+        }
+        assert_eq!(
+            purges.dooms(b"http://a/other", &[purges.url_tag(b"http://a/other")], here(1)),
+            Doom::None
+        );
+    }
+
+    #[test]
     fn a_purge_is_told_and_understood_and_anything_else_is_not() {
         for what in
             [What::Url(b"a/x".to_vec()), What::Tag(b"t".to_vec()), What::Prefix(b"/".to_vec()), What::All]

@@ -84,6 +84,7 @@ mod tests {
             &[("accept", "a")],
             &[("accept", "a"), ("x-user", "1"), ("x-user", "1")],
             &[("accept", "ax-user"), ("", "1")],
+            &[("accept", "a"), ("x-user", "1"), ("x-forwarded-for", "192.0.2.7")],
         ] {
             assert_ne!(plain, of(other), "{other:?}");
         }
