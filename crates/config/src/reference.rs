@@ -23,7 +23,7 @@ const CLOSING: &str = "
 
 - Two routes that can match the same request and are equally specific; the error names both.
 - Two routes with one name; without `name`, that is the match as written.
-- A route with neither `upstream` nor `respond`, or with both; an upstream with neither `endpoints` nor `discover`, or both.
+- A route with none of `upstream`, `respond` and `static`, or with more than one; an upstream with neither `endpoints` nor `discover`, or both.
 - Paths with two spellings: dot segments, empty segments, and percent escapes of `/`, `.`, control bytes or characters that \
   need none. A match has no query, no fragment and no port.
 - Edits of `connection`, `content-length`, `keep-alive`, `proxy-connection`, `te`, `trailer`, `transfer-encoding` and \

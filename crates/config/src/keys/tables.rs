@@ -446,7 +446,7 @@ pub(crate) static CACHE: Table = Table {
             "shared",
             Kind::Secret,
             "A second tier behind the memory that nodes share, as a URL, through which purges reach all of them: `redis://HOST:PORT`, \
-             `rediss://` (TLS), `redis-cluster://HOST:PORT,HOST:PORT`, `memcached://HOST:PORT,HOST:PORT`; Redis 6.2, Valkey or \
+             `rediss://` (TLS), `redis-cluster://HOST:PORT,HOST:PORT`, `rediss-cluster://`, `memcached://HOST:PORT,HOST:PORT`; Redis 6.2, Valkey or \
              Memcached 1.6. A server that is slow or gone costs nothing but hits.",
         ),
     ],

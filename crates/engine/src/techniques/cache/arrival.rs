@@ -127,8 +127,8 @@ impl Arrival {
             .then(|| Hold { seat: state.readers.insert(Seat::default()), arrival: Arc::clone(self) })
     }
 
-    /// Takes a body in to its end. Returns all of it, with its trailers, if it came whole and is small enough to be kept. What is too
-    /// large and has no readers any more is given up.
+    /// Takes a body in to its end. Returns all of it, with its trailers, if it came whole and is small enough to be kept. What is
+    /// too large and has no readers any more is given up.
     pub async fn take_in(&self, mut body: Body) -> Option<Whole> {
         let mut unread_since = None;
         loop {

@@ -179,8 +179,7 @@ impl Cache {
 
     /// Stores an answer while it passes.
     fn keep(&self, mut response: Response, request: &Exchange, kept: &Kept, mut asking: Asking) -> Response {
-        let mut head = response.head.clone();
-        storable::strip(&mut head.fields, &kept.directives);
+        let head = response.head.clone();
         let Some((content, arriving)) = self.content_of(&mut response) else {
             asking.land(|_| Landing::Refused);
             return response;

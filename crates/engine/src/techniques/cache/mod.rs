@@ -225,11 +225,12 @@ impl Cache {
 
     /// Fetches again what has just been served, once at a time.
     fn refresh<N: Next>(&self, exchange: &Exchange, url: &[u8], stored: &Arc<Stored>, next: &Rc<N>) {
-        let Some(exchange) = beside(exchange) else { return };
         let missing = Missing { stored: Some((Arc::clone(stored), false)), ..Missing::default() };
-        let (key, now) = (self.key(&exchange, url, &missing), clock::now());
+        let (key, now) = (self.key(exchange, url, &missing), clock::now());
         let Some(turn) = self.store.begin_refresh() else { return };
+        // Most find that somebody does already: the request is copied after that.
         let Turn::Lead(leading) = self.store.board(url, &key, now, true) else { return };
+        let Some(exchange) = beside(exchange) else { return };
         let asking = Asking::leading(self, url.into(), leading, &exchange);
         let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));
         tokio::task::spawn_local(async move {

@@ -172,6 +172,7 @@ impl Cache {
         stored.marks.is_stale.store(doom == Doom::Stale, Relaxed);
         let stored = Arc::new(stored);
         self.store.put(url, Arc::clone(&stored));
+        self.learned.stores.store(true, Relaxed);
         Some(stored)
     }
 

@@ -200,7 +200,8 @@ const COUNTS_BYTES: usize = 16;
 /// Smaller content is copied for whoever is served it: the counter of those who still read it would take a good part of what it
 /// counts for. What is encoded must not be: it is known by its place.
 const SHARED_BYTES_MIN: usize = CONTENT_BYTES_MIN as usize;
-/// Larger content gets that counter with the first of them, of 32 bytes. Half of it, since it is not known when it is stored whether it is ever served.
+/// Larger content gets that counter, of 32 bytes, with the first of them. Half of it is counted: whether it is ever served is not
+/// known when it is stored.
 const COUNTER_BYTES: u64 = 16;
 /// What is usually added to the head of an answer: age, status of the cache, request id, edits of the route.
 const ADDED_TEXT_BYTES: usize = 256;

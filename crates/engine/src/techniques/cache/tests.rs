@@ -38,6 +38,7 @@ struct Origin {
 impl Next for Origin {
     async fn run(&self, exchange: Box<Exchange>) -> Outcome {
         self.asked.borrow_mut().push((exchange.head.method.clone(), exchange.head.fields.clone()));
+        // How long it takes to answer, on a clock that is paused: nothing waits for it in earnest.
         if self.delay.get() > Duration::ZERO {
             tokio::time::sleep(self.delay.get()).await;
         }

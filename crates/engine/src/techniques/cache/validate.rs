@@ -90,7 +90,7 @@ pub fn update(stored: &mut Fields, answer: &Fields) {
     answer.iter().filter(|field| taken(field.name)).for_each(|field| stored.push(field.name, field.value));
 }
 
-/// What of a stored response goes into a 304 (RFC 9110 §15.4.5), with what services log by.
+/// Whether a field of a stored response goes into a 304 (RFC 9110 §15.4.5).
 pub fn belongs_in_304(name: Name) -> bool {
     matches!(
         name,
