@@ -20,8 +20,8 @@ pub struct Exchange {
     pub head: RequestHead,
     /// The path as it was matched, before the route rewrote it.
     pub asked_path: Span,
-    /// The host that a trusted peer was asked for, where it is another one than we are.
-    pub other_host: Option<Span>,
+    /// What a trusted peer says that its caller asked for, where we are asked for something else.
+    pub otherwise: Option<Span>,
     /// The content.
     pub body: Body,
     /// The route that it matched.
@@ -54,7 +54,7 @@ impl Exchange {
             Box::new(Exchange {
                 head: self.head.clone(),
                 asked_path: self.asked_path,
-                other_host: self.other_host,
+                otherwise: self.otherwise,
                 body,
                 route: Arc::clone(&self.route),
                 scheme: self.scheme,

@@ -416,6 +416,23 @@ fn a_shield_is_not_left_for_what_its_origin_answers() {
 }
 
 #[test]
+fn what_a_trusted_edge_passes_on_unread_finds_nothing_that_others_find() {
+    let count = AtomicUsize::new(0);
+    let origin = RawOrigin::answering(move |_| {
+        let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 1\r\n";
+        format!("{head}\r\n{}", count.fetch_add(1, Relaxed)).into_bytes()
+    });
+    let shield = node("shield", [origin.url()]).toml("[trust]\nproxies = [\"127.0.0.1/32\"]").start();
+    let claims = ["", "Forwarded: for=10.0.0.1;host=evil.example\r\n", "X-Forwarded-Proto: HTTPS\r\n"];
+    for (number, claim) in claims.iter().enumerate() {
+        for _ in 0..2 {
+            assert_eq!(ask(&shield, claim).text(), number.to_string(), "{claim}");
+        }
+    }
+    assert_eq!(ask(&shield, "Forwarded: for=10.0.0.2\r\n").text(), "0", "who asks is not what is asked for");
+}
+
+#[test]
 fn behind_a_trusted_edge_the_hosts_that_it_was_asked_for_are_kept_apart() {
     let count = AtomicUsize::new(0);
     let origin = RawOrigin::answering(move |request| {

@@ -1,6 +1,7 @@
 //! From a request to its answer, the same for every protocol that callers speak: prepare, route, run the pipeline, and turn
 //! whatever came out into a response that the caller may have.
 
+use super::asked::Asked;
 use super::caller::Caller;
 use super::pace::Paced;
 use super::prepare::{self, Wishes};
@@ -48,7 +49,7 @@ pub struct Prepared {
     /// The route that it matched.
     pub route: Arc<Route>,
     index: usize,
-    asked: forward::Asked,
+    asked: Asked,
 }
 
 /// Everything up to the pipeline, without waiting. On refusal the wishes are lost, so the connection closes or goes on by the
@@ -148,7 +149,7 @@ fn exchange(recording: &Recording, prepared: Prepared) -> Box<Exchange> {
     Box::new(Exchange {
         head,
         asked_path,
-        other_host: asked.other_host,
+        otherwise: asked.otherwise,
         body,
         scheme: asked.scheme,
         // From its first byte on: that is when the caller began to wait.

@@ -1,30 +1,22 @@
 //! What this proxy adds to a request for the next hop: `Via`, `Forwarded` and its older kin, and the route's own changes.
 
+use super::asked::Asked;
 use super::caller::Caller;
 use crate::error::Error;
 use crate::http::fields::Piece;
 use crate::http::h1::framing::parse_length;
-use crate::http::{Fields, Name, RequestHead, Scheme, Span};
+use crate::http::{Fields, Name, RequestHead};
 use crate::plan::Route;
 use http::Method;
 use unlag_config::HeaderEdits;
 
-/// What a caller asked for, where that is not what we are asked for: a trusted peer says so.
-#[derive(Clone, Copy)]
-pub struct Asked {
-    /// The scheme. A peer that takes in both asks for both, and an origin may redirect one to the other.
-    pub scheme: Scheme,
-    /// The host, where it is another one: an origin may go by it.
-    pub other_host: Option<Span>,
-}
-
 /// Says who asked. What an untrusted peer claims is replaced, what a trusted one says is extended, and counts.
 pub fn say_who_asks(head: &mut RequestHead, caller: &Caller, trusted: bool) -> Asked {
-    let mut asked = Asked { scheme: caller.scheme, other_host: None };
     let fields = &mut head.fields;
     if !trusted && fields.has_any(Name::CLAIMS) {
         fields.retain(|field| Name::CLAIMS & field.known.bit() == 0);
     }
+    let asked = Asked::of(fields, head.authority, caller.scheme);
     if !caller.address.is_empty() {
         append(fields, Name::XForwardedFor, &[Piece::Bytes(caller.address.as_bytes())]);
     }
@@ -36,16 +28,10 @@ pub fn say_who_asks(head: &mut RequestHead, caller: &Caller, trusted: bool) -> A
         Piece::Bytes(b"\""),
     ];
     append(fields, Name::Forwarded, if host.is_empty() { &pieces[..1] } else { &pieces });
-    match fields.get(Name::XForwardedProto) {
-        Some(b"https") => asked.scheme = Scheme::Https,
-        Some(b"http") => asked.scheme = Scheme::Http,
-        Some(_) => {}
-        None => fields.push_known(Name::XForwardedProto, caller.scheme.text().as_bytes()),
+    if !fields.has(Name::XForwardedProto) {
+        fields.push_known(Name::XForwardedProto, caller.scheme.text().as_bytes());
     }
-    if fields.has(Name::XForwardedHost) {
-        let said = fields.all(Name::XForwardedHost).collect::<Vec<_>>().join(&b","[..]);
-        asked.other_host = (said != fields.read(host)).then(|| fields.store(&said));
-    } else if !host.is_empty() {
+    if !fields.has(Name::XForwardedHost) && !host.is_empty() {
         fields.push_pieces(Name::XForwardedHost, &[Piece::Span(host)]);
     }
     asked

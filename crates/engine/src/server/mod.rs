@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod answer;
+mod asked;
 pub mod caller;
 mod continued;
 pub mod forward;

@@ -111,7 +111,7 @@ impl Bench {
         let trace = Rc::new(Trace::new(clock::now(), &head, None));
         Box::new(Exchange {
             asked_path: head.path,
-            other_host: None,
+            otherwise: None,
             head,
             body,
             route,

@@ -111,7 +111,7 @@ impl Bed {
         Box::new(Exchange {
             head,
             asked_path: path,
-            other_host: None,
+            otherwise: None,
             body: Body::Empty,
             route: Arc::clone(&self.route),
             scheme: Scheme::Http,

@@ -22,18 +22,18 @@ pub fn write(exchange: &Exchange, url: &mut Vec<u8>) {
         url.push(b'?');
         url.extend_from_slice(query);
     }
-    if let Some(host) = exchange.other_host {
-        url.push(OTHER_HOST);
-        url.extend_from_slice(head.fields.read(host));
+    if let Some(said) = exchange.otherwise {
+        url.push(OTHERWISE);
+        url.extend_from_slice(head.fields.read(said));
     }
 }
 
-/// Between a URL and the host that a trusted peer was asked for instead of ours, as far as that is part of a key.
-const OTHER_HOST: u8 = 1;
+/// Between a URL and what a trusted peer says that its caller asked for instead, which is part of the key.
+const OTHERWISE: u8 = 1;
 
-/// A key without the content and the other host that may be part of it: no URL holds a control byte.
+/// A key without the content and the claims that may be part of it: no URL holds a control byte.
 pub fn plain(key: &[u8]) -> &[u8] {
-    key.split(|&byte| byte <= OTHER_HOST).next().unwrap_or_default()
+    key.split(|&byte| byte <= OTHERWISE).next().unwrap_or_default()
 }
 
 /// Whether content is part of a key.
