@@ -71,6 +71,10 @@ impl Page {
         }
     }
 
+    fn content_type(self) -> &'static str {
+        if self == Self::Asset { "application/octet-stream" } else { "application/json" }
+    }
+
     fn cache_control(self) -> &'static str {
         match self {
             Self::Healthy | Self::Own => "no-store",
@@ -216,9 +220,12 @@ impl Replica {
         }
         body.push_str("null]}");
         let length = body.len();
-        let cache_control = if status == 200 { page.cache_control() } else { "no-store" };
+        let (content_type, cache_control) = match status {
+            200 => (page.content_type(), page.cache_control()),
+            _ => ("application/json", "no-store"),
+        };
         format!(
-            "HTTP/1.1 {status} {reason}\r\nserver: shop\r\ncontent-type: application/json\r\n\
+            "HTTP/1.1 {status} {reason}\r\nserver: shop\r\ncontent-type: {content_type}\r\n\
              content-length: {length}\r\ncache-control: {cache_control}\r\nx-served-by: {service}-{number}\r\n\r\n{body}"
         )
         .into_bytes()
