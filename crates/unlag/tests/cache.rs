@@ -81,6 +81,19 @@ fn what_is_about_one_caller_is_fetched_for_each() {
 }
 
 #[test]
+fn a_page_under_the_name_of_a_file_is_fetched_for_each() {
+    let origin = counting("Cache-Control: max-age=60\r\nContent-Type: text/html\r\n");
+    let unlag = in_front_of(&origin);
+    assert_eq!(ask(&unlag, "GET", "").text(), "answer 1");
+    assert_eq!(ask(&unlag, "GET", "").text(), "answer 1", "a page under the name of a page");
+    for number in 2..=3 {
+        let request = "GET /account/me.css HTTP/1.1\r\nHost: a\r\nCookie: session=7\r\n\r\n";
+        let page = unlag.connect().send(request).read_response("GET").text();
+        assert_eq!(page, format!("answer {number}"));
+    }
+}
+
+#[test]
 fn a_route_may_say_for_how_long_and_may_say_not_at_all() {
     let origin = counting("Cache-Control: no-cache\r\n");
     let unlag = Setup::of(UNLAG).to([origin.url()]).route("cache", "{ ttl = \"1h\" }").start();

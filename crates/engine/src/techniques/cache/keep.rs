@@ -61,7 +61,7 @@ impl Cache {
         let mut head = stored.head.clone();
         validate::update(&mut head.fields, said);
         let directives = Directives::of_response(&head.fields);
-        let asked = storable::Asked::of(&request.head.fields, false);
+        let asked = storable::Asked::of(request, false);
         let verdict = storable::may_store(asked, &head, false, &directives, received, &self.overrides);
         let kept = Kept { part: None, directives, received, whose: Whose::Everybody };
         let fresh = Arc::new(self.stored(head, stored.content.clone(), request, &asking.url, &kept));
@@ -143,7 +143,7 @@ impl Cache {
             }
             _ => return Err(Refusal::Method),
         };
-        let asked = storable::Asked::of(&request.head.fields, asking.no_store);
+        let asked = storable::Asked::of(request, asking.no_store);
         let part = self.part_of(response, &directives, received)?;
         match storable::may_store(asked, &response.head, part.is_some(), &directives, received, &overrides) {
             Ok(()) if tags::of(&self.store.purges, &asking.url, fields, request).is_none() => {

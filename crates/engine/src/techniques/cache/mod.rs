@@ -10,6 +10,7 @@ pub mod arrival;
 pub mod content;
 pub mod date;
 pub mod directives;
+mod disguise;
 pub mod envelope;
 pub mod fetch;
 pub mod figures;

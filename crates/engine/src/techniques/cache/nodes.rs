@@ -150,7 +150,7 @@ impl Cache {
         let came_unix_s = wall::unix_ms(now).saturating_sub(since_ms) / 1_000;
         let directives = super::directives::Directives::of_response(&head.fields);
         // The rules of this node's route, whatever the other one's are.
-        let request = storable::Asked::of(&asked.head.fields, false);
+        let request = storable::Asked::of(asked, false);
         let received = Received { asked_ns, came_ns: now, came_unix_s };
         storable::may_store(request, &head, false, &directives, received, &self.overrides).ok()?;
         let aged = Received { asked_ns: came_ns, came_ns, came_unix_s };

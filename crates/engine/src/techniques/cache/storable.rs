@@ -2,8 +2,10 @@
 //! cacheable; what is about one person never is.
 
 use super::directives::Directives;
+use super::disguise;
 use super::freshness::{self, Overrides, Received};
 use super::vary;
+use crate::exchange::Exchange;
 use crate::http::{Fields, Name, ResponseHead};
 
 /// Why a response is not stored.
@@ -22,11 +24,12 @@ pub enum Refusal {
     TooLarge,
     Tags,
     Identity,
+    Disguise,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Refusal; 12] = [
+    pub const ALL: [Refusal; 13] = [
         Refusal::Method,
         Refusal::Status,
         Refusal::RequestNoStore,
@@ -39,6 +42,7 @@ impl Refusal {
         Refusal::TooLarge,
         Refusal::Tags,
         Refusal::Identity,
+        Refusal::Disguise,
     ];
 
     /// One word, for `Cache-Status`.
@@ -56,13 +60,16 @@ impl Refusal {
             Refusal::TooLarge => "too-large",
             Refusal::Tags => "tags",
             Refusal::Identity => "identity",
+            Refusal::Disguise => "disguise",
         }
     }
 }
 
 /// What of a request bears on storing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
+pub struct Asked<'a> {
+    /// What was asked for.
+    pub path: &'a [u8],
     /// It carries credentials.
     pub authorization: bool,
     /// It carries cookies: what answers it may be about one person, unless the origin says for how long all may have it.
@@ -71,16 +78,22 @@ pub struct Asked {
     pub no_store: bool,
 }
 
-impl Asked {
-    /// Of a request with these fields.
-    pub fn of(fields: &Fields, no_store: bool) -> Asked {
-        Asked { authorization: fields.has(Name::Authorization), cookie: fields.has(Name::Cookie), no_store }
+impl Asked<'_> {
+    /// Of this request.
+    pub fn of(request: &Exchange, no_store: bool) -> Asked<'_> {
+        let fields = &request.head.fields;
+        Asked {
+            path: fields.read(request.asked_path),
+            authorization: fields.has(Name::Authorization),
+            cookie: fields.has(Name::Cookie),
+            no_store,
+        }
     }
 }
 
 /// Whether the answer to a GET may be stored for others.
 pub fn may_store(
-    asked: Asked,
+    asked: Asked<'_>,
     head: &ResponseHead,
     is_exact_part: bool,
     directives: &Directives,
@@ -109,6 +122,10 @@ pub fn may_store(
     if fields.has(Name::SetCookie) && !overrides.set_cookie {
         return Err(Refusal::SetCookie);
     }
+    let content_type = fields.get(Name::ContentType).unwrap_or_default();
+    if head.status < 300 && disguise::is_disguised(asked.path, content_type) {
+        return Err(Refusal::Disguise);
+    }
     // RFC 9111 §3.5
     let for_all = directives.public || directives.must_revalidate || directives.s_maxage.is_some();
     if asked.authorization && !for_all {
@@ -122,7 +139,7 @@ pub fn may_store(
 
 /// Whether it can ever be served: fresh for a time, or after asking the origin whether it still holds.
 fn has_use(
-    asked: Asked,
+    asked: Asked<'_>,
     head: &ResponseHead,
     directives: &Directives,
     received: Received,
@@ -202,14 +219,15 @@ pub fn strip_unkeyed(fields: &mut Fields) {
 mod tests {
     use super::*;
 
-    fn verdict(asked: Asked, status: u16, list: &[(&str, &str)]) -> Result<(), Refusal> {
+    fn verdict(asked: Asked<'_>, status: u16, list: &[(&str, &str)]) -> Result<(), Refusal> {
         let mut head = ResponseHead::new(status);
         list.iter().for_each(|(name, value)| head.fields.push(name.as_bytes(), value.as_bytes()));
         let directives = Directives::of_response(&head.fields);
         may_store(asked, &head, false, &directives, Received::default(), &Overrides::default())
     }
 
-    const ANYBODY: Asked = Asked { authorization: false, cookie: false, no_store: false };
+    const ANYBODY: Asked<'_> =
+        Asked { path: b"/x.css", authorization: false, cookie: false, no_store: false };
 
     #[test]
     fn only_what_the_origin_declares_cacheable_is_stored() {
@@ -233,6 +251,10 @@ mod tests {
         for shared in ["public", "s-maxage=60", "max-age=60, must-revalidate"] {
             assert_eq!(verdict(known, 200, &[("cache-control", shared)]), Ok(()), "{shared}");
         }
+        let page = ("content-type", "text/html");
+        assert_eq!(verdict(ANYBODY, 200, &[fresh, page]), Err(Refusal::Disguise));
+        assert_eq!(verdict(ANYBODY, 404, &[fresh, page]), Ok(()), "that there is no such file");
+        assert_eq!(verdict(Asked { path: b"/x", ..ANYBODY }, 200, &[fresh, page]), Ok(()));
         let cookie = Asked { cookie: true, ..ANYBODY };
         let own = Overrides { ttl_ns: Some(1), ..Overrides::default() };
         let silent = ResponseHead::new(200);
