@@ -5,7 +5,6 @@
 
 pub mod accept;
 pub mod encoder;
-pub mod media;
 pub mod variants;
 
 pub use accept::Wanted;

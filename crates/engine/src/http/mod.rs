@@ -8,6 +8,7 @@ pub mod fields;
 pub mod h1;
 pub mod h2;
 pub mod head;
+pub mod media;
 pub mod name;
 pub mod range;
 pub mod target;

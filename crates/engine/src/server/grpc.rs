@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::exchange::Response;
 use crate::http::body::Source;
-use crate::http::{Body, Chunk, Fields, Name, Size};
+use crate::http::{Body, Chunk, Fields, Name, Size, media};
 use http::{HeaderMap, HeaderName};
 use std::task::{Context, Poll};
 
@@ -13,7 +13,7 @@ const UNKNOWN: &[u8] = b"2";
 
 /// Whether a message with these fields is of gRPC.
 pub fn is_spoken(fields: &Fields) -> bool {
-    fields.get(Name::ContentType).is_some_and(|value| value.starts_with(b"application/grpc"))
+    fields.get(Name::ContentType).is_some_and(media::is_grpc)
 }
 
 /// Makes sure that `response` carries a `grpc-status`.

@@ -2,18 +2,14 @@
 //! the rest of the world, and often the origin's own rules for lifetimes, take for a file that is the same for all. Whoever gets a
 //! person to follow such a link would find the page in the cache ("Web cache deception", Gil 2017; Mirheidari et al. 2020).
 
+use crate::http::media;
+
 /// Whether an answer of this type to this path is a page or a document where the name promises style, script, picture, sound or
 /// font.
 pub(super) fn is_disguised(path: &[u8], content_type: &[u8]) -> bool {
-    is_document(content_type) && promises_a_file(path)
-}
-
-/// HTML and JSON: what applications make for one person.
-fn is_document(content_type: &[u8]) -> bool {
-    let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-    let is = |listed: &str| essence.eq_ignore_ascii_case(listed.as_bytes());
-    let ends = |end: &[u8]| essence.last_chunk().is_some_and(|last: &[u8; 5]| last.eq_ignore_ascii_case(end));
-    is("text/html") || is("application/xhtml+xml") || is("application/json") || ends(b"+json")
+    // What applications make for one person.
+    let is_document = media::is_html(content_type) || media::is_json(content_type);
+    is_document && promises_a_file(path)
 }
 
 /// Whether the name's extension is of a kind that is never a document.

@@ -13,7 +13,7 @@ mod tests;
 
 use crate::encoding::{Asked, Effort, Key, Variants, encoder};
 use crate::exchange::{Exchange, Outcome, Response};
-use crate::http::{Body, Name, Size};
+use crate::http::{Body, Name, Size, media};
 use crate::pipeline::{Next, Stage};
 use bytes::Bytes;
 use policy::{Verdict, Wish};
@@ -39,8 +39,7 @@ impl Compress {
 
     /// Whether this stage has anything to do with a request. gRPC has encodings of its own, and another protocol has none.
     pub fn takes(&self, exchange: &Exchange) -> bool {
-        let is_grpc = |value: &[u8]| value.starts_with(b"application/grpc");
-        exchange.upgrade.is_none() && !exchange.head.fields.get(Name::ContentType).is_some_and(is_grpc)
+        exchange.upgrade.is_none() && !exchange.head.fields.get(Name::ContentType).is_some_and(media::is_grpc)
     }
 
     /// Encodes an answer, if it may be and that is worth it.

@@ -1,9 +1,9 @@
 //! Which answers are encoded, and what that makes of the fields of request and answer.
 
-use crate::encoding::{Wanted, media, variants};
+use crate::encoding::{Wanted, variants};
 use crate::http::conditions::{is_same, listed};
 use crate::http::fields::members;
-use crate::http::{Fields, Name, RequestHead, ResponseHead, Size};
+use crate::http::{Fields, Name, RequestHead, ResponseHead, Size, media};
 use http::Method;
 use unlag_config::Encoding;
 

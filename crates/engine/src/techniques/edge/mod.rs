@@ -15,12 +15,12 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 
-use crate::encoding::{Asked, Key, Variants, Wanted as WantedEncodings, encoder::Effort, media};
+use crate::encoding::{Asked, Key, Variants, Wanted as WantedEncodings, encoder::Effort};
 use crate::error::Error;
 use crate::exchange::{Exchange, Outcome, Response};
 use crate::http::conditions::{self, Judgement, Validators};
 use crate::http::range::Wanted;
-use crate::http::{Body, Fields, Name, ResponseHead};
+use crate::http::{Body, Fields, Name, ResponseHead, media};
 use crate::pipeline::Next;
 use bytes::Bytes;
 use file::{Content, File};

@@ -8,7 +8,7 @@ pub mod grpc;
 pub mod json;
 
 use crate::exchange::Exchange;
-use crate::http::{Body, Chunk, Name};
+use crate::http::{Body, Chunk, Name, media};
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use unlag_config::KeyedBody;
@@ -34,10 +34,10 @@ pub fn is_query(method: &Method) -> bool {
 pub async fn take_in(exchange: &mut Exchange, keyed: Option<KeyedBody>) -> Option<Vec<u8>> {
     let content = held(&mut exchange.body).await?;
     let content_type = exchange.head.fields.get(Name::ContentType).unwrap_or_default();
-    let is_json = is_json(content_type);
+    let is_json = media::is_json(content_type);
     let canonical = match keyed {
         Some(KeyedBody::GraphQl) if is_json => graphql::key(&content)?,
-        Some(KeyedBody::Grpc) if is_grpc(content_type) => grpc::message(&content)?.to_vec(),
+        Some(KeyedBody::Grpc) if media::is_grpc(content_type) => grpc::message(&content)?.to_vec(),
         Some(KeyedBody::GraphQl | KeyedBody::Grpc) if !is_query(&exchange.head.method) => return None,
         Some(KeyedBody::Json) | None if is_json => {
             json::canonical(&content).unwrap_or_else(|| content.to_vec())
@@ -76,16 +76,4 @@ async fn held(body: &mut Body) -> Option<Bytes> {
             }
         }
     }
-}
-
-fn is_json(content_type: &[u8]) -> bool {
-    let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-    let essence = essence.to_ascii_lowercase();
-    essence == b"application/json" || essence.starts_with(b"application/") && essence.ends_with(b"+json")
-}
-
-/// Whether content is framed as gRPC does.
-pub fn is_grpc(content_type: &[u8]) -> bool {
-    let start = content_type.get(..16).unwrap_or_default();
-    start.eq_ignore_ascii_case(b"application/grpc") && !matches!(content_type.get(16), Some(b'-'))
 }
