@@ -126,6 +126,9 @@ impl Cache {
         let variants = if self.store.is_used() { self.store.get(url) } else { None };
         self.glance.found(variants.is_some());
         let stored = variants.as_ref().and_then(|variants| self.selected(variants, &exchange.head));
+        if let (Some(stored), Some(Variants::More(_))) = (stored, &variants) {
+            stored.marks.is_used.store(true, Relaxed);
+        }
         let (stored, _hold) = match stored.map(|stored| (stored, stored.content.hold())) {
             Some((stored, Some(hold))) => (Some(stored), hold),
             _ => (None, None),

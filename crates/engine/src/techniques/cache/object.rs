@@ -57,6 +57,8 @@ pub struct Marks {
     pub compared: AtomicU64,
     /// A purge has made it stale.
     pub is_stale: AtomicBool,
+    /// It was served since room was last made among the answers to its URL.
+    pub is_used: AtomicBool,
     /// Since it is near its end: who asked for it.
     pub uses: AtomicU32,
     /// The origin has failed: until then it is not asked again, and this served.

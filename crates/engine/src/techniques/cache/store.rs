@@ -10,7 +10,7 @@ use super::object::Stored;
 use super::purge::{Doom, Purge, Purges, What};
 use super::url;
 use arc_swap::ArcSwapOption;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -87,6 +87,20 @@ impl Drop for Refresh {
     fn drop(&mut self) {
         self.0.refreshing.fetch_sub(1, Relaxed);
     }
+}
+
+/// Variants without the oldest that nobody wants: made-up ones must not push out those that are asked for (CLOCK).
+fn with_room_for_one(mut variants: VecDeque<Arc<Stored>>) -> VecDeque<Arc<Stored>> {
+    for _ in 0..variants.len() {
+        if variants.len() < VARIANTS_MAX {
+            break;
+        }
+        let oldest = variants.pop_back();
+        let used = oldest.filter(|oldest| oldest.marks.is_used.swap(false, Relaxed));
+        used.into_iter().for_each(|used| variants.push_front(used));
+    }
+    variants.truncate(VARIANTS_MAX - 1);
+    variants
 }
 
 impl Store {
@@ -204,7 +218,7 @@ impl Store {
         }
         let before = self.memory.peek(url).and_then(|before| self.left(url, before));
         let others = before.iter().flat_map(Variants::all).filter(|other| !stored.replaces(other));
-        let others: Vec<Arc<Stored>> = others.take(VARIANTS_MAX - 1).cloned().collect();
+        let others = with_room_for_one(others.cloned().collect());
         let all = Variants::new(std::iter::once(stored).chain(others).collect());
         all.into_iter().for_each(|all| self.memory.put(url, all));
         self.is_used.store(true, Relaxed);

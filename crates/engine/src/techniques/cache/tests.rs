@@ -340,7 +340,7 @@ async fn what_becomes_private_when_it_is_asked_about_is_served_to_nobody_else() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_the_answers_to_one_url_the_newest_are_kept_up_to_the_bound() {
+async fn of_the_answers_to_one_url_the_newest_and_those_asked_for_are_kept_up_to_the_bound() {
     let bed = Bed::new(Overrides::default());
     bed.answers(200, &[("cache-control", "max-age=60"), ("vary", "x")], "one");
     for number in 0..65 {
@@ -349,6 +349,12 @@ async fn of_the_answers_to_one_url_the_newest_are_kept_up_to_the_bound() {
     assert_eq!(bed.get("/x", &[("x", "1")]).await.1, "unlag; hit; ttl=60");
     assert_eq!(bed.asked(), 65);
     assert!(bed.get("/x", &[("x", "0")]).await.1.contains("vary-miss"), "the oldest made room");
+    for number in 100..300 {
+        assert!(bed.get("/x", &[("x", &number.to_string())]).await.1.contains("vary-miss"));
+        let wanted = if number % 50 == 0 { "1" } else { "2" };
+        bed.get("/x", &[("x", wanted)]).await;
+    }
+    assert_eq!(bed.asked(), 67 + 200, "only what was not wanted for long enough is fetched again");
 }
 
 #[test]
