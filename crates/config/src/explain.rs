@@ -3,8 +3,10 @@
 
 use std::fmt::Write;
 
-use crate::model::{Action, Balance, Config, Encoding, Protocol, Route, Sample, Source, Upstream};
-use crate::value::duration_text;
+use crate::model::{
+    Action, Balance, Config, Encoding, Protocol, Route, RouteCache, Sample, Source, Upstream,
+};
+use crate::value::{duration_text, size_text};
 
 /// Lines of plain text. What no upstream or route makes use of is not mentioned.
 #[must_use]
@@ -88,12 +90,7 @@ fn meanings(config: &Config, out: &mut String) {
         line(out, "a timeout that is a duration: the head of a response, and the whole exchange, within it");
     }
     encodings(config, out);
-    if config.cache.shared.is_some() {
-        line(
-            out,
-            "cache.shared: what is stored is shared with the nodes that use the same tier, and so is every purge",
-        );
-    }
+    caching(config, out);
     if config.monitor.access_log_sample == Sample::Slow {
         line(out, "access_log_sample = \"slow\": requests that took a second or more, and server errors");
     }
@@ -101,6 +98,49 @@ fn meanings(config: &Config, out: &mut String) {
         out,
         "deadlines of callers (x-request-timeout-ms, grpc-timeout) are honoured, shortened by the time spent, and passed on",
     );
+}
+
+/// What is stored, where that is not only what origins declare cacheable.
+fn caching(config: &Config, out: &mut String) {
+    let cache = &config.cache;
+    let proxied = config.routes.iter().filter(|route| matches!(route.action, Action::Proxy(_)));
+    if !proxied.clone().any(|route| route.cache.is_some()) {
+        return;
+    }
+    let mut text = format!("cache: {} in memory", size_text(cache.memory));
+    text += if cache.shared.is_some() {
+        ", shared with the nodes of the same tier, and every purge too"
+    } else {
+        ""
+    };
+    text += if cache.heuristic { "; a lifetime is guessed where the origin declares none" } else { "" };
+    text += if cache.set_cookie { "; answers that set cookies are stored too" } else { "" };
+    line(out, &text);
+    for route in proxied {
+        match &route.cache {
+            None => line(out, &format!("cache of {}: off", route.name)),
+            Some(own) if *own != RouteCache::default() => {
+                line(out, &format!("cache of {}: {}", route.name, cached(own)));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// What a route says of its answers.
+fn cached(own: &RouteCache) -> String {
+    let stale = |window: Option<_>, when: &str| {
+        window.map(|window| format!("stale for {} {when}", duration_text(window)))
+    };
+    let tags: Vec<String> = own.tags.iter().map(ToString::to_string).collect();
+    let parts = [
+        own.ttl.map(|ttl| format!("for {}", duration_text(ttl))),
+        stale(own.stale_while_revalidate, "while they are fetched again"),
+        stale(own.stale_if_error, "where the origin fails"),
+        own.body.map(|_| "POSTs are reads, by their content".to_owned()),
+        (!tags.is_empty()).then(|| format!("tagged {}", tags.join(", "))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// In which encodings answers leave, where they do.

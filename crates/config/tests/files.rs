@@ -138,6 +138,8 @@ fn a_configuration_explains_itself() {
         "= files of public",
         "files of GET /assets/{path...}: siblings, else encoded once and kept: br, zstd, gzip",
         "compress of shop.example/{path...}: zstd, br, gzip, while answers pass",
+        "cache: 256MiB in memory",
+        "cache of product: off",
     ] {
         assert!(explained.contains(part), "{part} is missing in\n{explained}");
     }
