@@ -55,6 +55,11 @@ pub fn notice(core: &Rc<Core>) {
     drop(plan(core));
 }
 
+/// The core whose plan it is.
+pub fn core() -> Option<Rc<Core>> {
+    LOCAL.with_borrow(|local| local.as_ref().map(|local| Rc::clone(&local.core)))
+}
+
 /// Lets go of it at the end of the core's life.
 pub fn forget() {
     LOCAL.set(None);

@@ -3,6 +3,7 @@
 
 use crate::clock;
 use crate::core::Core;
+use crate::local;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -59,6 +60,17 @@ pub async fn survive<F: Future + ?Sized>(
         }
     })
     .await
+}
+
+/// Runs `future` beside the requests of this core; a panic in it is counted as one of theirs.
+pub fn spawn(what: &'static str, future: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(async move {
+        let future = std::pin::pin!(future);
+        match local::core() {
+            Some(core) => drop(survive(&core, what, future).await),
+            None => future.await,
+        }
+    });
 }
 
 /// Counts a panic that was caught on a core and says what it cost.

@@ -31,6 +31,10 @@ pub trait Source {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>>;
     /// What is left, as far as it is known.
     fn size(&self) -> Size;
+    /// Whether trailers may come after content whose size is known.
+    fn may_trail(&self) -> bool {
+        false
+    }
     /// Asks for pieces of at most so many bytes from now on. A source whose pieces have a size of their own gives those.
     fn take_at_most(&mut self, _bytes: usize) {}
 }
@@ -73,6 +77,11 @@ impl Body {
             Body::Bytes(bytes) => Size::Exact(bytes.len() as u64),
             Body::Stream(source) => source.size(),
         }
+    }
+
+    /// As [`Source::may_trail`].
+    pub fn may_trail(&self) -> bool {
+        matches!(self, Body::Stream(source) if source.may_trail())
     }
 
     /// As [`Source::take_at_most`].

@@ -321,6 +321,10 @@ impl Source for StreamBody {
     fn size(&self) -> Size {
         self.declared.map_or(Size::Unknown, Size::Exact)
     }
+
+    fn may_trail(&self) -> bool {
+        !self.recv.is_end_stream()
+    }
 }
 
 /// What a stream's failure before its answer means.

@@ -5,6 +5,7 @@
 //! Only what turns out to be too large to keep is taken in no faster than it is read. Then a reader that holds the others up
 //! for long is cut off; alone it may take its time.
 
+use super::patience::Patience;
 use crate::clock;
 use crate::error::Error;
 use crate::http::body::Source;
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 /// Larger answers are not kept in memory.
 pub const OBJECT_BYTES_MAX: u64 = 1024 * 1024;
-/// How long one reader may hold up others.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked at who holds up whom.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long content is taken in that nobody reads: whoever comes next may still find it.
 const UNREAD: Duration = Duration::from_secs(3);
 /// Smaller pieces are put together: each costs more than it holds.
@@ -48,6 +49,8 @@ enum End {
 #[derive(Debug)]
 pub struct Arrival {
     length: Option<u64>,
+    /// Whether trailers may come after content of this length.
+    may_trail: bool,
     state: Mutex<State>,
 }
 
@@ -78,8 +81,18 @@ impl State {
         self.gone > 0 || self.bytes > OBJECT_BYTES_MAX || self.pieces.len() > PIECES_MAX
     }
 
+    /// Those who still read; who was cut off holds up nothing.
+    fn seats(&self) -> impl Iterator<Item = &Seat> {
+        self.readers.iter().map(|(_, seat)| seat).filter(|seat| !seat.is_cut)
+    }
+
     fn slowest(&self) -> Option<u64> {
-        self.readers.iter().map(|(_, seat)| seat.piece).min()
+        self.seats().map(|seat| seat.piece).min()
+    }
+
+    /// The number of the piece that comes next.
+    fn next(&self) -> u64 {
+        self.gone + self.pieces.len() as u64
     }
 
     /// Lets go of what every reader has had, once it will not be kept.
@@ -103,8 +116,8 @@ impl State {
 
 impl Arrival {
     /// Content of which nothing has come yet.
-    pub fn new(length: Option<u64>) -> Arc<Arrival> {
-        Arc::new(Arrival { length, state: Mutex::default() })
+    pub fn new(length: Option<u64>, may_trail: bool) -> Arc<Arrival> {
+        Arc::new(Arrival { length, may_trail, state: Mutex::default() })
     }
 
     /// Its length, if it was declared.
@@ -115,24 +128,26 @@ impl Arrival {
     /// Reads it from the beginning, or a part of it from the first to the last byte.
     pub fn read(self: &Arc<Arrival>, part: Option<(u64, u64)>) -> Body {
         let seat = self.state().readers.insert(Seat::default());
-        let until = part.map(|(_, last)| last + 1).or(self.length);
+        let until = part.map(|(_, last)| last + 1).or(self.length.filter(|_| !self.may_trail));
         let skip = part.map_or(0, |(first, _)| first);
         Body::Stream(Box::new(Reader { arrival: Arc::clone(self), seat, at: 0, skip, until }))
     }
 
-    /// Keeps its beginning for a reader that is about to come; none if that is gone already.
+    /// Keeps its beginning for a reader that is about to come; none if that is gone already, or the end will never come.
     pub fn hold(self: &Arc<Arrival>) -> Option<Hold> {
         let mut state = self.state();
-        (!state.is_too_large())
-            .then(|| Hold { seat: state.readers.insert(Seat::default()), arrival: Arc::clone(self) })
+        let is_worth_it = !state.is_too_large() && !matches!(state.end, Some(End::Failed(_)));
+        is_worth_it.then(|| Hold { seat: state.readers.insert(Seat::default()), arrival: Arc::clone(self) })
     }
 
     /// Takes a body in to its end. Returns all of it, with its trailers, if it came whole and is small enough to be kept. What is
     /// too large and has no readers any more is given up.
     pub async fn take_in(&self, mut body: Body) -> Option<Whole> {
-        let mut unread_since = None;
+        // Whoever takes it in may be stopped: then nobody must wait for the end.
+        let _stopped = Stopped(self);
+        let (mut unread_since, mut patience) = (None, Patience::default());
         loop {
-            if !self.has_room().await || self.is_given_up(&mut unread_since) {
+            if !self.has_room(&mut patience).await || self.is_given_up(&mut unread_since) {
                 return self.finish(End::Failed(Error::CallerGone));
             }
             let Ok(chunk) = tokio::time::timeout(UNREAD, body.chunk()).await else { continue };
@@ -140,7 +155,7 @@ impl Arrival {
                 Some(Ok(Chunk::Data(data))) => {
                     self.add(&data);
                     // With its last byte content of known length is whole: nobody asks for its end.
-                    if self.length != Some(self.state().bytes) {
+                    if self.may_trail || self.length != Some(self.state().bytes) {
                         continue;
                     }
                     End::Whole
@@ -155,7 +170,7 @@ impl Arrival {
 
     /// Whether nobody has read it for too long.
     fn is_given_up(&self, since: &mut Option<u64>) -> bool {
-        if !self.state().readers.is_empty() {
+        if self.state().slowest().is_some() {
             *since = None;
             return false;
         }
@@ -165,8 +180,8 @@ impl Arrival {
 
     fn add(&self, data: &[u8]) {
         let mut state = self.state();
-        let next = state.gone + state.pieces.len() as u64;
-        let is_unread = !state.readers.iter().any(|(_, seat)| seat.piece >= next && !seat.is_cut);
+        let next = state.next();
+        let is_unread = !state.seats().any(|seat| seat.piece >= next);
         match state.pieces.back_mut().filter(|last| is_unread && last.len() < PIECE_BYTES_MIN) {
             Some(last) => *last = [last, data].concat().into(),
             // Of its own: a piece would hold on to all of the buffer that it was cut from.
@@ -195,15 +210,29 @@ impl Arrival {
         whole
     }
 
-    /// Waits until more may be taken in; says no if nobody wants it.
-    async fn has_room(&self) -> bool {
+    /// Waits until more may be taken in; says no if nobody wants it. Whoever holds up others for too long meanwhile is cut off.
+    async fn has_room(&self, patience: &mut Patience) -> bool {
+        if let Poll::Ready(is_wanted) = std::future::poll_fn(|cx| Poll::Ready(self.poll_room(cx))).await {
+            return is_wanted;
+        }
+        patience.begins(clock::now());
         loop {
             let room = std::future::poll_fn(|cx| self.poll_room(cx));
-            match tokio::time::timeout(PATIENCE, room).await {
-                Ok(is_wanted) => return is_wanted,
-                Err(_) => self.cut_slowest(),
+            let came = tokio::time::timeout(LOOK, room).await;
+            if patience.is_at_its_end(clock::now(), self.is_anybody_held_up()) {
+                self.cut_slowest();
+            }
+            if let Ok(is_wanted) = came {
+                return is_wanted;
             }
         }
+    }
+
+    /// Whether a reader has had all that has come.
+    fn is_anybody_held_up(&self) -> bool {
+        let state = self.state();
+        let next = state.next();
+        state.seats().any(|seat| seat.piece >= next)
     }
 
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<bool> {
@@ -223,7 +252,7 @@ impl Arrival {
 
     fn cut_slowest(&self) {
         let mut state = self.state();
-        let (slowest, count) = (state.slowest(), state.readers.len());
+        let (slowest, count) = (state.slowest(), state.seats().count());
         let cut: Vec<usize> =
             state.readers.iter().filter(|(_, seat)| Some(seat.piece) == slowest).map(|(at, _)| at).collect();
         if cut.len() == count {
@@ -231,7 +260,7 @@ impl Arrival {
         }
         for at in cut {
             if let Some(seat) = state.readers.get_mut(at) {
-                (seat.is_cut, seat.piece) = (true, u64::MAX);
+                seat.is_cut = true;
                 seat.waker.take().into_iter().for_each(Waker::wake);
             }
         }
@@ -240,6 +269,17 @@ impl Arrival {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends content that nobody takes in any more.
+struct Stopped<'a>(&'a Arrival);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        if self.0.state().end.is_none() {
+            self.0.finish(End::Failed(Error::Truncated));
+        }
     }
 }
 
@@ -300,9 +340,12 @@ impl Source for Reader {
             if seat.is_cut {
                 return Poll::Ready(Some(Err(Error::CallerStalled)));
             }
-            let at = seat.piece.saturating_sub(gone) as usize;
+            // It would begin in the middle.
+            let Some(at) = seat.piece.checked_sub(gone) else {
+                return Poll::Ready(Some(Err(Error::Truncated)));
+            };
             seat.waker = Some(cx.waker().clone());
-            let Some(piece) = state.pieces.get(at).cloned() else {
+            let Some(piece) = state.pieces.get(at as usize).cloned() else {
                 return match &state.end {
                     None => Poll::Pending,
                     Some(End::Whole) => Poll::Ready(None),
@@ -325,7 +368,7 @@ impl Source for Reader {
     }
 
     fn size(&self) -> Size {
-        match self.until {
+        match self.until.or(self.arrival.length) {
             Some(until) => Size::Exact(until.saturating_sub(self.at.max(self.skip))),
             None => Size::Unknown,
         }
@@ -341,146 +384,4 @@ impl Drop for Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::Cell;
-    use std::rc::Rc;
-
-    /// Pieces of 1 KiB, as fast as they are asked for.
-    struct Pieces {
-        left: usize,
-        taken: Rc<Cell<usize>>,
-        end: Option<Error>,
-    }
-
-    impl Source for Pieces {
-        fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
-            if self.left == 0 {
-                return Poll::Ready(self.end.take().map(Err));
-            }
-            self.left -= 1;
-            self.taken.set(self.taken.get() + 1);
-            Poll::Ready(Some(Ok(Chunk::Data(Bytes::from(vec![b'x'; 1024])))))
-        }
-
-        fn size(&self) -> Size {
-            Size::Unknown
-        }
-    }
-
-    fn pieces(left: usize, end: Option<Error>) -> (Body, Rc<Cell<usize>>) {
-        let taken = Rc::new(Cell::new(0));
-        (Body::Stream(Box::new(Pieces { left, taken: Rc::clone(&taken), end })), taken)
-    }
-
-    async fn read(mut body: Body) -> Result<usize, Error> {
-        let mut bytes = 0;
-        while let Some(chunk) = body.chunk().await {
-            match chunk? {
-                Chunk::Data(data) => bytes += data.len(),
-                Chunk::Trailers(_) => break,
-            }
-        }
-        Ok(bytes)
-    }
-
-    #[tokio::test]
-    async fn everybody_gets_all_of_it_and_a_part_is_cut_out_of_it() {
-        let arrival = Arrival::new(Some(4 * 1024));
-        let readers = (arrival.read(None), arrival.read(None), arrival.read(Some((1_000, 3_000))));
-        assert_eq!(readers.2.size(), Size::Exact(2_001));
-        let (body, _) = pieces(4, None);
-        let (whole, one, other, part) =
-            tokio::join!(arrival.take_in(body), read(readers.0), read(readers.1), read(readers.2));
-        assert_eq!(
-            (whole.unwrap().content.len(), one, other, part),
-            (4_096, Ok(4_096), Ok(4_096), Ok(2_001))
-        );
-        assert_eq!(read(arrival.read(None)).await, Ok(4_096), "who comes late as well");
-    }
-
-    #[tokio::test]
-    async fn what_is_cut_off_is_cut_off_for_everybody_and_not_kept() {
-        let arrival = Arrival::new(None);
-        let reader = arrival.read(None);
-        let (body, _) = pieces(2, Some(Error::Truncated));
-        let (whole, read) = tokio::join!(arrival.take_in(body), read(reader));
-        assert_eq!((whole.is_some(), read), (false, Err(Error::Truncated)));
-    }
-
-    #[tokio::test]
-    async fn an_answer_beyond_the_bound_passes_and_is_not_kept() {
-        for (count, is_kept) in [(1_024, true), (1_025, false), (5_000, false)] {
-            let arrival = Arrival::new(None);
-            let reader = arrival.read(None);
-            let (body, _) = pieces(count, None);
-            let (whole, read) = tokio::join!(arrival.take_in(body), read(reader));
-            assert_eq!((whole.is_some(), read), (is_kept, Ok(count * 1_024)));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_too_large_is_taken_in_no_faster_than_it_is_read_and_who_holds_up_others_is_cut_off() {
-        let arrival = Arrival::new(None);
-        let (reader, mut idle) = (arrival.read(None), arrival.read(None));
-        let (body, taken) = pieces(8_000, None);
-        let (whole, read) = tokio::join!(arrival.take_in(body), read(reader));
-        assert_eq!((whole.is_some(), read), (false, Ok(8_000 * 1_024)));
-        assert_eq!(idle.chunk().await.unwrap().unwrap_err(), Error::CallerStalled);
-        let arrival = Arrival::new(None);
-        let alone = arrival.read(None);
-        let (body, held) = pieces(8_000, None);
-        let waits = tokio::time::timeout(Duration::from_secs(60), arrival.take_in(body)).await;
-        assert!(waits.is_err() && held.get() < 2_000, "one alone may take its time: {}", held.get());
-        drop(alone);
-        assert_eq!(taken.get(), 8_000);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_nobody_reads_is_given_up_after_a_while_however_slowly_it_comes() {
-        struct Drip(tokio::time::Interval);
-        impl Source for Drip {
-            fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
-                self.0.poll_tick(cx).map(|_| Some(Ok(Chunk::Data(Bytes::from_static(b"x")))))
-            }
-            fn size(&self) -> Size {
-                Size::Unknown
-            }
-        }
-        for every_s in [1, 60] {
-            let arrival = Arrival::new(None);
-            let body = Body::Stream(Box::new(Drip(tokio::time::interval(Duration::from_secs(every_s)))));
-            let given_up = tokio::time::timeout(4 * UNREAD, arrival.take_in(body)).await;
-            assert!(given_up.is_ok_and(|whole| whole.is_none()), "every {every_s} s");
-        }
-    }
-
-    #[tokio::test]
-    async fn content_in_tiny_pieces_takes_no_more_memory_than_its_bound() {
-        let arrival = Arrival::new(None);
-        (0..100_000).for_each(|_| arrival.add(b"x"));
-        assert!(
-            arrival.state().pieces.len() <= 100_000 / PIECE_BYTES_MIN + 1,
-            "put together while nobody reads them"
-        );
-        let (arrival, mut reads) = (Arrival::new(None), Vec::new());
-        let mut reader = arrival.read(None);
-        for _ in 0..=PIECES_MAX {
-            arrival.add(b"x");
-            reads.push(reader.chunk().await.is_some());
-        }
-        assert!(
-            reads.iter().all(|read| *read) && arrival.hold().is_none(),
-            "not kept, and read all the same"
-        );
-    }
-
-    #[tokio::test]
-    async fn what_nobody_wants_and_will_not_be_kept_is_given_up() {
-        let arrival = Arrival::new(None);
-        drop(arrival.read(None));
-        let (body, taken) = pieces(1_000_000, None);
-        assert!(arrival.take_in(body).await.is_none());
-        assert!(taken.get() < 2_000, "{}", taken.get());
-    }
-}
+mod tests;

@@ -22,20 +22,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use unlag_record::Phase;
 
-/// After a failure that was answered with something stale, the origin is left in peace for so long.
-const PEACE_NS: u64 = 1_000_000_000;
-
 /// What there is not.
 #[derive(Default)]
 pub struct Missing {
     /// Something that the origin is to be asked about, and whether it may be served if it fails.
     pub stored: Option<(Arc<Stored>, bool)>,
+    /// Why the origin is asked.
+    pub reason: Miss,
     /// All that is stored for the URL.
     pub variants: Option<Variants>,
     /// The caller forbids storing.
     pub no_store: bool,
     /// Another's answer will do as well.
     pub joins: bool,
+}
+
+impl Missing {
+    /// What may be served if nobody answers.
+    pub fn stale(&self) -> Option<&Arc<Stored>> {
+        self.stored.as_ref().filter(|(_, or_serve)| *or_serve).map(|(stored, _)| stored)
+    }
 }
 
 /// A question to the origin, from the moment at which it is asked.
@@ -46,6 +52,8 @@ pub struct Asking {
     pub asked_ns: u64,
     /// The last purge that was known then.
     pub seq: u64,
+    /// Why.
+    pub reason: Miss,
     /// What is said of it in the answer.
     pub status: Status,
     /// The caller forbids storing.
@@ -83,7 +91,8 @@ impl Asking {
     pub fn alone(cache: &Cache, url: Vec<u8>) -> Asking {
         let (asked_ns, way) = (clock::now(), cache.store.on_its_way());
         let seq = cache.store.seq();
-        Asking { url, asked_ns, seq, status: Status::default(), no_store: false, _way: way, others: None }
+        let (reason, status) = (Miss::default(), Status::default());
+        Asking { url, asked_ns, seq, reason, status, no_store: false, _way: way, others: None }
     }
 
     /// For all who come meanwhile.
@@ -94,8 +103,8 @@ impl Asking {
     }
 
     /// About what another request has changed just now: that change does not make it one of before.
-    pub fn after_change(self, now: u64, status: Status) -> Asking {
-        Asking { asked_ns: now + 1, status, ..self }
+    pub fn after_change(self, now: u64) -> Asking {
+        Asking { asked_ns: now + 1, status: Status::forwarded(Miss::Method), ..self }
     }
 
     /// Whether anybody waits for the answer.
@@ -132,7 +141,7 @@ impl Cache {
         mut asking: Asking,
         next: Rc<N>,
     ) -> Outcome {
-        asking.no_store = missing.no_store;
+        (asking.no_store, asking.reason) = (missing.no_store, missing.reason);
         let lookup = match missing.no_store || exchange.head.method == Method::HEAD {
             true => None,
             false => self.look_up(&exchange, &asking.url),
@@ -203,22 +212,17 @@ impl Cache {
         mut asking: Asking,
         next: &Rc<N>,
     ) -> Outcome {
-        let reason = match (asking.no_store, &variants) {
-            (true, _) => Miss::Request,
-            (false, Some(_)) => Miss::VaryMiss,
-            (false, None) => Miss::UriMiss,
-        };
-        self.counts.miss(reason);
+        let reason = asking.reason;
         asking.status = Status::forwarded(reason);
         storable::strip_unkeyed(&mut exchange.head.fields);
-        let offered = variants.as_ref().is_some_and(|variants| {
-            let others = variants.of(self.learned.route).map(|stored| &**stored);
-            let others = others.filter(|stored| stored.part.is_none());
-            validate::offer(&mut exchange.head.fields, others)
-        });
+        let others = variants.iter().flat_map(|variants| variants.of(self.learned.route));
+        let others: Vec<&Arc<Stored>> = others.filter(|stored| stored.can_be_asked_about()).collect();
+        let offered = exchange.head.method != Method::POST
+            && validate::offer(&mut exchange.head.fields, others.iter().map(|stored| &***stored));
         let mut response = match next.run(exchange).await {
             Ok(response) => response,
             Err(failure) => {
+                self.counts.miss(reason);
                 asking.fail(failure.error);
                 return Err(failure);
             }
@@ -226,18 +230,18 @@ impl Cache {
         let Some(mut request) = response.request.take() else { return Ok(response) };
         if offered {
             request.head.fields.remove_known(Name::IfNoneMatch);
-            let etag = response.head.fields.get(Name::Etag).filter(|_| response.head.status == 304);
-            let is_meant = |stored: &&Arc<Stored>| {
-                let known = stored.head.fields.get(Name::Etag).filter(|_| stored.part.is_none());
-                known.zip(etag).is_some_and(|(known, etag)| validate::is_same(known, etag))
-            };
-            let meant = variants.iter().flat_map(|variants| variants.of(self.learned.route)).find(is_meant);
-            if let Some(stored) = meant {
+            if response.head.status == 304 {
+                let Some(stored) = validate::meant(&others, &response.head.fields) else {
+                    // It answers a condition of ours that the caller has not made.
+                    return Box::pin(self.fetch(request, None, asking, next)).await;
+                };
+                self.counts.miss(reason);
                 let status = asking.status.clone().got(304);
                 let fresh = self.freshened(stored, &response.head.fields, &request, asking);
                 return Ok(self.serve(&fresh, &request, status));
             }
         }
+        self.counts.miss(reason);
         Ok(self.take(response, &request, asking))
     }
 
@@ -252,7 +256,6 @@ impl Cache {
     ) -> Outcome {
         // The question is another one than the caller's, who may have a copy of its own.
         let Some(request) = exchange.replica() else { return Err(Error::Internal.into()) };
-        self.counts.miss(Miss::Stale);
         let is_head = request.head.method == Method::HEAD;
         let is_question = !is_head && request.head.method != Method::POST;
         storable::strip_unkeyed(&mut exchange.head.fields);
@@ -263,22 +266,31 @@ impl Cache {
             Ok(response) => response,
             Err(failure) => {
                 asking.fail(failure.error);
-                if or_serve && failure.error != Error::CallerGone {
-                    leave_in_peace(&stored, None);
-                    return Ok(self.hit(&stored, &request, Status::stale()));
+                if failure.error != Error::CallerGone {
+                    stored.leave_in_peace(None);
+                    if or_serve {
+                        return Ok(self.hit(&stored, &request, Status::stale()));
+                    }
                 }
+                self.counts.miss(asking.reason);
                 return Err(failure);
             }
         };
-        let status = Status::forwarded(Miss::Stale).got(response.head.status);
+        let status = Status::forwarded(asking.reason).got(response.head.status);
         asking.status = status.clone();
+        let fails = matches!(response.head.status, 500 | 502 | 503 | 504);
+        if fails {
+            stored.leave_in_peace(response.head.fields.get_named("retry-after"));
+        }
+        if !(fails && or_serve) {
+            self.counts.miss(asking.reason);
+        }
         match response.head.status {
             304 if is_question => {
                 let fresh = self.freshened(&stored, &response.head.fields, &request, asking);
                 Ok(self.serve(&fresh, &request, status.and_hit()))
             }
-            500 | 502 | 503 | 504 if or_serve => {
-                leave_in_peace(&stored, response.head.fields.get_named("retry-after"));
+            _ if fails && or_serve => {
                 asking.land(|_| Landing::Shared(Arc::clone(&stored), For::Everybody));
                 Ok(self.hit(&stored, &request, status.and_hit()))
             }
@@ -294,16 +306,6 @@ impl Cache {
         }
     }
 }
-
-/// Has a stale answer served for a while without asking again, as long as the origin says or a second.
-fn leave_in_peace(stored: &Stored, retry_after: Option<&[u8]>) {
-    let seconds = retry_after.and_then(|text| std::str::from_utf8(text).ok()?.trim().parse::<u64>().ok());
-    let peace_ns = seconds.map_or(PEACE_NS, |seconds| seconds.clamp(1, PEACE_MAX_S) * 1_000_000_000);
-    stored.marks.not_before_ns.store(clock::now() + peace_ns, Relaxed);
-}
-
-/// An origin that asks for more than this is asked all the same: it may be well again.
-const PEACE_MAX_S: u64 = 60;
 
 pub(super) fn received(asked_ns: u64) -> Received {
     let came_ns = clock::now();

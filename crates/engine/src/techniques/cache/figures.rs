@@ -8,19 +8,22 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
 /// Why a request went to the origin (RFC 9211 §2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words of `Miss::word` are the documentation")]
 pub enum Miss {
+    #[default]
     UriMiss,
     VaryMiss,
     Stale,
     Request,
     Method,
+    Partial,
 }
 
 impl Miss {
     /// Every reason.
-    pub const ALL: [Miss; 5] = [Miss::UriMiss, Miss::VaryMiss, Miss::Stale, Miss::Request, Miss::Method];
+    pub const ALL: [Miss; 6] =
+        [Miss::UriMiss, Miss::VaryMiss, Miss::Stale, Miss::Request, Miss::Method, Miss::Partial];
 
     /// As in `Cache-Status`.
     pub const fn word(self) -> &'static str {
@@ -30,6 +33,7 @@ impl Miss {
             Miss::Stale => "stale",
             Miss::Request => "request",
             Miss::Method => "method",
+            Miss::Partial => "partial",
         }
     }
 }
@@ -169,7 +173,7 @@ mod tests {
         third.refuse(Refusal::SetCookie);
         let sums = learned.sums();
         assert_eq!((sums.hits, sums.stale, sums.hit_bytes, sums.saved_ns), (2, 1, 110, 12));
-        assert_eq!(sums.misses, [0, 0, 1, 0, 0]);
+        assert_eq!(sums.misses, [0, 0, 1, 0, 0, 0]);
         assert_eq!(sums.refused.iter().sum::<u64>(), 1);
         assert_eq!(learned.ledger.lock().unwrap().open.len(), 2, "what is closed is not kept");
     }

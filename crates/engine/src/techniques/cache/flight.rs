@@ -8,6 +8,7 @@
 use super::object::Stored;
 use crate::error::Error;
 use crate::exchange::Outcome;
+use crate::panics;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
@@ -204,7 +205,7 @@ impl Drop for Surviving {
         let Some(fetch) = self.fetch.take() else { return };
         // At the end of a core's life there is nobody to go on with it.
         if self.watch.is_awaited() && tokio::runtime::Handle::try_current().is_ok() {
-            tokio::task::spawn_local(tokio::time::timeout(GRACE, fetch));
+            panics::spawn("fetch", async move { drop(tokio::time::timeout(GRACE, fetch).await) });
         }
     }
 }

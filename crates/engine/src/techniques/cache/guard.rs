@@ -9,6 +9,7 @@ use super::{Cache, beside, same};
 use crate::clock;
 use crate::exchange::Exchange;
 use crate::http::{Chunk, Fields, Name};
+use crate::panics;
 use crate::pipeline::Next;
 use bytes::Bytes;
 use std::rc::Rc;
@@ -53,7 +54,7 @@ impl Cache {
         let (Some(turn), Some(asked)) = (self.store.begin_refresh(), beside(exchange)) else { return };
         let served = (stored.head.status, content.clone());
         let (this, url, next) = (self.clone(), url.to_vec(), Rc::clone(next));
-        tokio::task::spawn_local(async move {
+        panics::spawn("guard", async move {
             let _turn = turn;
             if depends_on_caller(served, &asked, &next).await {
                 this.bypass(&url);

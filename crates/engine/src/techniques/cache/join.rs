@@ -1,10 +1,11 @@
 //! Getting what is not stored: from a fetch that is under way, or by one of its own.
 
 use super::fetch::{Asking, Missing};
-use super::figures::{Counts, Miss};
+use super::figures::Counts;
 use super::flight::{For, Landing, Leading, Surviving, Turn};
+use super::object::Stored;
 use super::status::Status;
-use super::{Cache, Found, same, vary};
+use super::{Cache, Found, range, same, vary};
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Outcome};
@@ -12,6 +13,7 @@ use crate::http::Name;
 use crate::pipeline::Next;
 use http::Method;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use unlag_record::Phase;
@@ -42,9 +44,13 @@ impl Cache {
                 Turn::Wait(waiting) => waiting,
                 Turn::Lead(leading) => return self.lead(exchange, url, missing, leading, next).await,
             };
-            exchange.trace.enter(Phase::Cache);
-            let landed = waiting.landed(self.learned.wait_cap()).await;
+            let left_ns = exchange.deadline_ns.saturating_sub(exchange.trace.enter(Phase::Cache));
+            let (own, cap) = (Duration::from_nanos(left_ns), self.learned.wait_cap());
+            let landed = waiting.landed(own.min(cap)).await;
             exchange.trace.enter(Phase::Overhead);
+            if landed.is_none() && own < cap {
+                return self.too_late(missing.stale().map(|stored| (&**stored, &*exchange)));
+            }
             match self.landed(landed, &exchange, &url, &missing) {
                 Then::Answer(outcome) => return outcome,
                 Then::GoAlone => break,
@@ -72,18 +78,28 @@ impl Cache {
         let (watch, now, own_ns) = (leading.watch(), clock::now(), exchange.deadline_ns);
         let asking = Asking::leading(self, url, leading, &exchange);
         exchange.deadline_ns = now.saturating_add(exchange.route.total_timeout_ns);
-        let is_shorter = own_ns < exchange.deadline_ns;
-        if is_shorter {
-            exchange.head.fields.remove_known(Name::GrpcTimeout);
-            exchange.head.fields.remove_known(Name::XRequestTimeoutMs);
+        let has_own_limit = own_ns < exchange.deadline_ns;
+        if !has_own_limit {
+            let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));
+            return Surviving::new(fetch, watch).await;
         }
-        let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));
-        let fetch = Surviving::new(fetch, watch);
-        if !is_shorter {
-            return fetch.await;
-        }
+        // What is left of it is not passed on: it is not the fetch's.
+        exchange.head.fields.remove_known(Name::GrpcTimeout);
+        exchange.head.fields.remove_known(Name::XRequestTimeoutMs);
+        let stale = missing.stale().and_then(|stored| Some((Arc::clone(stored), exchange.replica()?)));
+        let fetch = Surviving::new(self.clone().go(exchange, missing, asking, Rc::clone(next)), watch);
         let own = Duration::from_nanos(own_ns.saturating_sub(now));
-        tokio::time::timeout(own, fetch).await.unwrap_or_else(|_| Err(Error::Deadline.into()))
+        match tokio::time::timeout(own, fetch).await {
+            Ok(outcome) => outcome,
+            Err(_) => self.too_late(stale.as_ref().map(|(stored, request)| (&**stored, &**request))),
+        }
+    }
+
+    /// The time of a request is up before anybody has answered it: what is stale is better than nothing, where it may be served.
+    fn too_late(&self, stale: Option<(&Stored, &Exchange)>) -> Outcome {
+        let Some((stored, request)) = stale else { return Err(Error::Deadline.into()) };
+        stored.leave_in_peace(None);
+        Ok(self.hit(stored, request, Status::stale()))
     }
 
     /// Whether it waits, leads, or has nothing to do with others.
@@ -135,11 +151,10 @@ impl Cache {
 
     /// What another's fetch has come to for this request.
     fn landed(&self, landing: Option<Landing>, exchange: &Exchange, url: &[u8], missing: &Missing) -> Then {
-        let or_serve = missing.stored.as_ref().filter(|(_, or_serve)| *or_serve).map(|(stored, _)| stored);
         match landing {
             None | Some(Landing::Refused) => Then::GoAlone,
             Some(Landing::Abandoned) => Then::LookAgain,
-            Some(Landing::Failed(error)) => match or_serve {
+            Some(Landing::Failed(error)) => match missing.stale() {
                 Some(stored) => Then::Answer(Ok(self.hit(stored, exchange, Status::stale()))),
                 None => Then::Answer(Err(error.into())),
             },
@@ -151,13 +166,13 @@ impl Cache {
                     For::TheSame(_) => true,
                     For::Everybody => vary::matches(&stored.selected, &stored.head.fields, request),
                 };
+                let is_good = is_good && range::covers(&exchange.head.method, request, &stored);
                 // Whoever came after a purge must not get what was asked for before it, stored or not.
                 if !is_good || self.store.is_of_before(url, &stored) {
                     return Then::LookAgain;
                 }
-                let reason = if missing.stored.is_some() { Miss::Stale } else { Miss::UriMiss };
                 Counts::one(&self.counts.collapsed);
-                Then::Answer(Ok(self.serve(&stored, exchange, Status::forwarded(reason).collapsed())))
+                Then::Answer(Ok(self.serve(&stored, exchange, Status::forwarded(missing.reason).collapsed())))
             }
         }
     }

@@ -15,6 +15,7 @@ use super::{Cache, same, tags, url, validate, vary};
 use crate::clock;
 use crate::exchange::{Exchange, Response};
 use crate::http::{Body, Fields, Name, ResponseHead, Size};
+use crate::panics;
 use crate::plan::Route;
 use bytes::Bytes;
 use http::Method;
@@ -28,6 +29,7 @@ struct Kept {
     directives: Directives,
     received: Received,
     whose: Whose,
+    tags: Box<[u64]>,
 }
 
 /// Content that is on its way.
@@ -63,13 +65,20 @@ impl Cache {
         let directives = Directives::of_response(&head.fields);
         let asked = storable::Asked::of(request, false);
         let verdict = storable::may_store(asked, &head, false, &directives, received, &self.overrides);
-        let kept = Kept { part: None, directives, received, whose: Whose::Everybody };
-        let fresh = Arc::new(self.stored(head, stored.content.clone(), request, &asking.url, &kept));
+        let tags = tags::of(&self.store.purges, &asking.url, &head.fields, request);
+        let verdict = verdict.and(tags.as_ref().map(drop).ok_or(Refusal::Tags));
+        let tags = tags.unwrap_or_default();
+        let kept = Kept { part: None, directives, received, whose: Whose::Everybody, tags };
+        let fresh = Arc::new(self.stored(head, stored.content.clone(), request, &kept));
         match verdict {
             Ok(()) => {
                 self.store.put(&asking.url, Arc::clone(&fresh));
                 self.write_down(&fresh, &asking.url, &request.route.config.name, asking.seq);
                 self.share(&fresh, &kept, &mut asking);
+            }
+            // That is about this caller, and what is stored is not.
+            Err(Refusal::Authorization | Refusal::NoLifetime | Refusal::SetCookie) => {
+                asking.land(|_| Landing::Refused);
             }
             Err(_) => {
                 self.store.remove(&asking.url, clock::now());
@@ -144,18 +153,16 @@ impl Cache {
             _ => return Err(Refusal::Method),
         };
         let asked = storable::Asked::of(request, asking.no_store);
-        let part = self.part_of(response, &directives, received)?;
+        let part = self.part_of(response, request, &directives, received)?;
+        let tags = || tags::of(&self.store.purges, &asking.url, fields, request).ok_or(Refusal::Tags);
         match storable::may_store(asked, &response.head, part.is_some(), &directives, received, &overrides) {
-            Ok(()) if tags::of(&self.store.purges, &asking.url, fields, request).is_none() => {
-                Err(Refusal::Tags)
-            }
-            Ok(()) => Ok(Kept { part, directives, received, whose: Whose::Everybody }),
+            Ok(()) => Ok(Kept { part, directives, received, whose: Whose::Everybody, tags: tags()? }),
             // Nobody has said that it may be used again, nor that those who wait may not have it.
             // Credentials among them are the same, where requests with any wait at all.
             Err(Refusal::NoLifetime | Refusal::Authorization)
                 if asking.is_awaited() && !fields.has(Name::SetCookie) =>
             {
-                Ok(Kept { part: None, directives, received, whose: Whose::TheSame })
+                Ok(Kept { part: None, directives, received, whose: Whose::TheSame, tags: tags()? })
             }
             Err(refusal) => Err(refusal),
         }
@@ -165,11 +172,15 @@ impl Cache {
     fn part_of(
         &self,
         response: &Response,
+        request: &Exchange,
         directives: &Directives,
         received: Received,
     ) -> Result<Option<Part>, Refusal> {
         if response.head.status != 206 {
             return Ok(None);
+        }
+        if !request.head.fields.has(Name::Range) {
+            return Err(Refusal::Status);
         }
         let part = range::exact(&response.head, response.body.size()).ok_or(Refusal::Status)?;
         let declared = freshness::declared_s(&response.head.fields, directives, received);
@@ -184,7 +195,7 @@ impl Cache {
             asking.land(|_| Landing::Refused);
             return response;
         };
-        let stored = Arc::new(self.stored(head, content, request, &asking.url, kept));
+        let stored = Arc::new(self.stored(head, content, request, kept));
         let mut stores = kept.whose == Whose::Everybody;
         if let Content::Whole(content) = &stored.content {
             stores &= self.is_good(content, None, &stored.head);
@@ -212,7 +223,7 @@ impl Cache {
         if let Some(arriving) = arriving {
             let keeps = stores.then(|| (stored, is_early, Arc::clone(&request.route)));
             let (this, in_flight) = (self.clone(), response.in_flight.take());
-            tokio::task::spawn_local(async move {
+            panics::spawn("intake", async move {
                 this.take_in(arriving, keeps, asking).await;
                 drop(in_flight);
             });
@@ -239,7 +250,7 @@ impl Cache {
                     response.body = body;
                     return None;
                 };
-                let arrival = Arrival::new(length);
+                let arrival = Arrival::new(length, body.may_trail());
                 response.body = arrival.read(None);
                 Some((Content::Arriving(Arc::clone(&arrival)), Some(Arriving { arrival, body, _room: room })))
             }
@@ -298,14 +309,7 @@ impl Cache {
     }
 
     /// An answer in the form in which it is kept.
-    fn stored(
-        &self,
-        mut head: ResponseHead,
-        content: Content,
-        request: &Exchange,
-        url: &[u8],
-        kept: &Kept,
-    ) -> Stored {
+    fn stored(&self, mut head: ResponseHead, content: Content, request: &Exchange, kept: &Kept) -> Stored {
         storable::strip(&mut head.fields, &kept.directives);
         if kept.part.is_some() {
             head.fields.remove_known(Name::ContentRange);
@@ -314,7 +318,6 @@ impl Cache {
         let fields = &head.fields;
         let freshness = Freshness::new(head.status, fields, &kept.directives, kept.received, &self.overrides);
         let selected = vary::selected(fields, &request.head.fields);
-        let tags = tags::of(&self.store.purges, url, fields, request).unwrap_or_default();
         let (asker, marks) = (same::credentials(&request.head.fields), Marks::default());
         Stored {
             asker,
@@ -326,7 +329,7 @@ impl Cache {
             freshness,
             received: kept.received,
             selected,
-            tags,
+            tags: kept.tags.clone(),
             marks,
         }
     }

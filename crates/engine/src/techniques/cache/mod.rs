@@ -25,6 +25,7 @@ pub mod memory;
 pub mod named;
 pub mod nodes;
 pub mod object;
+mod patience;
 pub mod policy;
 pub mod purge;
 pub mod range;
@@ -44,6 +45,7 @@ pub use freshness::Overrides;
 use crate::clock;
 use crate::exchange::{Exchange, Outcome, Response, Trace};
 use crate::http::{Body, Name, RequestHead, ResponseHead, Size};
+use crate::panics;
 use crate::pipeline::{Next, Stage};
 use bytes::Bytes;
 use directives::Directives;
@@ -120,7 +122,7 @@ impl Cache {
     fn find<N: Next>(&self, exchange: &Exchange, url: &[u8], next: &Rc<N>) -> Found {
         let directives = Directives::of_request(&exchange.head.fields);
         if directives.no_store {
-            return Found::Missing(Missing { no_store: true, ..Missing::default() });
+            return Found::Missing(Missing { no_store: true, reason: Miss::Request, ..Missing::default() });
         }
         let now = exchange.trace.enter(Phase::Cache);
         let variants = if self.store.is_used() { self.store.get(url) } else { None };
@@ -134,9 +136,11 @@ impl Cache {
             _ => (None, None),
         };
         let verdict = stored.and_then(|stored| self.judge(stored, url, &directives, now));
-        // A part is served while it is fresh; it cannot be asked about.
-        let verdict = verdict.filter(|verdict| {
-            *verdict == Verdict::Serve || stored.is_some_and(|stored| stored.part.is_none())
+        // A part is served while it is fresh, and what is on its way while it may be.
+        let verdict = verdict.filter(|verdict| match verdict {
+            Verdict::Ask { .. } => stored.is_some_and(|stored| stored.can_be_asked_about()),
+            Verdict::ServeWhileFetching => stored.is_some_and(|stored| stored.part.is_none()),
+            Verdict::Serve | Verdict::Refuse => true,
         });
         let now = exchange.trace.enter(Phase::Overhead);
         let (Some(stored), Some(verdict)) = (stored, verdict) else {
@@ -145,7 +149,8 @@ impl Cache {
             }
             // What a purge has taken is not offered to the origin either.
             let variants = variants.and_then(|variants| self.store.left(url, variants));
-            return Found::Missing(Missing { variants, joins: !directives.insists(), ..Missing::default() });
+            let (reason, joins) = (self.reason(variants.as_ref(), &exchange.head), !directives.insists());
+            return Found::Missing(Missing { reason, variants, joins, ..Missing::default() });
         };
         match verdict {
             Verdict::Refuse => Found::Answer(unavailable()),
@@ -161,17 +166,14 @@ impl Cache {
                 Found::Answer(self.hit_at(stored, exchange, Status::stale(), now))
             }
             // It has failed just now; asking again would only make callers wait for it.
-            Verdict::Ask { or_serve: true } if now < stored.marks.not_before_ns.load(Relaxed) => {
+            Verdict::Ask { or_serve: true } if stored.is_left_in_peace(now) => {
                 Found::Answer(self.hit_at(stored, exchange, Status::stale(), now))
             }
             Verdict::Ask { or_serve } => {
-                let stored = Some((Arc::clone(stored), or_serve));
-                Found::Missing(Missing {
-                    stored,
-                    variants,
-                    joins: !directives.insists(),
-                    ..Missing::default()
-                })
+                let is_fresh = self.store.doom(url, stored) == Doom::None && stored.freshness.is_fresh(now);
+                let reason = if is_fresh { Miss::Request } else { Miss::Stale };
+                let (stored, joins) = (Some((Arc::clone(stored), or_serve)), !directives.insists());
+                Found::Missing(Missing { stored, reason, variants, no_store: false, joins })
             }
         }
     }
@@ -185,9 +187,25 @@ impl Cache {
         }
     }
 
+    /// Why a request finds nothing among what is stored for its URL.
+    fn reason(&self, variants: Option<&Variants>, request: &RequestHead) -> Miss {
+        let others = variants.into_iter().flat_map(|variants| variants.of(self.learned.route));
+        let selects = |stored: &Stored| vary::matches(&stored.selected, &stored.head.fields, &request.fields);
+        let mut reason = Miss::UriMiss;
+        for stored in others {
+            match (selects(stored), &stored.part) {
+                (true, Some(_)) => return Miss::Partial,
+                (false, _) => reason = Miss::VaryMiss,
+                // It is on its way and cannot be had from its beginning any more.
+                (true, None) => {}
+            }
+        }
+        reason
+    }
+
     /// Whether something that is fresh is fetched again before its end, because many ask for it.
     fn is_due_early(&self, stored: &Arc<Stored>, now: u64) -> bool {
-        if stored.part.is_some() || !policy::is_near_its_end(&stored.freshness, stored.received, now) {
+        if !policy::is_near_its_end(&stored.freshness, stored.received, now) {
             return false;
         }
         let uses = stored.marks.uses.fetch_add(1, Relaxed);
@@ -229,7 +247,12 @@ impl Cache {
 
     /// Fetches again what has just been served, once at a time.
     fn refresh<N: Next>(&self, exchange: &Exchange, url: &[u8], stored: &Arc<Stored>, next: &Rc<N>) {
-        let missing = Missing { stored: Some((Arc::clone(stored), false)), ..Missing::default() };
+        // What fails at once would be asked again with every request.
+        if !stored.can_be_asked_about() || stored.is_left_in_peace(clock::now()) {
+            return;
+        }
+        let stored = Some((Arc::clone(stored), false));
+        let missing = Missing { stored, reason: Miss::Stale, ..Missing::default() };
         let (key, now) = (self.key(exchange, url, &missing), clock::now());
         let Some(turn) = self.store.begin_refresh() else { return };
         // Most find that somebody does already: the request is copied after that.
@@ -237,7 +260,7 @@ impl Cache {
         let Some(exchange) = beside(exchange) else { return };
         let asking = Asking::leading(self, url.into(), leading, &exchange);
         let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));
-        tokio::task::spawn_local(async move {
+        panics::spawn("refresh", async move {
             let _turn = turn;
             drop(fetch.await);
         });
@@ -268,7 +291,7 @@ impl Cache {
         if !tells || content.as_ref() != Some(&url) {
             return response;
         }
-        let asking = Asking::alone(self, url).after_change(now, Status::forwarded(Miss::Method));
+        let asking = Asking::alone(self, url).after_change(now);
         self.take(response, &request, asking)
     }
 }

@@ -6,13 +6,14 @@ use super::memory::allocated;
 use super::range::{self, Part, Wanted};
 use super::validate;
 use super::vary::Selected;
+use crate::clock;
 use crate::encoding::variants::CONTENT_BYTES_MIN;
 use crate::exchange::Response;
 use crate::http::{Body, Fields, Name, ResponseHead};
 use bytes::Bytes;
 use http::Method;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// A response. What changes is another one in its place; only its marks are of the moment.
 #[derive(Debug)]
@@ -98,7 +99,30 @@ impl Content {
     }
 }
 
+/// After a failure the origin is left in peace for so long, unless it says for how long.
+const PEACE_S: u64 = 1;
+/// An origin that asks for more than this is asked all the same: it may be well again.
+const PEACE_MAX_S: u64 = 60;
+
 impl Stored {
+    /// Whether the origin can be asked if it still holds: what is still on its way may never be whole, and is the answer of a
+    /// moment ago.
+    pub fn can_be_asked_about(&self) -> bool {
+        self.part.is_none() && matches!(self.content, Content::Whole(_))
+    }
+
+    /// Has the origin not asked again for a while after it failed, as long as it says or a second.
+    pub fn leave_in_peace(&self, retry_after: Option<&[u8]>) {
+        let asked = retry_after.and_then(|text| std::str::from_utf8(text).ok()?.trim().parse::<u64>().ok());
+        let peace_s = asked.map_or(PEACE_S, |seconds| seconds.clamp(1, PEACE_MAX_S));
+        self.marks.not_before_ns.store(clock::now() + peace_s * 1_000_000_000, Relaxed);
+    }
+
+    /// Whether its origin has failed just now.
+    pub fn is_left_in_peace(&self, now: u64) -> bool {
+        now < self.marks.not_before_ns.load(Relaxed)
+    }
+
     /// Whether it takes the place of another one: the same request would find both.
     pub fn replaces(&self, other: &Stored) -> bool {
         self.route == other.route && self.selected == other.selected && self.part == other.part

@@ -12,7 +12,9 @@ use super::url;
 use arc_swap::ArcSwapOption;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Different answers to one URL that are kept, by what their `Vary` selects: more are a field that differs for everybody.
@@ -67,7 +69,7 @@ pub struct OnItsWay(Arc<Store>);
 
 impl Drop for OnItsWay {
     fn drop(&mut self) {
-        self.0.on_their_way.fetch_sub(1, Relaxed);
+        self.0.on_their_way.fetch_sub(1, Release);
     }
 }
 
@@ -169,7 +171,8 @@ impl Store {
 
     /// Whether there is nothing that a change could make wrong.
     pub fn is_quiet(&self) -> bool {
-        !self.is_used() && self.on_their_way.load(Relaxed) == 0
+        // In this order: what is on its way no more is stored before it says so.
+        self.on_their_way.load(Acquire) == 0 && !self.is_used()
     }
 
     /// Room for content that is to arrive, if there is enough.
@@ -219,12 +222,12 @@ impl Store {
         let before = self.memory.peek(url).and_then(|before| self.left(url, before));
         let others = before.iter().flat_map(Variants::all).filter(|other| !stored.replaces(other));
         let others = with_room_for_one(others.cloned().collect());
+        self.is_used.store(true, Release);
+        if url::plain(url) != url {
+            self.has_more.store(true, Release);
+        }
         let all = Variants::new(std::iter::once(stored).chain(others).collect());
         all.into_iter().for_each(|all| self.memory.put(url, all));
-        self.is_used.store(true, Relaxed);
-        if url::plain(url) != url {
-            self.has_more.store(true, Relaxed);
-        }
     }
 
     /// Keeps what has come whole in the place of what was arriving, if that still stands there.

@@ -1,5 +1,6 @@
 //! The stage in front of an origin that is made up, and its decisions.
 
+mod asking;
 mod guarding;
 mod joining;
 mod model;
@@ -12,10 +13,12 @@ use super::store::Store;
 use super::*;
 use crate::error::Error;
 use crate::exchange::Failure;
-use crate::http::{Body, Fields, RequestHead, Scheme, Version};
+use crate::http::body::Source;
+use crate::http::{Body, Chunk, Fields, RequestHead, Scheme, Version};
 use crate::plan::{Action, Route};
 use bytes::Bytes;
 use std::cell::RefCell;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 const SECOND: u64 = 1_000_000_000;
@@ -31,6 +34,8 @@ type Answer = dyn Fn(&Fields) -> Result<(u16, Fields, &'static str), Error>;
 /// An origin that answers what it is told to, and remembers what it was asked.
 struct Origin {
     delay: std::cell::Cell<Duration>,
+    /// Its content comes in pieces of so many bytes, one in each interval.
+    pieces: std::cell::Cell<Option<(usize, Duration)>>,
     answer: RefCell<Box<Answer>>,
     asked: RefCell<Vec<(Method, Fields)>>,
 }
@@ -45,12 +50,37 @@ impl Next for Origin {
         let (status, fields, body) = (self.answer.borrow())(&exchange.head.fields).map_err(Failure::from)?;
         let body = match exchange.head.method == Method::HEAD {
             true => Body::Empty,
-            false => Body::Bytes(Bytes::from_static(body.as_bytes())),
+            false => match self.pieces.get() {
+                Some((bytes, every)) => pieces(Bytes::from_static(body.as_bytes()), bytes, every),
+                None => Body::Bytes(Bytes::from_static(body.as_bytes())),
+            },
         };
         Ok(Response {
             request: exchange.comes_back.then_some(exchange),
             ..Response::new(ResponseHead { status, fields }, body)
         })
+    }
+}
+
+/// Content of unknown length as it comes.
+fn pieces(left: Bytes, bytes: usize, every: Duration) -> Body {
+    Body::Stream(Box::new(Pieces { left, bytes, timer: tokio::time::interval(every) }))
+}
+
+struct Pieces {
+    left: Bytes,
+    bytes: usize,
+    timer: tokio::time::Interval,
+}
+
+impl Source for Pieces {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
+        std::task::ready!(self.timer.poll_tick(cx));
+        let piece = self.left.split_to(self.bytes.min(self.left.len()));
+        Poll::Ready((!piece.is_empty()).then_some(Ok(Chunk::Data(piece))))
+    }
+    fn size(&self) -> Size {
+        Size::Unknown
     }
 }
 
@@ -80,6 +110,7 @@ impl Bed {
         let store = Arc::new(Store::new(1 << 20));
         let origin = Origin {
             delay: Default::default(),
+            pieces: Default::default(),
             answer: RefCell::new(Box::new(|_| Err(Error::NoEndpoint))),
             asked: RefCell::default(),
         };
@@ -140,7 +171,7 @@ impl Bed {
             Err(failure) => return Got(failure.error.status(), String::new(), String::new()),
         };
         let mut body = Vec::new();
-        while let Some(Ok(crate::http::Chunk::Data(data))) = response.body.chunk().await {
+        while let Some(Ok(Chunk::Data(data))) = response.body.chunk().await {
             body.extend_from_slice(&data);
         }
         let status = response.head.fields.get(Name::CacheStatus).unwrap_or_default();

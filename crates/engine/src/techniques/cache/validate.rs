@@ -4,6 +4,7 @@ use super::date;
 use super::directives::members;
 use super::object::Stored;
 use crate::http::{Fields, Name};
+use std::sync::Arc;
 
 /// Preconditions of a caller; they are about its own copy and do not go to the origin in our own question.
 const CONDITIONS: [&str; 5] =
@@ -41,6 +42,16 @@ pub fn offer<'a>(request: &mut Fields, others: impl Iterator<Item = &'a Stored>)
     }
     request.push_known(Name::IfNoneMatch, &etags.join(&b", "[..]));
     true
+}
+
+/// Which of those that were offered a 304 means. One that says nothing of it can only mean the only one (RFC 9111 §4.3.3).
+pub fn meant<'a>(offered: &[&'a Arc<Stored>], answer: &Fields) -> Option<&'a Arc<Stored>> {
+    let etag_of = |stored: &Stored| stored.head.fields.get(Name::Etag).map(<[u8]>::to_vec);
+    let mut with_etag = offered.iter().copied().filter(|stored| stored.head.fields.has(Name::Etag));
+    match answer.get(Name::Etag) {
+        Some(etag) => with_etag.find(|stored| etag_of(stored).is_some_and(|known| is_same(&known, etag))),
+        None => with_etag.next().filter(|_| with_etag.next().is_none()),
+    }
 }
 
 /// Whether the caller has what is stored already. `If-None-Match` counts before `If-Modified-Since` (RFC 9110 §13.2.2).

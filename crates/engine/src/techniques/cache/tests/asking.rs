@@ -1,0 +1,172 @@
+//! Asking the origin whether something still holds, and what else may come of that.
+
+use super::*;
+use tokio::task::{LocalSet, spawn_local};
+
+const STALE: &[(&str, &str)] = &[("cache-control", "max-age=1, stale-if-error=60"), ("etag", "\"v\"")];
+
+fn sums(bed: &Bed) -> figures::Sums {
+    bed.cache.learned.sums()
+}
+
+/// An origin that says that whatever it is asked about still holds, and else begins to send 3 MiB.
+fn sends_much(bed: &Bed) {
+    let much: &'static str = String::leak("x".repeat(3 << 20));
+    bed.origin.pieces.set(Some((64 << 10, Duration::from_millis(100))));
+    *bed.origin.answer.borrow_mut() = Box::new(move |asked| {
+        let (status, body) = if asked.has(Name::IfNoneMatch) { (304, "") } else { (200, much) };
+        Ok((status, fields(&[("cache-control", "max-age=1"), ("etag", "\"v\"")]), body))
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_still_on_its_way_is_not_asked_about_and_served_without_its_beginning() {
+    LocalSet::new()
+        .run_until(async {
+            let bed = Rc::new(Bed::new(Overrides::default()));
+            sends_much(&bed);
+            let first = Rc::clone(&bed);
+            let first = spawn_local(async move { first.get("/x", &[]).await });
+            for wait_ms in [500, 1_000, 2_000] {
+                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                let next = bed.get("/x", &[]).await;
+                assert_eq!((next.0, next.2.len()), (200, 3 << 20), "after {wait_ms} ms more: {}", next.1);
+            }
+            assert_eq!(first.await.unwrap().2.len(), 3 << 20);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_an_answer_is_not_for_others_with_this_callers_credentials_takes_out_nothing() {
+    for who in [("cookie", "a=b"), ("authorization", "me")] {
+        let bed = Bed::new(Overrides::default());
+        bed.answers(200, &[("etag", "\"v\"")], "one");
+        bed.get("/x", &[]).await;
+        bed.answers(304, &[("etag", "\"v\""), ("set-cookie", "seen=1")], "");
+        assert_eq!(bed.get("/x", &[who]).await.2, "one");
+        assert_eq!(bed.cache.store.len(), 1, "{who:?}");
+        bed.answers(304, &[("etag", "\"v\""), ("cache-control", "private")], "");
+        assert_eq!(bed.get("/x", &[who]).await.2, "one");
+        assert_eq!(bed.cache.store.len(), 0, "what the origin says of the thing itself does");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_of_ours_answers_no_caller_who_made_none() {
+    let bed = Bed::new(Overrides::default());
+    let vary: &[(&str, &str)] = &[("cache-control", "max-age=60"), ("vary", "x"), ("etag", "\"v\"")];
+    bed.answers(200, vary, "one");
+    bed.get("/x", &[("x", "1")]).await;
+    *bed.origin.answer.borrow_mut() = Box::new(move |asked| match asked.has(Name::IfNoneMatch) {
+        true => Ok((304, fields(&[("etag", "\"of another\"")]), "")),
+        false => Ok((200, fields(vary), "two")),
+    });
+    let other = bed.get("/x", &[("x", "2")]).await;
+    assert_eq!((other.0, other.2.as_str(), bed.asked()), (200, "two", 3));
+    bed.answers(304, &[], "");
+    let third = bed.raw(Method::GET, "/y", &[("if-none-match", "\"mine\"")]).await.unwrap().head.status;
+    assert_eq!(third, 304, "whoever makes one gets its answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_fails_at_once_is_asked_once_a_second_while_stale_things_are_served() {
+    LocalSet::new()
+        .run_until(async {
+            let bed = Bed::new(Overrides::default());
+            bed.answers(200, &[("cache-control", "max-age=1, stale-while-revalidate=60")], "one");
+            bed.get("/x", &[]).await;
+            seconds(2).await;
+            bed.fails();
+            for _ in 0..30 {
+                assert_eq!(bed.get("/x", &[]).await.2, "one");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            assert!((3..=5).contains(&bed.asked()), "{}", bed.asked());
+            *bed.origin.answer.borrow_mut() = Box::new(|_| Ok((503, fields(&[("retry-after", "30")]), "")));
+            seconds(2).await;
+            for _ in 0..10 {
+                bed.get("/x", &[]).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            assert!(bed.asked() <= 6, "it has asked for 30 s of peace: {}", bed.asked());
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_time_is_up_gets_what_is_stale_where_it_may_whether_it_leads_or_waits() {
+    LocalSet::new()
+        .run_until(async {
+            let bed = Rc::new(Bed::new(Overrides::default()));
+            bed.answers(200, STALE, "one");
+            bed.get("/x", &[]).await;
+            seconds(2).await;
+            bed.origin.delay.set(Duration::from_secs(3_600));
+            let hurried: Vec<_> = (0..2)
+                .map(|_| {
+                    let bed = Rc::clone(&bed);
+                    spawn_local(async move {
+                        let (began, mut exchange) = (clock::now(), bed.exchange(Method::GET, "/x", &[]));
+                        exchange.deadline_ns = began + SECOND / 4;
+                        assert!(bed.cache.takes(&mut exchange));
+                        let answer = Stage::serve(&bed.cache, exchange, &bed.origin).await.unwrap();
+                        (answer.head.status, clock::now() - began)
+                    })
+                })
+                .collect();
+            for request in hurried {
+                assert_eq!(request.await.unwrap(), (200, SECOND / 4));
+            }
+            let peace = bed.get("/x", &[]).await;
+            assert_eq!((peace.2.as_str(), bed.asked()), ("one", 2), "nor does the next one wait");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_nobody_asked_for_is_nobodys_but_its_callers() {
+    let bed = Bed::new(Overrides { explains: true, ..Overrides::default() });
+    let part: &[(&str, &str)] =
+        &[("content-range", "bytes 5-7/20"), ("etag", "\"v\""), ("cache-control", "max-age=60")];
+    bed.answers(206, part, "one");
+    assert_eq!(bed.get("/x", &[]).await.0, 206);
+    assert_eq!(bed.cache.store.len(), 0);
+    bed.get("/x", &[("range", "bytes=5-7")]).await;
+    assert_eq!(bed.cache.store.len(), 1);
+    assert_eq!(bed.get("/x", &[("range", "bytes=0-1")]).await.1, "unlag; fwd=partial; stored; ttl=60");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_insists_is_told_from_a_lifetime_that_is_over() {
+    let bed = Bed::new(Overrides::default());
+    bed.answers(200, &[("cache-control", "max-age=60")], "one");
+    bed.get("/x", &[]).await;
+    for insists in ["no-cache", "max-age=5", "min-fresh=90"] {
+        seconds(6).await;
+        let again = bed.get("/x", &[("cache-control", insists)]).await;
+        assert_eq!(again.1, "unlag; fwd=request; fwd-status=200; stored; ttl=60", "{insists}");
+    }
+    assert_eq!(sums(&bed).misses[Miss::Request as usize], 3);
+    seconds(60).await;
+    assert!(bed.get("/x", &[]).await.1.contains("fwd=stale"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_served_although_the_origin_failed_counts_as_a_hit_and_not_as_a_miss() {
+    let bed = Bed::new(Overrides::default());
+    bed.answers(200, STALE, "one");
+    bed.get("/x", &[]).await;
+    seconds(2).await;
+    bed.fails();
+    assert_eq!(bed.get("/x", &[]).await.2, "one");
+    seconds(2).await;
+    bed.answers(500, &[], "");
+    assert_eq!(bed.get("/x", &[]).await.2, "one");
+    let sums = sums(&bed);
+    assert_eq!((sums.hits, sums.stale, sums.misses.iter().sum::<u64>()), (2, 2, 1));
+    seconds(60).await;
+    bed.get("/x", &[]).await;
+    let sums = self::sums(&bed);
+    assert_eq!((sums.hits, sums.misses[Miss::Stale as usize]), (2, 1));
+}
