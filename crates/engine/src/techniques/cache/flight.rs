@@ -2,16 +2,19 @@
 //! answer; the content they then read as it arrives ([`super::arrival`]).
 //!
 //! What goes wrong elsewhere: waiting for an answer that turns out to be about one caller alone (then nobody waits again for the
-//! same, see [`super::learned`]), waiting for ever (a cap), and a leader whose caller hangs up (its fetch goes on, see
-//! [`Surviving`]).
+//! same, see [`super::learned`]), waiting for ever, a fetch that takes long and has everybody who waited go at once (one of them
+//! goes, beside it, and later another, each after twice the time of the one before), and a leader whose caller hangs up (its
+//! fetch goes on, see [`Surviving`]).
 
 use super::object::Stored;
+use crate::clock::ns;
 use crate::error::Error;
 use crate::exchange::Outcome;
 use crate::panics;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -46,13 +49,45 @@ pub enum Landing {
     Abandoned,
 }
 
-type Sender = watch::Sender<Option<Landing>>;
+/// What all have in common who lead or wait.
+struct Aboard {
+    landing: watch::Sender<Option<Landing>>,
+    /// Who fetches. One of them that comes to nothing leaves it to the others.
+    leaders: AtomicUsize,
+}
 
-#[derive(Clone)]
 struct Flight {
     began_ns: u64,
-    landing: Arc<Sender>,
+    /// When the last leader set out, and how many had before.
+    led_ns: u64,
+    overtaken: u32,
+    aboard: Arc<Aboard>,
 }
+
+impl Flight {
+    /// From when on somebody else may set out beside it.
+    fn overdue_ns(&self, cap: Duration) -> u64 {
+        self.led_ns.saturating_add(ns(cap).saturating_mul(1 << self.overtaken.min(OVERTAKEN_MAX)))
+    }
+
+    fn waiting(&self, cap: Duration) -> Waiting {
+        let told = self.aboard.landing.subscribe();
+        Waiting { overdue_ns: self.overdue_ns(cap), aboard: Arc::clone(&self.aboard), told }
+    }
+
+    fn leading(&self, flights: &Arc<Flights>, key: &[u8]) -> Leading {
+        self.aboard.leaders.fetch_add(1, Relaxed);
+        Leading {
+            flights: Arc::clone(flights),
+            key: key.into(),
+            aboard: Arc::clone(&self.aboard),
+            is_over: false,
+        }
+    }
+}
+
+/// How often the time doubles after which another one sets out.
+const OVERTAKEN_MAX: u32 = 16;
 
 type Shard = HashMap<Box<[u8]>, Flight>;
 
@@ -76,11 +111,17 @@ pub enum Turn {
 pub struct Leading {
     flights: Arc<Flights>,
     key: Box<[u8]>,
-    landing: Arc<Sender>,
+    aboard: Arc<Aboard>,
+    is_over: bool,
 }
 
 /// A place among those who wait.
-pub struct Waiting(watch::Receiver<Option<Landing>>);
+pub struct Waiting {
+    /// From when on it may go itself, beside the one that it waits for.
+    pub overdue_ns: u64,
+    aboard: Arc<Aboard>,
+    told: watch::Receiver<Option<Landing>>,
+}
 
 impl Default for Flights {
     fn default() -> Flights {
@@ -90,23 +131,46 @@ impl Default for Flights {
 
 impl Flights {
     /// Joins the fetch of `key`, or leads one. One that began at `changed_ns` or before may bring an answer of before that
-    /// change: it is left to those who joined it then.
-    pub fn board(self: &Arc<Flights>, key: &[u8], now: u64, changed_ns: u64, leads: bool) -> Turn {
+    /// change: it is left to those who joined it then. One that takes longer than `cap` may be overtaken.
+    pub fn board(
+        self: &Arc<Flights>,
+        key: &[u8],
+        now: u64,
+        changed_ns: u64,
+        leads: bool,
+        cap: Duration,
+    ) -> Turn {
         let Some(mut flights) = self.shard(key) else { return Turn::Alone };
         if let Some(flight) = flights.get(key)
             && (changed_ns == 0 || flight.began_ns > changed_ns)
         {
-            return match flight.landing.receiver_count() < WAITERS_MAX {
-                true => Turn::Wait(Waiting(flight.landing.subscribe())),
+            return match flight.aboard.landing.receiver_count() < WAITERS_MAX {
+                true => Turn::Wait(flight.waiting(cap)),
                 false => Turn::Alone,
             };
         }
         if !leads {
             return Turn::Alone;
         }
-        let landing = Arc::new(watch::Sender::new(None));
-        flights.insert(key.into(), Flight { began_ns: now, landing: Arc::clone(&landing) });
-        Turn::Lead(Leading { flights: Arc::clone(self), key: key.into(), landing })
+        let aboard = Arc::new(Aboard { landing: watch::Sender::new(None), leaders: AtomicUsize::new(0) });
+        let flight = Flight { began_ns: now, led_ns: now, overtaken: 0, aboard };
+        let leading = flight.leading(self, key);
+        flights.insert(key.into(), flight);
+        Turn::Lead(leading)
+    }
+
+    /// Sets out beside a fetch that takes too long, unless somebody has just done so.
+    pub fn overtake(self: &Arc<Flights>, key: &[u8], waiting: Waiting, now: u64, cap: Duration) -> Turn {
+        let Some(mut flights) = self.shard(key) else { return Turn::Alone };
+        match flights.get_mut(key) {
+            Some(flight) if Arc::ptr_eq(&flight.aboard, &waiting.aboard) && now >= flight.overdue_ns(cap) => {
+                (flight.led_ns, flight.overtaken) = (now, flight.overtaken + 1);
+                Turn::Lead(flight.leading(self, key))
+            }
+            // It is another one since a change, or has another leader.
+            Some(flight) => Turn::Wait(flight.waiting(cap)),
+            None => Turn::Wait(Waiting { overdue_ns: u64::MAX, ..waiting }),
+        }
     }
 
     fn shard(&self, key: &[u8]) -> Option<MutexGuard<'_, Shard>> {
@@ -117,7 +181,7 @@ impl Flights {
 
 impl Leading {
     /// Tells everybody who waits what the fetch came to.
-    pub fn land(self, landing: Landing) {
+    pub fn land(mut self, landing: Landing) {
         self.end(landing);
     }
 
@@ -128,22 +192,30 @@ impl Leading {
 
     /// Whether anybody waits.
     pub fn is_awaited(&self) -> bool {
-        self.landing.receiver_count() > 0
+        self.aboard.landing.receiver_count() > 0
     }
 
     /// Sees from elsewhere whether anybody waits.
     pub fn watch(&self) -> Watch {
-        Watch(Arc::clone(&self.landing))
+        Watch(Arc::clone(&self.aboard))
     }
 
-    fn end(&self, landing: Landing) {
-        // First off the board, then told: whoever comes in between finds the store filled.
-        if let Some(mut flights) = self.flights.shard(&self.key)
-            && flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(&flight.landing, &self.landing))
-        {
-            flights.remove(&self.key);
+    fn end(&mut self, landing: Landing) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
         }
-        self.landing.send_if_modified(|told| {
+        let is_nothing = matches!(landing, Landing::Failed(_) | Landing::Abandoned);
+        // First off the board, then told: whoever comes in between finds the store filled.
+        if let Some(mut flights) = self.flights.shard(&self.key) {
+            let others = self.aboard.leaders.fetch_sub(1, Relaxed) > 1;
+            if is_nothing && others {
+                return;
+            }
+            if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(&flight.aboard, &self.aboard)) {
+                flights.remove(&self.key);
+            }
+        }
+        self.aboard.landing.send_if_modified(|told| {
             let is_first = told.is_none();
             if is_first {
                 *told = Some(landing);
@@ -160,19 +232,19 @@ impl Drop for Leading {
 }
 
 impl Waiting {
-    /// What the fetch comes to, within `cap`.
-    pub async fn landed(mut self, cap: Duration) -> Option<Landing> {
-        let told = tokio::time::timeout(cap, self.0.wait_for(Option::is_some)).await.ok()?.ok()?;
+    /// What the fetch comes to, within so long.
+    pub async fn landed(&mut self, within: Duration) -> Option<Landing> {
+        let told = tokio::time::timeout(within, self.told.wait_for(Option::is_some)).await.ok()?.ok()?;
         told.clone()
     }
 }
 
 /// Sees whether anybody waits for a fetch that somebody else leads.
-pub struct Watch(Arc<Sender>);
+pub struct Watch(Arc<Aboard>);
 
 impl Watch {
     fn is_awaited(&self) -> bool {
-        self.0.borrow().is_none() && self.0.receiver_count() > 0
+        self.0.landing.borrow().is_none() && self.0.landing.receiver_count() > 0
     }
 }
 
@@ -214,15 +286,17 @@ impl Drop for Surviving {
 mod tests {
     use super::*;
 
+    const CAP: Duration = Duration::from_nanos(100);
+
     fn lead(flights: &Arc<Flights>, now: u64, changed_ns: u64) -> Leading {
-        match flights.board(b"k", now, changed_ns, true) {
+        match flights.board(b"k", now, changed_ns, true, CAP) {
             Turn::Lead(leading) => leading,
             _ => panic!("somebody leads already"),
         }
     }
 
     fn wait(flights: &Arc<Flights>, changed_ns: u64) -> Waiting {
-        match flights.board(b"k", 9, changed_ns, false) {
+        match flights.board(b"k", 9, changed_ns, false, CAP) {
             Turn::Wait(waiting) => waiting,
             _ => panic!("nobody to wait for"),
         }
@@ -236,13 +310,13 @@ mod tests {
         let waiting = [wait(&flights, 0), wait(&flights, 0)];
         assert!(leading.is_awaited());
         leading.land(Landing::Refused);
-        for waiting in waiting {
+        for mut waiting in waiting {
             assert!(matches!(waiting.landed(GRACE).await, Some(Landing::Refused)));
         }
         let leading = lead(&flights, 2, 0);
-        let waiting = wait(&flights, 0);
+        let mut waiting = wait(&flights, 0);
         assert!(waiting.landed(GRACE).await.is_none(), "it takes too long");
-        let waiting = wait(&flights, 0);
+        let mut waiting = wait(&flights, 0);
         drop(leading);
         assert!(matches!(waiting.landed(GRACE).await, Some(Landing::Abandoned)));
     }
@@ -251,11 +325,11 @@ mod tests {
     async fn what_began_before_a_change_is_not_joined_after_it_and_does_not_end_what_took_its_place() {
         let flights = Arc::new(Flights::default());
         let before = lead(&flights, 5, 0);
-        let of_before = wait(&flights, 4);
+        let mut of_before = wait(&flights, 4);
         let after = lead(&flights, 8, 5);
         before.land(Landing::Refused);
         assert!(matches!(of_before.landed(GRACE).await, Some(Landing::Refused)));
-        let waiting = wait(&flights, 5);
+        let mut waiting = wait(&flights, 5);
         after.land(Landing::Failed(Error::ConnectRefused));
         assert!(matches!(waiting.landed(GRACE).await, Some(Landing::Failed(_))));
     }
@@ -265,8 +339,29 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let _leading = lead(&flights, 1, 0);
         let waiting: Vec<Waiting> = (0..WAITERS_MAX).map(|_| wait(&flights, 0)).collect();
-        assert!(matches!(flights.board(b"k", 2, 0, true), Turn::Alone));
+        assert!(matches!(flights.board(b"k", 2, 0, true, CAP), Turn::Alone));
         drop(waiting);
-        assert!(matches!(flights.board(b"k", 2, 0, true), Turn::Wait(_)));
+        assert!(matches!(flights.board(b"k", 2, 0, true, CAP), Turn::Wait(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_those_who_wait_too_long_one_goes_and_the_next_after_twice_the_time() {
+        let flights = Arc::new(Flights::default());
+        let first = lead(&flights, 1_000, 0);
+        let wait = || wait(&flights, 0);
+        let (mut one, other) = (wait(), wait());
+        assert_eq!(one.overdue_ns, 1_100);
+        let overtake = |waiting, now| flights.overtake(b"k", waiting, now, CAP);
+        assert!(matches!(overtake(wait(), 1_099), Turn::Wait(_)), "not yet");
+        let Turn::Lead(second) = overtake(other, 1_100) else { panic!("it is time") };
+        assert!(matches!(overtake(wait(), 1_101), Turn::Wait(next) if next.overdue_ns == 1_300));
+        let Turn::Lead(third) = overtake(wait(), 1_300) else { panic!("it is time again") };
+        assert_eq!(wait().overdue_ns, 1_700);
+        drop(third);
+        first.land(Landing::Failed(Error::ConnectRefused));
+        assert!(one.landed(Duration::ZERO).await.is_none(), "one is still under way");
+        second.land(Landing::Refused);
+        assert!(matches!(one.landed(Duration::ZERO).await, Some(Landing::Refused)));
+        assert!(matches!(flights.board(b"k", 2_000, 0, true, CAP), Turn::Lead(_)), "it is over");
     }
 }

@@ -3,6 +3,7 @@
 use super::fetch::{Asking, Missing};
 use super::figures::Counts;
 use super::flight::{For, Landing, Leading, Surviving, Turn};
+use super::learned::WAIT_MAX_NS;
 use super::object::Stored;
 use super::status::Status;
 use super::{Cache, Found, range, same, vary};
@@ -38,28 +39,41 @@ impl Cache {
         mut missing: Missing,
         next: &Rc<N>,
     ) -> Outcome {
-        for _ in 0..ROUNDS_MAX {
-            let waiting = match self.turn(&exchange, &url, &missing) {
+        let (mut rounds, limit_ns) = (0, clock::now().saturating_add(WAIT_MAX_NS));
+        let mut turn = self.turn(&exchange, &url, &missing);
+        while rounds < ROUNDS_MAX {
+            let mut waiting = match turn {
                 Turn::Alone => break,
                 Turn::Wait(waiting) => waiting,
                 Turn::Lead(leading) => return self.lead(exchange, url, missing, leading, next).await,
             };
-            let left_ns = exchange.deadline_ns.saturating_sub(exchange.trace.enter(Phase::Cache));
-            let (own, cap) = (Duration::from_nanos(left_ns), self.learned.wait_cap());
-            let landed = waiting.landed(own.min(cap)).await;
-            exchange.trace.enter(Phase::Overhead);
-            if landed.is_none() && own < cap {
-                return self.too_late(missing.stale().map(|stored| (&**stored, &*exchange)));
-            }
-            match self.landed(landed, &exchange, &url, &missing) {
+            let leads = self.may_lead(&exchange);
+            let overdue_ns = if leads { waiting.overdue_ns } else { u64::MAX };
+            let until_ns = overdue_ns.min(limit_ns).min(exchange.deadline_ns);
+            let within = until_ns.saturating_sub(exchange.trace.enter(Phase::Cache));
+            let landed = waiting.landed(Duration::from_nanos(within)).await;
+            let now = exchange.trace.enter(Phase::Overhead);
+            let Some(landing) = landed else {
+                if now >= exchange.deadline_ns {
+                    return self.too_late(missing.stale().map(|stored| (&**stored, &*exchange)));
+                }
+                if now >= limit_ns {
+                    break;
+                }
+                let (key, cap) = (self.key(&exchange, &url, &missing), self.cap(&missing));
+                turn = self.store.flights.overtake(&key, waiting, now, cap);
+                continue;
+            };
+            match self.landed(landing, &exchange, &url, &missing) {
                 Then::Answer(outcome) => return outcome,
                 Then::GoAlone => break,
-                Then::LookAgain => {}
+                Then::LookAgain => rounds += 1,
             }
             match self.find(&exchange, &url, next) {
                 Found::Answer(response) => return Ok(response),
                 Found::Missing(now) => missing = now,
             }
+            turn = self.turn(&exchange, &url, &missing);
         }
         let asking = Asking::alone(self, url);
         self.clone().go(exchange, missing, asking, Rc::clone(next)).await
@@ -113,15 +127,25 @@ impl Cache {
         if self.store.marks.has(self.store.hash(&key), now / 1_000_000_000) {
             return Turn::Alone;
         }
-        // What answers a condition or is a part is not for others; an answer for others is good for those who ask so.
+        self.store.board(url, &key, now, self.may_lead(exchange), self.cap(missing))
+    }
+
+    /// Whether it may fetch for others. What answers a condition or is a part is not for others; an answer for others is good for
+    /// those who ask so.
+    fn may_lead(&self, exchange: &Exchange) -> bool {
         let fields = &exchange.head.fields;
         let is_conditional = fields.has_any(CONDITIONAL)
             || fields.get_named("if-match").is_some()
             || fields.get_named("if-unmodified-since").is_some();
         let is_plain = exchange.head.method != Method::HEAD && !is_conditional;
         // A deadline is passed on to the origin, unless the fetch is more than its caller's.
-        let is_for_others = self.has_stored() || crate::deadline::asked_ns(fields).is_none();
-        self.store.board(url, &key, now, is_plain && is_for_others)
+        is_plain && (self.has_stored() || crate::deadline::asked_ns(fields).is_none())
+    }
+
+    /// After how long somebody else sets out beside a fetch of what is missing.
+    pub(super) fn cap(&self, missing: &Missing) -> Duration {
+        let known = missing.stored.as_ref().map(|(stored, _)| stored.received);
+        self.learned.wait_cap(known.map_or(0, |known| known.came_ns.saturating_sub(known.asked_ns)))
     }
 
     /// Whether answers of the route are stored, or are meant to be.
@@ -136,9 +160,12 @@ impl Cache {
         key.push(0);
         key.extend_from_slice(&self.learned.route.to_le_bytes());
         let fields = &exchange.head.fields;
-        // Nobody waits for what may turn out to be another's: with credentials, or where nothing was ever stored and the answer may
-        // be good only for requests that do not differ.
-        if same::has_credentials(fields) || !self.has_stored() {
+        // Nobody waits for what may turn out to be another's: with credentials, or where an answer is likely to be good only for
+        // requests that do not differ.
+        let now_s = clock::now() / 1_000_000_000;
+        let differs = || !self.has_stored() && !self.learned.is_new();
+        if same::has_credentials(fields) || differs() || self.store.differing.has(self.store.hash(url), now_s)
+        {
             key.extend_from_slice(&same::identity(fields).to_le_bytes());
         }
         let known = missing.stored.as_ref().map(|(stored, _)| stored);
@@ -150,19 +177,22 @@ impl Cache {
     }
 
     /// What another's fetch has come to for this request.
-    fn landed(&self, landing: Option<Landing>, exchange: &Exchange, url: &[u8], missing: &Missing) -> Then {
+    fn landed(&self, landing: Landing, exchange: &Exchange, url: &[u8], missing: &Missing) -> Then {
         match landing {
-            None | Some(Landing::Refused) => Then::GoAlone,
-            Some(Landing::Abandoned) => Then::LookAgain,
-            Some(Landing::Failed(error)) => match missing.stale() {
+            Landing::Refused => Then::GoAlone,
+            Landing::Abandoned => Then::LookAgain,
+            Landing::Failed(error) => match missing.stale() {
                 Some(stored) => Then::Answer(Ok(self.hit(stored, exchange, Status::stale()))),
                 None => Then::Answer(Err(error.into())),
             },
-            Some(Landing::Shared(stored, whose)) => {
+            Landing::Shared(stored, whose) => {
                 let Some(_hold) = stored.content.hold() else { return Then::GoAlone };
                 let request = &exchange.head.fields;
                 let is_good = match whose {
-                    For::TheSame(identity) if identity != same::identity(request) => return Then::GoAlone,
+                    For::TheSame(identity) if identity != same::identity(request) => {
+                        self.store.differing.set(self.store.hash(url), clock::now() / 1_000_000_000);
+                        return Then::GoAlone;
+                    }
                     For::TheSame(_) => true,
                     For::Everybody => vary::matches(&stored.selected, &stored.head.fields, request),
                 };

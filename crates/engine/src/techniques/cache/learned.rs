@@ -14,11 +14,13 @@ const UNSEEN: u32 = u32::MAX;
 /// One answer in so many is what a share remembers.
 const MEMORY: u32 = 16;
 /// Nobody waits longer than this for another's fetch.
-const WAIT_MAX_NS: u64 = 3_000_000_000;
-/// How many times the usual fetch is waited for.
-const WAIT_TIMES: u64 = 4;
-/// And at least so long, so that a fast origin's one slow answer does not turn everybody loose on it.
+pub const WAIT_MAX_NS: u64 = 3_000_000_000;
+/// How many times what a slow fetch takes is waited for before another sets out.
+const WAIT_TIMES: u64 = 2;
+/// And at least so long: a fast origin's one slow answer is not worth a second request.
 const WAIT_MIN_NS: u64 = 100_000_000;
+/// One fetch in so many is forgotten of what slow ones take.
+const SLOW_MEMORY: u64 = 128;
 
 /// The part of what was seen lately that was so. Races of cores lose an observation, nothing more.
 #[derive(Debug)]
@@ -67,6 +69,8 @@ pub struct Learned {
     pub(super) tier: Share,
     /// How long a fetch usually takes to the head of its answer.
     fetch_ns: AtomicU64,
+    /// How long slow ones take: the slowest of late, forgotten bit by bit.
+    slow_ns: AtomicU64,
     /// Fetches that others may join.
     pub flights: AtomicUsize,
     /// When it was last checked that what is served does not depend on who asks; 0 before the first time.
@@ -85,6 +89,7 @@ impl Learned {
             shareable: Share::default(),
             tier: Share::default(),
             fetch_ns: 0.into(),
+            slow_ns: 0.into(),
             flights: 0.into(),
             guarded_ns: 0.into(),
             stores: false.into(),
@@ -98,6 +103,13 @@ impl Learned {
         let before = self.fetch_ns.load(Relaxed);
         let after = if before == 0 { fetch_ns } else { before - before / 8 + fetch_ns / 8 };
         self.fetch_ns.store(after, Relaxed);
+        let slow = self.slow_ns.load(Relaxed);
+        self.slow_ns.store(fetch_ns.max(slow - slow.saturating_sub(fetch_ns) / SLOW_MEMORY), Relaxed);
+    }
+
+    /// Whether no answer has come yet.
+    pub fn is_new(&self) -> bool {
+        self.fetch_ns() == 0
     }
 
     /// Whether waiting for another's answer is likely to be worth it.
@@ -120,11 +132,11 @@ impl Learned {
         self.tier.drift(before, had_it, if had_it { MEMORY } else { 8 * MEMORY });
     }
 
-    /// How long to wait for it.
-    pub fn wait_cap(&self) -> Duration {
-        let cap = match self.fetch_ns.load(Relaxed) {
+    /// How long to wait for a fetch before another sets out beside it, where the last of the same took so long.
+    pub fn wait_cap(&self, last_ns: u64) -> Duration {
+        let cap = match self.slow_ns.load(Relaxed).max(last_ns) {
             0 => WAIT_MAX_NS,
-            usual => usual.saturating_mul(WAIT_TIMES).clamp(WAIT_MIN_NS, WAIT_MAX_NS),
+            slow => slow.saturating_mul(WAIT_TIMES).clamp(WAIT_MIN_NS, WAIT_MAX_NS),
         };
         Duration::from_nanos(cap)
     }
@@ -204,11 +216,14 @@ mod tests {
     #[test]
     fn waiting_has_a_cap_that_follows_what_a_fetch_takes() {
         let learned = Learned::new(0);
-        assert_eq!(learned.wait_cap(), Duration::from_secs(3));
+        assert_eq!(learned.wait_cap(0), Duration::from_secs(3));
         learned.came(true, 1_000_000);
-        assert_eq!(learned.wait_cap(), Duration::from_millis(100));
-        (0..100).for_each(|_| learned.came(true, 200_000_000));
-        assert!(learned.wait_cap().abs_diff(Duration::from_millis(800)) < Duration::from_millis(10));
+        assert_eq!(learned.wait_cap(0), Duration::from_millis(100));
+        assert_eq!(learned.wait_cap(90_000_000), Duration::from_millis(180), "this one takes longer");
+        learned.came(true, 200_000_000);
+        assert_eq!(learned.wait_cap(0), Duration::from_millis(400), "the slow ones count");
+        (0..300).for_each(|_| learned.came(true, 1_000_000));
+        assert_eq!(learned.wait_cap(0), Duration::from_millis(100), "and are forgotten");
     }
 
     #[test]

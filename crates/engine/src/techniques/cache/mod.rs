@@ -256,7 +256,7 @@ impl Cache {
         let (key, now) = (self.key(exchange, url, &missing), clock::now());
         let Some(turn) = self.store.begin_refresh() else { return };
         // Most find that somebody does already: the request is copied after that.
-        let Turn::Lead(leading) = self.store.board(url, &key, now, true) else { return };
+        let Turn::Lead(leading) = self.store.board(url, &key, now, true, self.cap(&missing)) else { return };
         let Some(exchange) = beside(exchange) else { return };
         let asking = Asking::leading(self, url.into(), leading, &exchange);
         let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));

@@ -16,6 +16,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Different answers to one URL that are kept, by what their `Vary` selects: more are a field that differs for everybody.
 const VARIANTS_MAX: usize = 64;
@@ -47,6 +48,8 @@ pub struct Store {
     pub purges: Purges,
     /// Keys whose answers were about one caller alone: nobody waits for them (hit-for-pass).
     pub marks: Marks,
+    /// URLs whose answers were good only for requests that do not differ: others do not wait for them.
+    pub differing: Marks,
     /// URLs whose answers depend on who asks, against what the origin says of them.
     pub bypassed: Marks,
     /// The tier that nodes share.
@@ -122,6 +125,7 @@ impl Store {
             flights: Arc::default(),
             purges: Purges::default(),
             marks: Marks::new(PASS_S),
+            differing: Marks::new(PASS_S),
             bypassed: Marks::new(guard::BYPASS_S),
             nodes: ArcSwapOption::empty(),
             routes: Mutex::default(),
@@ -263,8 +267,8 @@ impl Store {
     }
 
     /// Joins or leads the fetch of a key, which belongs to this URL.
-    pub fn board(&self, url: &[u8], key: &[u8], now: u64, leads: bool) -> Turn {
-        self.flights.board(key, now, self.changed_ns(url), leads)
+    pub fn board(&self, url: &[u8], key: &[u8], now: u64, leads: bool, cap: Duration) -> Turn {
+        self.flights.board(key, now, self.changed_ns(url), leads, cap)
     }
 
     /// Does a purge, and says what it meant where that is counted at all: one URL.

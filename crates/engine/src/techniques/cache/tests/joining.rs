@@ -180,13 +180,18 @@ async fn those_who_select_another_variant_share_a_fetch_of_their_own() {
         let (english, took) = timed(&bed, 10, &[("accept-language", "en")]).await;
         assert!(all(german).await.iter().all(|got| got.2 == "hallo"));
         assert!(english.iter().all(|got| got.2 == "hello"));
-        assert_eq!((bed.asked(), took), (2, DELAY));
+        assert_eq!((bed.asked(), took), (2, 2 * DELAY), "what selects is known with the first answer");
+        seconds(61).await;
+        let german = burst(&bed, 10, &[("accept-language", "de")]);
+        let (_, took) = timed(&bed, 10, &[("accept-language", "en")]).await;
+        assert_eq!((bed.asked(), took), (4, DELAY));
+        all(german).await;
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_has_a_cap() {
+async fn when_a_fetch_takes_too_long_one_of_those_who_wait_goes_for_all() {
     run(async {
         let bed = slow(Overrides::default());
         bed.answers(200, &[("cache-control", "max-age=1")], "one");
@@ -196,14 +201,49 @@ async fn waiting_has_a_cap() {
         let stuck = burst(&bed, 1, &[]);
         tokio::task::yield_now().await;
         bed.origin.delay.set(DELAY);
-        let (others, took) = timed(&bed, 3, &[]).await;
+        let (others, took) = timed(&bed, 50, &[]).await;
         assert!(others.iter().all(|got| got.2 == "one"));
-        assert_eq!(
-            (bed.asked(), took),
-            (5, 4 * DELAY + DELAY),
-            "four times what a fetch takes, then one of their own"
-        );
+        assert_eq!((bed.asked(), took), (3, 2 * DELAY + DELAY), "twice what a slow fetch takes");
         drop(stuck);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_becomes_slow_is_not_stormed() {
+    run(async {
+        let bed = slow(Overrides::default());
+        bed.answers(200, &[("cache-control", "max-age=1")], "one");
+        bed.origin.delay.set(Duration::from_millis(1));
+        for path in ["/a", "/b", "/c"] {
+            bed.get(path, &[]).await;
+        }
+        bed.origin.delay.set(Duration::from_millis(1_500));
+        timed(&bed, 50, &[]).await;
+        assert_eq!(bed.asked(), 3 + 4, "at once, after 100 ms, 200 ms and 400 ms more");
+        seconds(5).await;
+        timed(&bed, 50, &[]).await;
+        assert_eq!(bed.asked(), 8, "it is known to be slow");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_differ_share_the_first_fetch_of_a_route_and_no_other_that_is_not_for_all() {
+    run(async {
+        let agents: [Lines; 3] = [&[("user-agent", "a")], &[("user-agent", "b")], &[("user-agent", "c")]];
+        for (said, fetches) in [(&[("cache-control", "max-age=60")][..], [1, 1]), (&[], [3, 6])] {
+            let bed = slow(Overrides::default());
+            bed.answers(200, said, "one");
+            for (round, count) in fetches.into_iter().enumerate() {
+                let all_at_once: Vec<_> = agents.iter().flat_map(|agent| burst(&bed, 1, agent)).collect();
+                let began = clock::now();
+                assert!(all(all_at_once).await.iter().all(|got| got.2 == "one"));
+                let took = Duration::from_nanos(clock::now() - began);
+                assert_eq!(bed.asked(), count, "{said:?}");
+                assert!(took <= if round == 0 { 2 * DELAY } else { DELAY }, "{said:?}: {took:?}");
+            }
+        }
     })
     .await;
 }
