@@ -21,7 +21,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::sync::oneshot;
 use unlag_config::{Encoding, PathRegex};
 
 /// For how long a file is taken to be as it was.
@@ -155,7 +154,7 @@ impl Files {
         {
             return Ok(Found::File(Arc::clone(known)));
         }
-        let (found, flight) = self.looks.join(&key);
+        let (waiting, flight) = self.looks.join(&key);
         if let Some(flight) = flight {
             let (of, path, known) = (Arc::clone(directory), path.to_vec(), Arc::clone(&self.known));
             let (wall, now) = (clock::wall(), clock::now());
@@ -172,7 +171,7 @@ impl Files {
             };
             self.readers.run(work)?;
         }
-        match patiently(found).await? {
+        match patiently(waiting.found()).await? {
             Ok(Some(found)) => Ok(found),
             Ok(None) => Err(Error::NoFile),
             Err(errno) => Err(unreadable(errno)),
@@ -188,7 +187,7 @@ impl Files {
     ) -> Result<Option<OwnedFd>, Error> {
         let (of, path) = (Arc::clone(directory), path.to_vec());
         let opened = self.readers.begin(move || open::open(&of.root, &path))?;
-        match patiently(opened).await? {
+        match patiently(async { opened.await.ok() }).await? {
             Ok(Some(Opened::File(file, now))) => Ok((now == stamp).then_some(file)),
             Ok(_) => Ok(None),
             Err(errno) => Err(unreadable(errno)),
@@ -222,9 +221,9 @@ impl Files {
 }
 
 /// What a thread is doing; not for longer than a disk is waited for.
-async fn patiently<T>(done: oneshot::Receiver<T>) -> Result<T, Error> {
+async fn patiently<T>(done: impl Future<Output = Option<T>>) -> Result<T, Error> {
     let patience = Duration::from_nanos(DISK_PATIENCE_NS);
-    tokio::time::timeout(patience, done).await.ok().and_then(Result::ok).ok_or(Error::File)
+    tokio::time::timeout(patience, done).await.ok().flatten().ok_or(Error::File)
 }
 
 /// What there is at a path, read anew.

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
-/// Looks under way, by what they look at, with those who wait for them: as many as there are requests at most.
+type Landing<T> = watch::Receiver<Option<T>>;
+
+/// Looks under way, by what they look at: as many as the threads that look take on. Nothing is kept for those who wait, who may
+/// leave long before a disk that hangs lets a look end.
 #[derive(Debug)]
-pub struct Flights<T>(Mutex<HashMap<Vec<u8>, Vec<oneshot::Sender<T>>>>);
+pub struct Flights<T>(Mutex<HashMap<Vec<u8>, Landing<T>>>);
 
 impl<T> Default for Flights<T> {
     fn default() -> Flights<T> {
@@ -18,45 +21,43 @@ impl<T> Default for Flights<T> {
 pub struct Flight<T> {
     flights: Arc<Flights<T>>,
     key: Vec<u8>,
+    landing: watch::Sender<Option<T>>,
 }
 
-impl<T: Clone> Flights<T> {
+/// One who waits for a look.
+pub struct Waiting<T>(Landing<T>);
+
+impl<T> Flights<T> {
     /// Waits for what is found at `key`; the first to do so is also to look.
-    pub fn join(self: &Arc<Self>, key: &[u8]) -> (oneshot::Receiver<T>, Option<Flight<T>>) {
-        let (send, receive) = oneshot::channel();
+    pub fn join(self: &Arc<Self>, key: &[u8]) -> (Waiting<T>, Option<Flight<T>>) {
         let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match flights.get_mut(key) {
-            Some(waiting) => {
-                waiting.push(send);
-                (receive, None)
-            }
-            None => {
-                flights.insert(key.into(), vec![send]);
-                (receive, Some(Flight { flights: Arc::clone(self), key: key.into() }))
-            }
+        if let Some(landing) = flights.get(key) {
+            return (Waiting(landing.clone()), None);
         }
+        let (landing, wait) = watch::channel(None);
+        flights.insert(key.into(), wait.clone());
+        (Waiting(wait), Some(Flight { flights: Arc::clone(self), key: key.into(), landing }))
+    }
+}
+
+impl<T: Clone> Waiting<T> {
+    /// What was found; none if the look ended without a word.
+    pub async fn found(mut self) -> Option<T> {
+        self.0.wait_for(Option::is_some).await.ok().and_then(|found| found.clone())
     }
 }
 
 impl<T> Flight<T> {
-    fn end(&self) -> Vec<oneshot::Sender<T>> {
-        let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
-        flights.remove(&self.key).unwrap_or_default()
-    }
-}
-
-impl<T: Clone> Flight<T> {
     /// Tells all who wait.
     pub fn land(self, found: T) {
-        for waiting in self.end() {
-            let _ = waiting.send(found.clone());
-        }
+        self.landing.send_replace(Some(found));
     }
 }
 
 impl<T> Drop for Flight<T> {
     fn drop(&mut self) {
-        self.end();
+        let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.remove(&self.key);
     }
 }
 
@@ -64,18 +65,34 @@ impl<T> Drop for Flight<T> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_looks_for_all_and_all_hear_of_it() {
+    #[tokio::test]
+    async fn one_looks_for_all_and_all_hear_of_it() {
         let flights: Arc<Flights<u8>> = Arc::default();
         let (first, flight) = flights.join(b"a");
         let (second, none) = flights.join(b"a");
         let (_, other) = flights.join(b"b");
         assert!(none.is_none() && other.is_some());
         flight.unwrap().land(7);
-        assert_eq!((first.blocking_recv(), second.blocking_recv()), (Ok(7), Ok(7)));
+        assert_eq!((first.found().await, second.found().await), (Some(7), Some(7)));
         let (third, flight) = flights.join(b"a");
         drop(flight.expect("a look of its own"));
-        assert!(third.blocking_recv().is_err(), "it ended without a word");
+        assert_eq!(third.found().await, None, "it ended without a word");
         assert!(flights.join(b"a").1.is_some());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_for_those_who_left_a_look_that_does_not_end() {
+        let flights: Arc<Flights<u8>> = Arc::default();
+        let (first, flight) = flights.join(b"a");
+        let flight = flight.unwrap();
+        for _ in 0..10_000 {
+            let (left, none) = flights.join(b"a");
+            assert!(none.is_none());
+            drop(left);
+        }
+        assert_eq!(flight.landing.receiver_count(), 2, "the first one and the table");
+        flight.land(7);
+        assert_eq!(first.found().await, Some(7));
+        assert!(flights.0.lock().unwrap().is_empty());
     }
 }
