@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use unlag_config::Encoding;
 
 /// How much work is put into it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effort {
     /// As much as a caller may wait for: zstd 3, Brotli 4, gzip 6. Of what the best levels save, these save most.
     Quick,

@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod encoder;
+mod jobs;
 pub mod variants;
 
 pub use accept::Wanted;

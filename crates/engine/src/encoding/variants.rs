@@ -1,20 +1,19 @@
 //! Content that was encoded once and is kept, for all cores. What is asked for and not there is made by a thread of its own,
-//! quickly at first; what is asked for again and again is made anew with all effort.
+//! quickly at first; what is asked for again and again is made anew with all effort, when nothing else is to be made.
 //!
 //! ```text
-//! ask ─▶ kept? ── yes ─▶ count ── fifth time ─▶ queue (heavy)
-//!          └─ no ─▶ queue (quick)                └─▶ thread ─▶ kept
+//! ask ─▶ kept? ── yes ─▶ count ── fifth time ─▶ queue (heavy) ─┐
+//!          └─ no ─▶ queue (quick), which goes first ────────────┴─▶ thread ─▶ kept
 //! ```
 
 use super::encoder::{self, Effort};
+use super::jobs::{Job, Jobs};
 use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use unlag_config::Encoding;
 
 /// Smaller content does not become smaller by enough to pay for the fields that say so.
@@ -29,8 +28,6 @@ const HEAVY_AFTER: u32 = 5;
 const KEPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// At least how many that is. The table has a shard for each 32 of them, which may hold 16 MiB: enough for anything that is made.
 const KEPT_EXPECTED: usize = 128;
-/// Jobs that wait. What finds no room is asked for again with the next request.
-const QUEUE_MAX: usize = 64;
 /// What an entry takes beside its bytes.
 const OVERHEAD_BYTES: u64 = 256;
 
@@ -109,30 +106,29 @@ impl Weighter<Key, Arc<Kept>> for ByBytes {
     }
 }
 
-struct Job {
-    key: Key,
-    effort: Effort,
-    bring: Bring,
-}
-
 /// What the thread and those who ask share.
 struct Store {
     cache: Cache<Key, Arc<Kept>, ByBytes>,
-    /// What is queued or being made.
-    waiting: Mutex<HashSet<Key>>,
+    jobs: Jobs,
 }
 
 /// The store.
 pub struct Variants {
     store: Arc<Store>,
-    /// Started when something is to be made for the first time; none if it cannot be.
-    thread: OnceLock<Option<SyncSender<Job>>>,
+    /// Whether the thread runs. Started when something is to be made for the first time.
+    is_running: OnceLock<bool>,
 }
 
 impl Default for Variants {
     fn default() -> Variants {
         let cache = Cache::with_weighter(KEPT_EXPECTED, KEPT_BYTES_MAX, ByBytes);
-        Variants { store: Arc::new(Store { cache, waiting: Mutex::default() }), thread: OnceLock::new() }
+        Variants { store: Arc::new(Store { cache, jobs: Jobs::default() }), is_running: OnceLock::new() }
+    }
+}
+
+impl Drop for Variants {
+    fn drop(&mut self) {
+        self.store.jobs.close();
     }
 }
 
@@ -155,23 +151,15 @@ impl Variants {
     }
 
     fn make(&self, key: Key, effort: Effort, bring: impl FnOnce() -> Bring) {
-        let Some(thread) = self.thread.get_or_init(|| start(Arc::clone(&self.store))) else { return };
-        if !self.store.waiting().insert(key) {
-            return;
-        }
-        if thread.try_send(Job { key, effort, bring: bring() }).is_err() {
-            self.store.waiting().remove(&key);
+        if *self.is_running.get_or_init(|| start(&self.store)) {
+            self.store.jobs.add(key, effort, bring);
         }
     }
 }
 
 impl Store {
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashSet<Key>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn work(&self, jobs: &Receiver<Job>) {
-        while let Ok(Job { key, effort, bring }) = jobs.recv() {
+    fn work(&self) {
+        while let Some(Job { key, effort, bring }) = self.jobs.next() {
             // An encoder that stumbles over some content costs that content its encoding.
             let made = std::panic::catch_unwind(AssertUnwindSafe(|| made(key, effort, bring)));
             match made {
@@ -179,14 +167,17 @@ impl Store {
                 Ok(None) => {}
                 Err(_) => tracing::error!(encoding = key.encoding.name(), "an encoder panicked"),
             }
-            self.waiting().remove(&key);
+            self.jobs.done(key, effort);
         }
     }
 
-    /// Keeps the smaller one: more effort is not always less. Either way it was made.
+    /// Keeps the smaller one: more effort is not always less. Either way it was made, and is not made again with less of it.
     fn keep(&self, key: Key, effort: Effort, mut kept: Kept) {
         let before = self.cache.peek(&key);
-        let before = before.and_then(|before| before.variant.clone()).filter(|_| effort == Effort::Heavy);
+        if effort == Effort::Quick && before.is_some() {
+            return;
+        }
+        let before = before.and_then(|before| before.variant.clone());
         let length = |variant: &Variant| variant.content.len();
         if let Some(before) = before
             && kept.variant.as_ref().is_none_or(|variant| length(variant) > length(&before))
@@ -197,16 +188,15 @@ impl Store {
     }
 }
 
-fn start(store: Arc<Store>) -> Option<SyncSender<Job>> {
-    let (send, receive) = sync_channel(QUEUE_MAX);
+fn start(store: &Arc<Store>) -> bool {
+    let store = Arc::clone(store);
     let work = move || {
         // Behind everything that a caller waits for: on a busy machine a tenth of what a core gets, which ends some day.
         let _ = rustix::process::setpriority_process(None, 10);
-        store.work(&receive);
+        store.work();
     };
     let started = std::thread::Builder::new().name("unlag-encode".into()).spawn(work);
-    started.inspect_err(|error| tracing::error!(%error, "cannot start the thread that encodes")).ok()?;
-    Some(send)
+    started.inspect_err(|error| tracing::error!(%error, "cannot start the thread that encodes")).is_ok()
 }
 
 fn made(key: Key, effort: Effort, bring: Bring) -> Option<Kept> {
@@ -223,16 +213,21 @@ fn made(key: Key, effort: Effort, bring: Bring) -> Option<Kept> {
 mod tests {
     use super::super::encoder::tests::decoded;
     use super::*;
+    use crate::clock;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
 
     fn variant(asked: Asked) -> Option<Variant> {
         if let Asked::Made(variant) = asked { Some(variant) } else { None }
     }
 
     fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+        let deadline = clock::now() + 30_000_000_000;
         loop {
             if let Some(found) = ask() {
                 return found;
             }
+            assert!(clock::now() < deadline, "not within 30 s");
             std::thread::yield_now();
         }
     }
@@ -255,6 +250,9 @@ mod tests {
         let heavy = until(|| ask().filter(|variant| variant.effort == Effort::Heavy));
         assert_eq!(decoded(Encoding::Brotli, &heavy.content), content);
         assert!(heavy.content.len() < quick.content.len());
+        let late = Kept { variant: Some(quick), asked: AtomicU32::new(0), made_of: None };
+        variants.store.keep(key, Effort::Quick, late);
+        assert_eq!(ask().unwrap().effort, Effort::Heavy);
     }
 
     #[test]
@@ -284,23 +282,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_small_or_too_large_is_not_made_and_the_queue_has_an_end() {
+    fn what_is_new_does_not_wait_for_what_is_only_made_smaller() {
+        let variants = Variants::default();
+        let (hold, held) = channel::<()>();
+        let (note, order) = channel();
+        let key = |n| Key::of_hash([n; 16], Encoding::Gzip);
+        variants.make(key(0), Effort::Quick, || Box::new(move || held.recv().ok().and(None)));
+        let bring = |n: u8| {
+            let note = note.clone();
+            move || Box::new(move || note.send(n).ok().and(None)) as Bring
+        };
+        (1..=100).for_each(|n| variants.make(key(n), Effort::Heavy, bring(n)));
+        assert!(matches!(variants.ask(key(200), 300, bring(200)), Asked::Coming));
+        drop(hold);
+        let wait = || order.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!([wait(), wait(), wait()], [200, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_too_small_or_too_large_is_not_made() {
         let variants = Variants::default();
         for length in [0, 255, CONTENT_BYTES_MAX + 1] {
             let key = Key::of_hash([9; 16], Encoding::Gzip);
             assert!(matches!(variants.ask(key, length, || panic!("nothing is made")), Asked::Futile));
         }
-        let (hold, held) = sync_channel::<()>(0);
-        let held = Arc::new(Mutex::new(held));
-        for n in 0..200u8 {
-            let held = Arc::clone(&held);
-            let wait = move || {
-                let _ = held.lock().map(|held| held.recv());
-                None
-            };
-            variants.ask(Key::of_hash([n; 16], Encoding::Gzip), 300, || Box::new(wait));
-        }
-        assert!(variants.store.waiting().len() <= QUEUE_MAX + 1);
-        drop(hold);
     }
 }
