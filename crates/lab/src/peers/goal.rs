@@ -40,8 +40,8 @@ pub(super) enum Goal {
 /// there was not measured, and then no goal that needs it is met.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Measured {
-    /// Most requests that the origin got in a round.
-    pub(super) origin_requests_max: Option<u64>,
+    /// Fewest and most requests that the origin got in a round.
+    pub(super) origin_requests: Option<(u64, u64)>,
     /// Callers without the whole right answer, in all rounds.
     pub(super) faults: u64,
     pub(super) added_p50_us: Option<f64>,
@@ -87,7 +87,7 @@ impl Goal {
     /// Whether it is met. No goal is met by an answer that is wrong or missing.
     pub(super) fn is_met(self, measured: &Measured) -> bool {
         let at_most = |value: Option<f64>, most: f64| value.is_some_and(|value| value <= most);
-        let is_asked_once = measured.origin_requests_max.is_some_and(|requests| requests <= 1);
+        let is_asked_once = measured.origin_requests == Some((1, 1));
         let is_reached = match self {
             Self::OneFetch { added_ms } => is_asked_once && at_most(measured.added_p50_us, added_ms * 1e3),
             // What took much less time than the origin takes was not fetched from it.
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_goal_is_met_by_what_was_measured_and_by_nothing_that_was_not() {
         let good = Measured {
-            origin_requests_max: Some(1),
+            origin_requests: Some((1, 1)),
             added_p50_us: Some(1_900.0),
             added_to_hits_us: Some(-50.0),
             times_direct: Some(1.04),
@@ -162,7 +162,12 @@ mod tests {
             Goal::AsFastAsAHit { added_ms: 0.1 },
             Goal::JoinsAStream { first_byte_ms: 1.0 },
         ] {
-            assert!(!goal.is_met(&Measured { origin_requests_max: Some(2), ..good }), "{goal:?}");
+            for requests in [(0, 0), (0, 1), (1, 2)] {
+                assert!(
+                    !goal.is_met(&Measured { origin_requests: Some(requests), ..good }),
+                    "{goal:?}, {requests:?}"
+                );
+            }
         }
         assert!(!Goal::Within(0.05).is_met(&Measured { growth: Some(0.9), ..good }), "too little as well");
     }

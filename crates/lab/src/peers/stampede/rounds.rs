@@ -10,6 +10,7 @@ use crate::cpu::Ticks;
 use crate::load::{Call, Question, at_once, joined, paced};
 use crate::peers::caches::{Found, Purpose, Stage};
 use crate::peers::goal::{Measured, probes_allowed};
+use crate::peers::measure::STEAL_MAX;
 use crate::peers::process::Process;
 use crate::peers::report::{Row, ScenarioReport, Skipped};
 use crate::services::{Origin, Resource};
@@ -32,6 +33,15 @@ struct Sample {
     hit_p99_us: Option<f64>,
     first_byte_us: f64,
     seconds: f64,
+    /// Share of the machine that the hypervisor took meanwhile.
+    steal: f64,
+}
+
+impl Sample {
+    /// Whether its times are its own. Counts are in any case.
+    fn is_timed(&self) -> bool {
+        self.steal <= STEAL_MAX
+    }
 }
 
 struct Contestant {
@@ -39,8 +49,9 @@ struct Contestant {
     /// `None` is the direct way.
     process: Option<Process>,
     samples: Vec<Sample>,
-    /// Found before what it belongs to is measured.
+    /// Found before what it belongs to is measured, with the steal of that time.
     hit_p99_us: Option<f64>,
+    hit_steal: f64,
 }
 
 /// One scenario on its way.
@@ -63,25 +74,27 @@ pub(super) fn run(
     let run = Run { scenario, callers: options.callers, stage, origin };
     origin.forget();
     let mut contestants = run.start_all(options.rounds, found, say);
-    let mut steal_max = 0.0_f64;
     for round in 0..=options.rounds {
-        let ticks = Ticks::now();
         run.round(round, &mut contestants).with_context(|| scenario.name())?;
-        let steal = Ticks::now().zip(ticks).map_or(0.0, |(after, before)| after.steal_since(&before));
         if round == 0 {
             contestants.iter_mut().for_each(|contestant| contestant.samples.clear());
             say("  warm-up done");
         } else {
-            steal_max = steal_max.max(steal);
             say(&line(round, &contestants));
         }
     }
-    Ok(report(scenario, &contestants, steal_max))
+    Ok(report(scenario, &contestants))
 }
 
 impl Run<'_> {
     fn start_all(&self, rounds: usize, found: &mut Found, say: &mut dyn FnMut(&str)) -> Vec<Contestant> {
-        let contestant = |name, process| Contestant { name, process, samples: Vec::new(), hit_p99_us: None };
+        let contestant = |name, process| Contestant {
+            name,
+            process,
+            samples: Vec::new(),
+            hit_p99_us: None,
+            hit_steal: 0.0,
+        };
         let mut contestants = vec![contestant(DIRECT, None)];
         let mut routes: Vec<String> = (0..=rounds).map(|round| self.scenario.route(round)).collect();
         routes.dedup();
@@ -135,8 +148,10 @@ impl Run<'_> {
             Before::Stale => {
                 at_once(&question, 1)?;
                 if self.scenario == Stampede::WhileRevalidate {
+                    let ticks = Ticks::now();
                     let hits = latencies_us(&at_once(&question, self.callers)?);
-                    contestant.hit_p99_us = quantile(&hits, 0.99);
+                    (contestant.hit_p99_us, contestant.hit_steal) =
+                        (quantile(&hits, 0.99), steal_since(ticks));
                 }
             }
         }
@@ -146,7 +161,7 @@ impl Run<'_> {
     fn measure(&self, round: usize, contestant: &Contestant) -> Result<Sample> {
         let question = self.question(round, contestant);
         let before = self.origin.requests_for(&question.path);
-        let began = std::time::Instant::now();
+        let (began, ticks) = (std::time::Instant::now(), Ticks::now());
         let calls = match self.scenario.drive(self.callers) {
             Drive::AtOnce(callers) => at_once(&question, callers)?,
             Drive::Paced(times, gap) => paced(&question, times, gap)?,
@@ -154,10 +169,15 @@ impl Run<'_> {
             Drive::Joined(after) => joined(&question, after)?.into_iter().skip(1).collect(),
         };
         let seconds = began.elapsed().as_secs_f64();
+        let steal = steal_since(ticks).max(contestant.hit_steal);
         self.stage.interrupt.pause(SETTLE);
         let origin_requests = self.origin.requests_for(&question.path).saturating_sub(before);
-        Ok(Sample { hit_p99_us: contestant.hit_p99_us, ..sample(&calls, origin_requests, seconds) })
+        Ok(Sample { hit_p99_us: contestant.hit_p99_us, steal, ..sample(&calls, origin_requests, seconds) })
     }
+}
+
+fn steal_since(before: Option<Ticks>) -> f64 {
+    Ticks::now().zip(before).map_or(0.0, |(now, before)| now.steal_since(&before))
 }
 
 fn latencies_us(calls: &[Call]) -> Vec<f64> {
@@ -179,6 +199,7 @@ fn sample(calls: &[Call], origin_requests: u64, seconds: f64) -> Sample {
         hit_p99_us: None,
         first_byte_us: median(&first_bytes).unwrap_or(f64::NAN),
         seconds,
+        steal: 0.0,
     }
 }
 
@@ -192,9 +213,10 @@ fn line(round: usize, contestants: &[Contestant]) -> String {
     format!("  round {round}: {}", contestants.iter().map(figure).collect::<Vec<_>>().join(", "))
 }
 
-fn report(scenario: Stampede, contestants: &[Contestant], steal_max: f64) -> ScenarioReport {
+fn report(scenario: Stampede, contestants: &[Contestant]) -> ScenarioReport {
     let direct = contestants.iter().find(|contestant| contestant.name == DIRECT);
     let direct = direct.map_or(&[][..], |direct| direct.samples.as_slice());
+    let samples = || contestants.iter().flat_map(|contestant| &contestant.samples);
     let headline = match scenario {
         Stampede::Join => "first_byte_us",
         Stampede::IfError => "served",
@@ -207,31 +229,34 @@ fn report(scenario: Stampede, contestants: &[Contestant], steal_max: f64) -> Sce
         headline: headline.into(),
         goal: Some(scenario.goal().text()),
         rows: contestants.iter().map(|contestant| row(scenario, contestant, direct)).collect(),
-        dropped: 0,
-        steal_max,
+        dropped: samples().filter(|sample| !sample.is_timed()).count(),
+        steal_max: samples().map(|sample| sample.steal).fold(0.0, f64::max),
     }
 }
 
 fn row(scenario: Stampede, contestant: &Contestant, direct: &[Sample]) -> Row {
     let samples = &contestant.samples;
-    let column = |read: &dyn Fn(&Sample) -> f64| samples.iter().map(read).collect::<Vec<f64>>();
+    let timed = || samples.iter().filter(|sample| sample.is_timed());
+    let count = |read: &dyn Fn(&Sample) -> f64| samples.iter().map(read).collect::<Vec<f64>>();
+    let column = |read: &dyn Fn(&Sample) -> f64| timed().map(read).collect::<Vec<f64>>();
+    let pairs: Vec<_> =
+        samples.iter().zip(direct).filter(|(own, direct)| own.is_timed() && direct.is_timed()).collect();
     let paired = |read: &dyn Fn(&Sample, &Sample) -> f64| {
-        samples.iter().zip(direct).map(|(own, direct)| read(own, direct)).collect::<Vec<f64>>()
+        pairs.iter().map(|(own, direct)| read(own, direct)).collect::<Vec<f64>>()
     };
     let added = paired(&|own, direct| own.p50_us - direct.p50_us);
     let times = paired(&|own, direct| own.p50_us / direct.p50_us);
-    let probes = column(&|sample| sample.origin_requests as f64 / sample.seconds);
     let first_byte = column(&|sample| sample.first_byte_us);
-    let hits: Vec<f64> = samples.iter().filter_map(|sample| sample.hit_p99_us).collect();
+    let hits: Vec<f64> = timed().filter_map(|sample| sample.hit_p99_us).collect();
     let above_hits: Vec<f64> =
-        samples.iter().filter_map(|sample| Some(sample.p99_us - sample.hit_p99_us?)).collect();
+        timed().filter_map(|sample| Some(sample.p99_us - sample.hit_p99_us?)).collect();
 
     let mut row = Row::new(contestant.name);
-    row.add("origin_requests", &column(&|sample| sample.origin_requests as f64));
+    row.add("origin_requests", &count(&|sample| sample.origin_requests as f64));
     match scenario {
         Stampede::IfError => {
-            row.add("served", &column(&|sample| sample.served as f64));
-            row.add("probes", &probes);
+            row.add("served", &count(&|sample| sample.served as f64));
+            row.add("probes", &count(&|sample| sample.origin_requests as f64 / sample.seconds));
         }
         Stampede::Join => row.add("first_byte_us", &first_byte),
         _ if contestant.process.is_some() => {
@@ -247,8 +272,9 @@ fn row(scenario: Stampede, contestant: &Contestant, direct: &[Sample]) -> Row {
     row.add("p99_us", &column(&|sample| sample.p99_us));
     row.add("max_us", &column(&|sample| sample.max_us));
     row.errors = samples.iter().map(|sample| sample.faults).sum();
+    let requests = || samples.iter().map(|sample| sample.origin_requests);
     let measured = Measured {
-        origin_requests_max: samples.iter().map(|sample| sample.origin_requests).max(),
+        origin_requests: requests().min().zip(requests().max()),
         faults: row.errors,
         added_p50_us: median(&added),
         added_to_hits_us: median(&above_hits),
@@ -260,7 +286,7 @@ fn row(scenario: Stampede, contestant: &Contestant, direct: &[Sample]) -> Row {
         first_byte_us: median(&first_byte),
         ..Measured::default()
     };
-    row.met = contestant.process.is_some().then(|| scenario.goal().is_met(&measured));
+    row.met = (contestant.process.is_some() && !pairs.is_empty()).then(|| scenario.goal().is_met(&measured));
     row
 }
 

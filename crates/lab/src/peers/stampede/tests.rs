@@ -9,7 +9,7 @@ fn call(ms: u64, fault: Option<Fault>) -> Call {
 }
 
 fn contestant(name: &'static str, samples: Vec<Sample>) -> Contestant {
-    Contestant { name, process: None, samples, hit_p99_us: None }
+    Contestant { name, process: None, samples, hit_p99_us: None, hit_steal: 0.0 }
 }
 
 #[test]
@@ -28,6 +28,20 @@ fn what_a_cache_adds_is_told_within_a_round() {
     assert_eq!(row.figures["origin_requests"].median, 1.0);
     assert_eq!(row.figures["p50_us"].median, 31_500.0);
     assert_eq!(row.met, None, "the direct way has no goal");
+}
+
+#[test]
+fn times_from_which_the_hypervisor_took_a_part_are_dropped_and_counts_are_not() {
+    let stolen =
+        |ms, requests, faults| Sample { faults, steal: 0.07, ..sample(&[call(ms, None)], requests, 1.0) };
+    let whole = |ms, requests| sample(&[call(ms, None)], requests, 1.0);
+    let direct = contestant(DIRECT, vec![whole(20, 50), stolen(90, 50, 0), whole(20, 50)]);
+    let own = contestant("x", vec![whole(21, 1), whole(22, 1), stolen(70, 4, 1)]);
+    let report = report(Stampede::Cold20, &[direct, own]);
+    assert_eq!((report.dropped, report.steal_max), (2, 0.07));
+    let own = &report.rows[1];
+    assert_eq!((own.figures["p50_us"].n, own.figures["p50_us"].median), (2, 21_500.0));
+    assert_eq!((own.figures["origin_requests"].n, own.errors), (3, 1));
 }
 
 #[test]
