@@ -1,6 +1,7 @@
 //! A timer with microsecond precision. The runtime's own timers round up to the next millisecond, which would
 //! add up to 1 ms to every latency measured against an intended time.
 
+use std::cell::RefCell;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,25 @@ impl Timer {
     /// Sleeps for `duration`.
     pub async fn sleep(&mut self, duration: Duration) -> io::Result<()> {
         self.sleep_until(Instant::now() + duration).await
+    }
+}
+
+/// Timers for many sleepers of one thread, each used again by whoever comes next: as many as ever slept at once.
+#[derive(Debug, Default)]
+pub struct Timers(RefCell<Vec<Timer>>);
+
+impl Timers {
+    /// Sleeps for `duration`.
+    pub async fn sleep(&self, duration: Duration) -> io::Result<()> {
+        if duration.is_zero() {
+            return Ok(());
+        }
+        let until = Instant::now() + duration;
+        let spare = self.0.borrow_mut().pop();
+        let mut timer = spare.map_or_else(Timer::new, Ok)?;
+        let slept = timer.sleep_until(until).await;
+        self.0.borrow_mut().push(timer);
+        slept
     }
 }
 

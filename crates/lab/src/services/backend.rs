@@ -6,24 +6,21 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::oneshot;
+use tokio::net::TcpStream;
 
 use super::date::http_date;
 use super::receive::{Persistence, RequestReader, Step};
+use super::serve::{ANYWHERE, Thread, accept, listen};
 use crate::cpu::ThreadCpu;
 
-const BACKLOG: u32 = 4096;
 /// Connections served at a time; one more is closed at once.
 const CONNECTIONS_MAX: usize = 16_384;
 
@@ -38,8 +35,7 @@ pub struct Backend {
     /// Its one thread's CPU time, where the system tells it.
     pub cpu: Option<ThreadCpu>,
     counted: Arc<AtomicU64>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Thread,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,21 +118,30 @@ impl Pages {
 impl Backend {
     /// Starts a backend on a free loopback port.
     pub fn start() -> Result<Self> {
-        Self::start_on(SocketAddr::from(([127, 0, 0, 1], 0)))
+        Self::start_on(ANYWHERE)
     }
 
     /// Starts a backend on an address of the caller's choice.
     pub fn start_on(address: SocketAddr) -> Result<Self> {
-        let (stop, stopped) = oneshot::channel();
-        let (ready, started) = mpsc::sync_channel(1);
         let counted = Arc::<AtomicU64>::default();
         let counter = Arc::clone(&counted);
-        let thread = std::thread::Builder::new()
-            .name("backend".into())
-            .spawn(move || serve_until(address, counter, &ready, stopped))
-            .context("backend: cannot start a thread")?;
-        let (address, cpu) = started.recv().context("backend: its thread ended early")??;
-        Ok(Self { address, cpu, counted, stop: Some(stop), thread: Some(thread) })
+        let ((address, cpu), thread) = Thread::start("backend", move || {
+            let (listener, address) = listen(address)?;
+            let (pages, scratch) =
+                (Rc::new(Pages::new(counter)), Scratch::new(RefCell::new(vec![0; 64 * 1024].into())));
+            let serving = Rc::clone(&pages);
+            let accepting = accept(listener, CONNECTIONS_MAX, move |stream| {
+                serve(stream, Rc::clone(&serving), Rc::clone(&scratch))
+            });
+            let run = async move {
+                tokio::select! {
+                    () = accepting => {}
+                    () = pages.keep_date() => {}
+                }
+            };
+            Ok(((address, ThreadCpu::current()), run))
+        })?;
+        Ok(Self { address, cpu, counted, _thread: thread })
     }
 
     /// Requests received so far, health checks and unknown pages left out.
@@ -145,66 +150,10 @@ impl Backend {
     }
 }
 
-impl Drop for Backend {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
+/// Where connections read to, one after another.
+type Scratch = Rc<RefCell<Box<[u8]>>>;
 
-type Ready = mpsc::SyncSender<Result<(SocketAddr, Option<ThreadCpu>)>>;
-
-fn serve_until(address: SocketAddr, counter: Arc<AtomicU64>, ready: &Ready, stopped: oneshot::Receiver<()>) {
-    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => return drop(ready.send(Err(error.into()))),
-    };
-    runtime.block_on(async {
-        let listener = match listen(address) {
-            Ok(listener) => listener,
-            Err(error) => return drop(ready.send(Err(error))),
-        };
-        let bound = listener.local_addr().context("backend: no address");
-        let _ = ready.send(bound.map(|bound| (bound, ThreadCpu::current())));
-        let pages = Rc::new(Pages::new(counter));
-        tokio::select! {
-            () = accept(&listener, &pages) => {}
-            () = pages.keep_date() => {}
-            _ = stopped => {}
-        }
-    });
-}
-
-/// A listener with a backlog that takes thousands of callers at once.
-pub(super) fn listen(address: SocketAddr) -> Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address).with_context(|| format!("cannot listen on {address}"))?;
-    Ok(socket.listen(BACKLOG)?)
-}
-
-async fn accept(listener: &TcpListener, pages: &Rc<Pages>) {
-    let scratch: Rc<RefCell<Box<[u8]>>> = Rc::new(RefCell::new(vec![0; 64 * 1024].into()));
-    let alive = Rc::new(());
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) if Rc::strong_count(&alive) <= CONNECTIONS_MAX => {
-                let (pages, scratch, alive) = (Rc::clone(pages), Rc::clone(&scratch), Rc::clone(&alive));
-                tokio::task::spawn_local(async move {
-                    let _ = serve(stream, &pages, &scratch).await;
-                    drop(alive);
-                });
-            }
-            Ok((refused, _)) => drop(refused),
-            // Out of descriptors: some will be given back.
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    }
-}
-
-async fn serve(mut stream: TcpStream, pages: &Pages, scratch: &RefCell<Box<[u8]>>) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, pages: Rc<Pages>, scratch: Scratch) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut connection = Connection { reader: RequestReader::new(), answers: Vec::new(), open: true };
     while connection.open {

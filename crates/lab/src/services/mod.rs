@@ -8,6 +8,7 @@ mod fault;
 mod origin;
 mod receive;
 mod replica;
+mod serve;
 mod shop;
 
 pub use backend::Backend;

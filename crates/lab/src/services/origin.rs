@@ -7,29 +7,21 @@
 //! /ROUTE/POLICY/DELAY_MS/BYTES/KEY        /cold/fresh/200/1024/7
 //! ```
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::oneshot;
+use anyhow::Result;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use super::backend::listen;
 use super::date::http_date;
-use super::receive::{Persistence, RequestReader, Step};
-use crate::timer::Timer;
+use super::serve::{ANYWHERE, Service, Thread, listen, serve};
+use crate::timer::Timers;
 
-/// Connections served at a time; one more is closed at once.
-const CONNECTIONS_MAX: usize = 4_096;
 /// Paths counted one by one. Those beyond are in the total only: a million small objects are not looked at singly.
 const COUNTED_MAX: usize = 10_000;
 /// Bounds on what a path may ask for.
@@ -151,8 +143,7 @@ pub struct Origin {
     /// Where it listens.
     pub address: SocketAddr,
     shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Thread,
 }
 
 #[derive(Debug, Default)]
@@ -181,16 +172,13 @@ impl Shared {
 impl Origin {
     /// Starts an origin on a free loopback port.
     pub fn start() -> Result<Self> {
-        let (stop, stopped) = oneshot::channel();
-        let (ready, started) = mpsc::sync_channel(1);
         let shared = Arc::<Shared>::default();
-        let counting = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("origin".into())
-            .spawn(move || serve_until(counting, &ready, stopped))
-            .context("origin: cannot start a thread")?;
-        let address = started.recv().context("origin: its thread ended early")??;
-        Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
+        let answers = Answers { shared: Arc::clone(&shared), timers: Timers::default() };
+        let (address, thread) = Thread::start("origin", || {
+            let (listener, address) = listen(ANYWHERE)?;
+            Ok((address, serve(answers, listener)))
+        })?;
+        Ok(Self { address, shared, _thread: thread })
     }
 
     /// How often a path was asked for since [`Origin::forget`].
@@ -214,60 +202,6 @@ impl Origin {
     }
 }
 
-impl Drop for Origin {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn serve_until(
-    shared: Arc<Shared>,
-    ready: &mpsc::SyncSender<Result<SocketAddr>>,
-    stopped: oneshot::Receiver<()>,
-) {
-    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => return drop(ready.send(Err(error.into()))),
-    };
-    runtime.block_on(async {
-        let bound = listen(SocketAddr::from(([127, 0, 0, 1], 0))).context("origin");
-        let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let listener = match bound {
-            Ok((address, listener)) => {
-                let _ = ready.send(Ok(address));
-                listener
-            }
-            Err(error) => return drop(ready.send(Err(error))),
-        };
-        let service = Rc::new(Service { shared, timers: RefCell::default() });
-        tokio::select! {
-            () = accept(&listener, &service) => {}
-            _ = stopped => {}
-        }
-    });
-}
-
-async fn accept(listener: &TcpListener, service: &Rc<Service>) {
-    let alive = Rc::new(());
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) if Rc::strong_count(&alive) <= CONNECTIONS_MAX => {
-                let (service, alive) = (Rc::clone(service), Rc::clone(&alive));
-                tokio::task::spawn_local(async move {
-                    let _ = service.serve(stream).await;
-                    drop(alive);
-                });
-            }
-            Ok((refused, _)) => drop(refused),
-            // Out of descriptors: some will be given back.
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    }
-}
-
 /// What is read of a request's head.
 struct Asked {
     path: String,
@@ -288,47 +222,26 @@ impl Asked {
 const ETAG: &str = "\"1\"";
 
 /// What the connections share on their thread.
-struct Service {
+struct Answers {
     shared: Arc<Shared>,
-    timers: RefCell<Vec<Timer>>,
+    timers: Timers,
 }
 
-impl Service {
-    async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        stream.set_nodelay(true)?;
-        let mut reader = RequestReader::new();
-        let mut buffer = vec![0; 16 * 1024];
-        loop {
-            let length = stream.read(&mut buffer).await?;
-            let mut piece = buffer.get(..length).unwrap_or_default();
-            if piece.is_empty() {
-                return Ok(());
-            }
-            while !piece.is_empty() {
-                let Ok((used, step)) = reader.feed(piece, Asked::read) else { return Ok(()) };
-                piece = piece.get(used..).unwrap_or_default();
-                match step {
-                    Step::NeedMore => {}
-                    Step::Continue => stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?,
-                    Step::Request(asked, persistence) => {
-                        self.answer(&mut stream, &asked).await?;
-                        if persistence == Persistence::Close {
-                            return stream.shutdown().await;
-                        }
-                    }
-                }
-            }
-        }
+impl Service for Answers {
+    type Asked = Asked;
+
+    fn read(head: &httparse::Request<'_, '_>) -> Asked {
+        Asked::read(head)
     }
 
-    async fn answer(&self, stream: &mut TcpStream, asked: &Asked) -> std::io::Result<()> {
+    async fn answer(&self, stream: &mut TcpStream, asked: Asked) -> std::io::Result<()> {
         let path = asked.path.as_str();
         if path == "/healthz" {
             return stream.write_all(&plain("200 OK", "cache-control: no-store\r\n", b"ok\n")).await;
         }
         self.shared.count(path);
         if self.shared.failing.load(Ordering::Relaxed) {
-            self.wait(FAILURE_DELAY).await?;
+            self.timers.sleep(FAILURE_DELAY).await?;
             return stream.write_all(&plain("503 Service Unavailable", "", b"failing\n")).await;
         }
         let Some(resource) = Resource::read(path) else {
@@ -337,7 +250,7 @@ impl Service {
         if resource.policy == Policy::Stream {
             return self.stream(stream, &resource, path).await;
         }
-        self.wait(resource.delay).await?;
+        self.timers.sleep(resource.delay).await?;
         let fields = fields(resource.policy);
         if asked.has_answer && resource.policy.has_validator() {
             let date = http_date(SystemTime::now());
@@ -347,7 +260,9 @@ impl Service {
         }
         stream.write_all(&plain("200 OK", &fields, &Resource::content(path, resource.bytes))).await
     }
+}
 
+impl Answers {
     /// The content in chunks, evenly spaced, the first at once.
     async fn stream(&self, stream: &mut TcpStream, resource: &Resource, path: &str) -> std::io::Result<()> {
         let (date, fields) = (http_date(SystemTime::now()), fields(resource.policy));
@@ -359,27 +274,12 @@ impl Service {
         let content = Resource::content(path, resource.bytes);
         for (number, piece) in content.chunks(resource.bytes.div_ceil(STREAM_PIECES).max(1)).enumerate() {
             if number > 0 {
-                self.wait(resource.delay / STREAM_PIECES as u32).await?;
+                self.timers.sleep(resource.delay / STREAM_PIECES as u32).await?;
             }
             let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
             stream.write_all(&chunk).await?;
         }
         stream.write_all(b"0\r\n\r\n").await
-    }
-
-    async fn wait(&self, delay: Duration) -> std::io::Result<()> {
-        if delay.is_zero() {
-            return Ok(());
-        }
-        let until = Instant::now() + delay;
-        let spare = self.timers.borrow_mut().pop();
-        let mut timer = match spare {
-            Some(timer) => timer,
-            None => Timer::new()?,
-        };
-        let waited = timer.sleep_until(until).await;
-        self.timers.borrow_mut().push(timer);
-        waited
     }
 }
 

@@ -1,23 +1,21 @@
 //! One replica of a shop service: a fixed number of workers, a queue in front of them, service times of its own.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
 use super::fault::Fault;
-use super::receive::{Persistence, RequestReader, Step};
+use super::serve::Service;
 use crate::random::Random;
-use crate::timer::Timer;
+use crate::timer::Timers;
 
 /// Requests that wait for a worker of one replica at most; one more is answered 503.
 const QUEUE_MAX: usize = 1_000;
-const CONNECTIONS_MAX: usize = 4_096;
 
 /// What a service is like. Its replicas share this and nothing else.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +38,7 @@ pub(super) struct Replica {
     workers: Semaphore,
     waiting: Cell<usize>,
     random: RefCell<Random>,
-    timers: RefCell<Vec<Timer>>,
+    timers: Timers,
     served: Cell<u64>,
     /// What the replicas of the shop were asked, together.
     requests: Arc<AtomicU64>,
@@ -51,7 +49,7 @@ const ASSET_TIME: Duration = Duration::from_millis(40);
 
 /// What is asked for, by the second segment of the path: `/catalog/assets/logo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Page {
+pub(super) enum Page {
     Healthy,
     /// Of today, for one customer.
     Own,
@@ -84,6 +82,24 @@ impl Page {
     }
 }
 
+impl Service for Replica {
+    type Asked = Page;
+
+    fn read(head: &httparse::Request<'_, '_>) -> Page {
+        Page::of(head.path.unwrap_or(""))
+    }
+
+    async fn answer(&self, to: &mut TcpStream, page: Page) -> std::io::Result<()> {
+        let status = match page {
+            Page::Healthy => 200,
+            Page::Own | Page::Product => self.work().await?,
+            Page::Asset => self.timers.sleep(ASSET_TIME).await.map(|()| 200)?,
+        };
+        self.requests.fetch_add(u64::from(page != Page::Healthy), Ordering::Relaxed);
+        to.write_all(&self.content(page, status)).await
+    }
+}
+
 impl Replica {
     pub(super) fn new(
         character: Character,
@@ -99,62 +115,9 @@ impl Replica {
             workers: Semaphore::new(character.workers),
             waiting: Cell::new(0),
             random: RefCell::new(Random::new(seed)),
-            timers: RefCell::default(),
+            timers: Timers::default(),
             served: Cell::new(0),
             requests,
-        }
-    }
-
-    /// Serves a listener until dropped.
-    pub(super) async fn run(self: Rc<Self>, listener: TcpListener) {
-        let alive = Rc::new(());
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) if Rc::strong_count(&alive) <= CONNECTIONS_MAX => {
-                    let (replica, alive) = (Rc::clone(&self), Rc::clone(&alive));
-                    tokio::task::spawn_local(async move {
-                        let _ = replica.serve(stream).await;
-                        drop(alive);
-                    });
-                }
-                Ok((refused, _)) => drop(refused),
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
-    }
-
-    async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        stream.set_nodelay(true)?;
-        let mut reader = RequestReader::new();
-        let mut buffer = vec![0; 16 * 1024];
-        loop {
-            let length = stream.read(&mut buffer).await?;
-            let mut piece = buffer.get(..length).unwrap_or_default();
-            if piece.is_empty() {
-                return Ok(());
-            }
-            while !piece.is_empty() {
-                let Ok((used, step)) = reader.feed(piece, |head| Page::of(head.path.unwrap_or(""))) else {
-                    return Ok(());
-                };
-                piece = piece.get(used..).unwrap_or_default();
-                match step {
-                    Step::NeedMore => {}
-                    Step::Continue => stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?,
-                    Step::Request(page, persistence) => {
-                        let status = match page {
-                            Page::Healthy => 200,
-                            Page::Own | Page::Product => self.work().await?,
-                            Page::Asset => self.rest(Instant::now() + ASSET_TIME).await.map(|()| 200)?,
-                        };
-                        self.requests.fetch_add(u64::from(page != Page::Healthy), Ordering::Relaxed);
-                        stream.write_all(&self.answer(page, status)).await?;
-                        if persistence == Persistence::Close {
-                            return stream.shutdown().await;
-                        }
-                    }
-                }
-            }
         }
     }
 
@@ -173,22 +136,10 @@ impl Replica {
         if worker.is_err() {
             return Ok(503);
         }
-        let start = Instant::now();
-        self.rest(start + self.draw_service_time()).await?;
+        self.timers.sleep(self.draw_service_time()).await?;
         // An error means that the shop is closing.
         let _ = self.fault.clone().wait_for(|fault| !fault.frozen).await;
         Ok(200)
-    }
-
-    async fn rest(&self, until: Instant) -> std::io::Result<()> {
-        let spare = self.timers.borrow_mut().pop();
-        let mut timer = match spare {
-            Some(timer) => timer,
-            None => Timer::new()?,
-        };
-        let rested = timer.sleep_until(until).await;
-        self.timers.borrow_mut().push(timer);
-        rested
     }
 
     fn draw_service_time(&self) -> Duration {
@@ -198,7 +149,7 @@ impl Replica {
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(60)).min(Duration::from_secs(60))
     }
 
-    fn answer(&self, page: Page, status: u16) -> Vec<u8> {
+    fn content(&self, page: Page, status: u16) -> Vec<u8> {
         let Character { service, answer_bytes, .. } = self.character;
         let number = self.number;
         self.served.set(self.served.get() + 1);

@@ -1,20 +1,16 @@
 //! The demo shop: five services, seven replicas, each with a capacity of its own.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use tokio::net::TcpListener;
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{oneshot, watch};
+use anyhow::Result;
+use tokio::sync::watch;
 
-use super::backend::listen;
 use super::fault::{Fault, Faults, Switch};
 use super::replica::{Character, Replica};
+use super::serve::{ANYWHERE, Thread, listen, serve};
 use crate::load::Request;
 
 /// Replicas and character of each service. Mean times are 5 to 30 ms, as in-house services have; four workers
@@ -59,8 +55,7 @@ pub struct Shop {
     /// Switches faults while the shop runs.
     pub faults: Faults,
     requests: Arc<AtomicU64>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Thread,
 }
 
 impl Shop {
@@ -79,27 +74,25 @@ impl Shop {
                 plans.push((character, number, receiver));
             }
         }
-        let (stop, stopped) = oneshot::channel();
-        let (ready, started) = mpsc::sync_channel(1);
         let requests = Arc::<AtomicU64>::default();
         let counted = Arc::clone(&requests);
-        let thread = std::thread::Builder::new()
-            .name("shop".into())
-            .spawn(move || run(plans, seed, counted, &ready, stopped))
-            .context("shop: cannot start a thread")?;
-        let addresses = started.recv().context("shop: its thread ended early")??;
+        let (addresses, thread) = Thread::start("shop", move || {
+            let mut addresses = Vec::new();
+            for (index, (character, number, fault)) in plans.into_iter().enumerate() {
+                let (listener, address) = listen(ANYWHERE)?;
+                addresses.push(address);
+                let seed = seed.wrapping_mul(1_000) + index as u64;
+                let replica = Replica::new(character, number, seed, fault, Arc::clone(&counted));
+                tokio::task::spawn_local(serve(replica, listener));
+            }
+            Ok((addresses, std::future::pending()))
+        })?;
         let mut addresses = addresses.into_iter();
         let services = SERVICES.map(|(replicas, character)| Service {
             name: character.service,
             replicas: addresses.by_ref().take(replicas).collect(),
         });
-        Ok(Self {
-            services: services.into(),
-            faults: Faults::new(switches),
-            requests,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { services: services.into(), faults: Faults::new(switches), requests, _thread: thread })
     }
 
     /// Where the replicas of a service listen; empty for a name the shop does not have.
@@ -144,46 +137,5 @@ impl Shop {
 impl Drop for Shop {
     fn drop(&mut self) {
         self.faults.clear();
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
-}
-
-type Plans = Vec<(Character, usize, watch::Receiver<Fault>)>;
-
-fn run(
-    plans: Plans,
-    seed: u64,
-    counted: Arc<AtomicU64>,
-    ready: &mpsc::SyncSender<Result<Vec<SocketAddr>>>,
-    stopped: oneshot::Receiver<()>,
-) {
-    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => return drop(ready.send(Err(error.into()))),
-    };
-    runtime.block_on(async {
-        let mut addresses = Vec::new();
-        for (index, (character, number, fault)) in plans.into_iter().enumerate() {
-            match open() {
-                Ok((listener, address)) => {
-                    addresses.push(address);
-                    let (seed, counted) = (seed.wrapping_mul(1_000) + index as u64, Arc::clone(&counted));
-                    let replica = Replica::new(character, number, seed, fault, counted);
-                    tokio::task::spawn_local(Rc::new(replica).run(listener));
-                }
-                Err(error) => return drop(ready.send(Err(error))),
-            }
-        }
-        let _ = ready.send(Ok(addresses));
-        let _ = stopped.await;
-    });
-}
-
-fn open() -> Result<(TcpListener, SocketAddr)> {
-    let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).context("shop")?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
 }
