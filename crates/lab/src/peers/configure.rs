@@ -27,28 +27,16 @@ pub(super) fn configure(
     fs::create_dir(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let workers_text = workers.to_string();
     let mut environment = vec![("HOME", directory.clone().into_os_string())];
+    let http2_alone = (http2 != http1).then_some(http2);
+    let at = At { directory: &directory, listen: http1, http2_alone, backend, workers };
     let arguments: Vec<OsString> = match installed.peer {
         Peer::Unlag => {
             let (to, listen) = (format!("http://{backend}"), http1.to_string());
             let fixed = ["run", "--to", &to, "--listen", &listen, "--workers", &workers_text];
             fixed.into_iter().chain(unlag_arguments.iter().map(String::as_str)).map(OsString::from).collect()
         }
-        Peer::Haproxy => {
-            let file = write_file(&directory, "haproxy.cfg", &haproxy(http1, backend, workers))?;
-            vec!["-db".into(), "-f".into(), file.into()]
-        }
-        Peer::Nginx => {
-            let text = nginx(&directory, http1, http2, backend, workers);
-            let file = write_file(&directory, "nginx.conf", &text)?;
-            vec![
-                "-p".into(),
-                directory.clone().into(),
-                "-e".into(),
-                "stderr".into(),
-                "-c".into(),
-                file.into(),
-            ]
-        }
+        Peer::Haproxy => haproxy(&at, "", "")?,
+        Peer::Nginx => nginx(&at, "  proxy_buffers 16 8k;\n", "")?,
         Peer::Envoy => {
             let file = write_file(&directory, "envoy.yaml", &envoy(http1, backend))?;
             let fixed =
@@ -76,39 +64,52 @@ pub(super) fn configure(
     Ok(Launch { program, arguments, environment, http1, http2, directory })
 }
 
-fn haproxy(listen: SocketAddr, backend: SocketAddr, workers: usize) -> String {
-    format!(
+/// Where a proxy stands, and how many workers it gets.
+pub(super) struct At<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) listen: SocketAddr,
+    /// For HTTP/2, where it cannot share a port.
+    pub(super) http2_alone: Option<SocketAddr>,
+    pub(super) backend: SocketAddr,
+    pub(super) workers: usize,
+}
+
+/// HAProxy as a proxy, which it also is as a cache: with sections and rules of the backend of its own.
+pub(super) fn haproxy(at: &At<'_>, sections: &str, rules: &str) -> Result<Vec<OsString>> {
+    let At { listen, backend, workers, .. } = at;
+    let text = format!(
         "global\n  nbthread {workers}\n  maxconn 8000\n\
          defaults\n  mode http\n  no log\n  option forwardfor\n  option http-keep-alive\n\
          \x20 timeout connect 1s\n  timeout client 75s\n  timeout server 75s\n  timeout http-keep-alive 75s\n\
          \x20 timeout http-request 30s\n\
-         frontend callers\n  bind {listen}\n  default_backend services\n\
-         backend services\n  http-reuse safe\n  server one {backend} pool-max-conn 128\n"
-    )
+         {sections}frontend callers\n  bind {listen}\n  default_backend services\n\
+         backend services\n{rules}  http-reuse safe\n  server one {backend} pool-max-conn 128\n"
+    );
+    let file = write_file(at.directory, "haproxy.cfg", &text)?;
+    Ok(vec!["-db".into(), "-f".into(), file.into()])
 }
 
-fn nginx(
-    directory: &Path,
-    http1: SocketAddr,
-    http2: SocketAddr,
-    backend: SocketAddr,
-    workers: usize,
-) -> String {
-    let directory = directory.display();
+/// nginx as a proxy, which it also is as a cache: with lines of its own in `http` and in the one `location`.
+pub(super) fn nginx(at: &At<'_>, http: &str, location: &str) -> Result<Vec<OsString>> {
+    let At { listen, backend, workers, .. } = at;
+    let directory = at.directory.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("  {kind}_temp_path {directory}/{kind};\n"))
         .concat();
-    format!(
+    let http2 = at.http2_alone.map_or(String::new(), |http2| format!("    listen {http2} http2;\n"));
+    let text = format!(
         "daemon off;\nuser root;\nworker_processes {workers};\npid {directory}/pid;\nerror_log stderr error;\n\
          events {{ worker_connections 16384; }}\n\
          http {{\n  access_log off;\n{temporary}  keepalive_timeout 75s;\n  keepalive_requests 1000000;\n\
-         \x20 proxy_buffers 16 8k;\n\
-         \x20 upstream services {{ server {backend}; keepalive 128; keepalive_requests 1000000; }}\n\
-         \x20 server {{\n    listen {http1};\n    listen {http2} http2;\n    location / {{\n\
+         {http}  upstream services {{ server {backend}; keepalive 128; keepalive_requests 1000000; }}\n\
+         \x20 server {{\n    listen {listen};\n{http2}    location / {{\n\
          \x20     proxy_pass http://services;\n      proxy_http_version 1.1;\n\
          \x20     proxy_set_header Connection \"\";\n      proxy_set_header Host $http_host;\n\
-         \x20     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    }}\n  }}\n}}\n"
-    )
+         \x20     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n{location}    }}\n  }}\n}}\n"
+    );
+    let file = write_file(at.directory, "nginx.conf", &text)?;
+    let prefix = at.directory.into();
+    Ok(vec!["-p".into(), prefix, "-e".into(), "stderr".into(), "-c".into(), file.into()])
 }
 
 fn envoy(listen: SocketAddr, backend: SocketAddr) -> String {

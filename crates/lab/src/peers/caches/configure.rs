@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Cache;
+use crate::peers::configure::{At, haproxy, nginx};
 use crate::peers::process::{Launch, free_address, write_file};
 
 /// What a cache is started for.
@@ -33,17 +34,14 @@ pub(super) fn configure(
     let listen = free_address()?;
     let directory = parent.join(format!("{}-{}", cache.name(), listen.port()));
     fs::create_dir(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let at = At { directory: &directory, listen, http2_alone: None, backend: origin, workers };
     let arguments: Vec<OsString> = match cache {
         Cache::Unlag => {
             let file = write_file(&directory, "unlag.toml", &unlag(listen, origin, purpose))?;
             vec!["run".into(), "--config".into(), file.into(), "--workers".into(), workers.to_string().into()]
         }
-        Cache::Nginx | Cache::NginxLock => {
-            let text = nginx(&directory, listen, origin, workers, cache == Cache::NginxLock);
-            let file = write_file(&directory, "nginx.conf", &text)?;
-            let prefix = directory.clone().into_os_string();
-            vec!["-p".into(), prefix, "-e".into(), "stderr".into(), "-c".into(), file.into()]
-        }
+        Cache::Nginx => caching_nginx(&at, "")?,
+        Cache::NginxLock => caching_nginx(&at, NGINX_LOCK)?,
         Cache::Varnish => {
             let file = write_file(&directory, "default.vcl", &varnish(origin))?;
             let state = directory.join("state").into_os_string();
@@ -54,10 +52,7 @@ pub(super) fn configure(
             arguments.extend(["-f".into(), file.into()]);
             arguments
         }
-        Cache::Haproxy => {
-            let file = write_file(&directory, "haproxy.cfg", &haproxy(listen, origin, workers))?;
-            vec!["-db".into(), "-f".into(), file.into()]
-        }
+        Cache::Haproxy => haproxy(&at, HAPROXY_CACHE, HAPROXY_RULES)?,
     };
     let (program, environment) = (program.to_path_buf(), vec![("HOME", directory.clone().into_os_string())]);
     Ok(Launch { program, arguments, environment, http1: listen, http2: listen, directory })
@@ -81,54 +76,24 @@ fn unlag(listen: SocketAddr, origin: SocketAddr, purpose: &Purpose) -> String {
     text
 }
 
-fn nginx(
-    directory: &Path,
-    listen: SocketAddr,
-    origin: SocketAddr,
-    workers: usize,
-    is_locked: bool,
-) -> String {
-    let directory = directory.display();
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("  {kind}_temp_path {directory}/{kind};\n"))
-        .concat();
-    let lock = if is_locked {
-        "      proxy_cache_lock on;\n      proxy_cache_background_update on;\n\
-         \x20     proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;\n"
-    } else {
-        ""
-    };
-    format!(
-        "daemon off;\nuser root;\nworker_processes {workers};\npid {directory}/pid;\nerror_log stderr error;\n\
-         events {{ worker_connections 16384; }}\n\
-         http {{\n  access_log off;\n{temporary}  keepalive_timeout 75s;\n  keepalive_requests 1000000;\n\
-         \x20 sendfile on;\n\
-         \x20 open_file_cache max=20000 inactive=60s;\n  open_file_cache_valid 60s;\n\
+const NGINX_LOCK: &str = "      proxy_cache_lock on;\n      proxy_cache_background_update on;\n\
+                          \x20     proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;\n";
+
+fn caching_nginx(at: &At<'_>, lock: &str) -> Result<Vec<OsString>> {
+    let directory = at.directory.display();
+    let http = format!(
+        "  sendfile on;\n  open_file_cache max=20000 inactive=60s;\n  open_file_cache_valid 60s;\n\
          \x20 proxy_cache_path {directory}/store levels=1:2 keys_zone=all:64m max_size=256m inactive=1h\n\
-         \x20   use_temp_path=off;\n\
-         \x20 upstream services {{ server {origin}; keepalive 128; keepalive_requests 1000000; }}\n\
-         \x20 server {{\n    listen {listen};\n    location / {{\n\
-         \x20     proxy_pass http://services;\n      proxy_http_version 1.1;\n\
-         \x20     proxy_set_header Connection \"\";\n      proxy_set_header Host $http_host;\n\
-         \x20     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
-         \x20     proxy_cache all;\n      proxy_cache_revalidate on;\n{lock}    }}\n  }}\n}}\n"
-    )
+         \x20   use_temp_path=off;\n"
+    );
+    nginx(at, &http, &format!("      proxy_cache all;\n      proxy_cache_revalidate on;\n{lock}"))
 }
+
+const HAPROXY_CACHE: &str =
+    "cache all\n  total-max-size 256\n  max-object-size 1048576\n  max-age 3600\n  process-vary on\n";
+const HAPROXY_RULES: &str = "  http-request cache-use all\n  http-response cache-store all\n";
 
 fn varnish(origin: SocketAddr) -> String {
     let (host, port) = (origin.ip(), origin.port());
     format!("vcl 4.1;\nbackend origin {{ .host = \"{host}\"; .port = \"{port}\"; }}\n")
-}
-
-fn haproxy(listen: SocketAddr, origin: SocketAddr, workers: usize) -> String {
-    format!(
-        "global\n  nbthread {workers}\n  maxconn 8000\n\
-         defaults\n  mode http\n  no log\n  option forwardfor\n  option http-keep-alive\n\
-         \x20 timeout connect 1s\n  timeout client 75s\n  timeout server 75s\n  timeout http-keep-alive 75s\n\
-         \x20 timeout http-request 30s\n\
-         cache all\n  total-max-size 256\n  max-object-size 1048576\n  max-age 3600\n  process-vary on\n\
-         frontend callers\n  bind {listen}\n  default_backend services\n\
-         backend services\n  http-request cache-use all\n  http-response cache-store all\n\
-         \x20 http-reuse safe\n  server one {origin} pool-max-conn 128\n"
-    )
 }
