@@ -7,7 +7,7 @@ use crate::plan::{Action, Plan, Route};
 use crate::techniques::attempt::Attempt;
 use crate::techniques::attempt::policy::Budget;
 use crate::techniques::balance::Balance;
-use crate::techniques::cache::Cache;
+use crate::techniques::cache::{Cache, Overrides};
 use crate::techniques::compress::Compress;
 use crate::techniques::edge::Edge;
 use crate::techniques::edge::files::Directory;
@@ -81,11 +81,11 @@ impl LocalPlan {
             let send = Send::new(Arc::clone(upstream), Rc::clone(core));
             let name = &route.config.name;
             let budget = budgets.entry(name.clone()).or_insert_with(|| budget(name));
-            let cache = route.cache.map(|rules| {
-                let store = Arc::clone(&core.shared.cache);
-                let learned = store.learned(name);
-                Cache::new(store, rules, learned, Rc::clone(&cache_name))
-            });
+            // Where nothing is stored there are changes all the same.
+            let rules = route.cache.unwrap_or(Overrides { is_off: true, ..Overrides::default() });
+            let store = Arc::clone(&core.shared.cache);
+            let learned = store.learned(name);
+            let cache = Cache::new(store, rules, learned, Rc::clone(&cache_name));
             let offered = Some(route.config.compress.clone()).filter(|offered| !offered.is_empty());
             let compress = offered.map(|offered| Compress::new(offered, Arc::clone(&core.shared.variants)));
             let attempt = Attempt::new(Rc::clone(budget));

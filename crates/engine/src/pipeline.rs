@@ -35,18 +35,8 @@ impl<S: Stage, N: Next> Next for Then<S, N> {
     }
 }
 
-/// A stage that a route leaves out.
-impl<S: Stage> Stage for Option<S> {
-    async fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
-        match self {
-            Some(stage) => stage.serve(exchange, next).await,
-            None => next.run(exchange).await,
-        }
-    }
-}
-
 /// The order, outermost first.
-pub type Order = Then<Option<Cache>, Then<Attempt, Then<Balance, Send>>>;
+pub type Order = Then<Cache, Then<Attempt, Then<Balance, Send>>>;
 
 /// The stages inside compress: the cache is passed by where it has nothing to do with a request.
 pub struct Stored(Rc<Order>);
@@ -54,9 +44,9 @@ pub struct Stored(Rc<Order>);
 impl Next for Stored {
     async fn run(&self, mut exchange: Box<Exchange>) -> Outcome {
         let Then(cache, inside) = &*self.0;
-        match cache.as_ref().is_some_and(|cache| cache.takes(&mut exchange)) {
+        match cache.takes(&mut exchange) {
             true => self.0.run(exchange).await,
-            false => inside.run(exchange).await,
+            false => cache.pass(exchange, inside).await,
         }
     }
 }
@@ -75,7 +65,7 @@ impl Pipeline {
     /// Puts the stages of a route together.
     pub fn new(
         compress: Option<Compress>,
-        cache: Option<Cache>,
+        cache: Cache,
         attempt: Attempt,
         balance: Balance,
         send: Send,
@@ -122,12 +112,11 @@ impl Pipeline {
                 return Box::pin(async move { edge.run(exchange).await });
             }
         };
-        let Then(cache, inside) = &**order;
-        if !cache.as_ref().is_some_and(|cache| cache.takes(&mut exchange)) {
-            let inside = Rc::clone(inside);
-            return Box::pin(async move { inside.run(exchange).await });
-        }
+        let takes = order.0.takes(&mut exchange);
         let order = Rc::clone(order);
+        if !takes {
+            return Box::pin(async move { order.0.pass(exchange, &order.1).await });
+        }
         Box::pin(async move { order.run(exchange).await })
     }
 }

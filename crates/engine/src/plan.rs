@@ -266,6 +266,7 @@ fn build_route(
             set_cookie: cache.set_cookie,
             body: rules.body,
             explains: *rules != unlag_config::RouteCache::default(),
+            is_off: false,
         }),
         config: config.clone(),
     }

@@ -9,7 +9,7 @@
 
 use unlag_testkit::h2::Call;
 use unlag_testkit::response::Response;
-use unlag_testkit::{RawOrigin, Script, Setup, Unlag, wait_until};
+use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -112,6 +112,40 @@ fn a_change_is_seen_by_the_next_who_asks() {
     let unlag = in_front_of(&origin);
     assert_eq!(ask(&unlag, "GET", "").text(), "answer 1");
     assert_eq!(ask(&unlag, "POST", "Content-Length: 0\r\n").text(), "answer 2");
+    assert_eq!(ask(&unlag, "GET", "").text(), "answer 3");
+}
+
+#[test]
+fn a_change_through_a_route_that_caches_nothing_is_seen_by_the_next_who_asks() {
+    let origin = counting("Cache-Control: max-age=60\r\n");
+    let toml = "[[route]]\nmatch = \"POST /x\"\nupstream = \"origin\"\ncache = \"off\"\n";
+    let unlag = Setup::of(UNLAG).to([origin.url()]).toml(toml).start();
+    assert_eq!(ask(&unlag, "GET", "").text(), "answer 1");
+    assert_eq!(ask(&unlag, "GET", "").text(), "answer 1");
+    assert_eq!(ask(&unlag, "POST", "Content-Length: 0\r\n").text(), "answer 2");
+    assert_eq!(ask(&unlag, "GET", "").text(), "answer 3");
+}
+
+#[test]
+fn a_change_that_began_before_anything_was_stored_takes_out_what_was_fetched_meanwhile() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let origin = RawOrigin::answering(move |request| {
+        if request.method() == "POST" {
+            held.pass();
+        }
+        let number = 1 + count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 8\r\n";
+        format!("{head}\r\nanswer {number}").into_bytes()
+    });
+    let unlag = in_front_of(&origin);
+    let mut change = unlag.connect();
+    change.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    wait_until("the change is under way", || origin.request_count() == 1);
+    assert_eq!(ask(&unlag, "GET", "").text(), "answer 1");
+    gate.open();
+    assert_eq!(change.read_response("POST").status(), 200);
     assert_eq!(ask(&unlag, "GET", "").text(), "answer 3");
 }
 

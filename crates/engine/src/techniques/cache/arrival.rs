@@ -19,6 +19,10 @@ use std::time::Duration;
 
 /// Larger answers are not kept in memory.
 pub const OBJECT_BYTES_MAX: u64 = 1024 * 1024;
+/// What is too large to be kept is held no more of than this, for its slowest reader.
+pub const PASSING_BYTES_MAX: u64 = 64 * 1024;
+/// Nobody joins content of which nothing has come for so long: its origin may have more luck with another fetch.
+const SILENCE_NS: u64 = 3_000_000_000;
 /// How often it is looked at who holds up whom.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long content is taken in that nobody reads: whoever comes next may still find it.
@@ -61,6 +65,8 @@ struct State {
     /// How many pieces were let go of before the first of them.
     gone: u64,
     bytes: u64,
+    /// When something came last.
+    came_ns: u64,
     end: Option<End>,
     readers: Slab<Seat>,
     /// Who takes it in, while there is no room.
@@ -117,7 +123,8 @@ impl State {
 impl Arrival {
     /// Content of which nothing has come yet.
     pub fn new(length: Option<u64>, may_trail: bool) -> Arc<Arrival> {
-        Arc::new(Arrival { length, may_trail, state: Mutex::default() })
+        let state = State { came_ns: clock::now(), ..State::default() };
+        Arc::new(Arrival { length, may_trail, state: Mutex::new(state) })
     }
 
     /// Its length, if it was declared.
@@ -136,13 +143,19 @@ impl Arrival {
     /// Keeps its beginning for a reader that is about to come; none if that is gone already, or the end will never come.
     pub fn hold(self: &Arc<Arrival>) -> Option<Hold> {
         let mut state = self.state();
-        let is_worth_it = !state.is_too_large() && !matches!(state.end, Some(End::Failed(_)));
+        let is_coming = match state.end {
+            None => clock::now().saturating_sub(state.came_ns) < SILENCE_NS,
+            Some(End::Failed(_)) => false,
+            Some(End::Whole | End::Trailers(_)) => true,
+        };
+        let is_worth_it = is_coming && !state.is_too_large();
         is_worth_it.then(|| Hold { seat: state.readers.insert(Seat::default()), arrival: Arc::clone(self) })
     }
 
     /// Takes a body in to its end. Returns all of it, with its trailers, if it came whole and is small enough to be kept. What is
     /// too large and has no readers any more is given up.
-    pub async fn take_in(&self, mut body: Body) -> Option<Whole> {
+    pub async fn take_in(&self, mut body: Body, on_too_large: impl FnOnce()) -> Option<Whole> {
+        let mut on_too_large = Some(on_too_large);
         // Whoever takes it in may be stopped: then nobody must wait for the end.
         let _stopped = Stopped(self);
         let (mut unread_since, mut patience) = (None, Patience::default());
@@ -153,7 +166,11 @@ impl Arrival {
             let Ok(chunk) = tokio::time::timeout(UNREAD, body.chunk()).await else { continue };
             let end = match chunk {
                 Some(Ok(Chunk::Data(data))) => {
-                    self.add(&data);
+                    if self.add(&data)
+                        && let Some(on_too_large) = on_too_large.take()
+                    {
+                        on_too_large();
+                    }
                     // With its last byte content of known length is whole: nobody asks for its end.
                     if self.may_trail || self.length != Some(self.state().bytes) {
                         continue;
@@ -178,7 +195,8 @@ impl Arrival {
         now.saturating_sub(*since.get_or_insert(now)) >= clock::ns(UNREAD)
     }
 
-    fn add(&self, data: &[u8]) {
+    /// Says whether it is too large to be kept.
+    fn add(&self, data: &[u8]) -> bool {
         let mut state = self.state();
         let next = state.next();
         let is_unread = !state.seats().any(|seat| seat.piece >= next);
@@ -188,7 +206,9 @@ impl Arrival {
             None => state.pieces.push_back(Bytes::copy_from_slice(data)),
         }
         state.bytes += data.len() as u64;
+        state.came_ns = clock::now();
         state.wake_readers();
+        state.is_too_large()
     }
 
     fn finish(&self, end: End) -> Option<Whole> {
@@ -242,7 +262,7 @@ impl Arrival {
         }
         let Some(slowest) = state.slowest() else { return Poll::Ready(false) };
         let held: usize = state.pieces.iter().map(Bytes::len).sum();
-        let is_full = held as u64 > OBJECT_BYTES_MAX || state.pieces.len() > PIECES_MAX;
+        let is_full = held as u64 > PASSING_BYTES_MAX || state.pieces.len() > PIECES_MAX;
         if slowest == state.gone && is_full {
             state.intake = Some(cx.waker().clone());
             return Poll::Pending;

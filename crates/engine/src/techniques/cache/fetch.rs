@@ -5,7 +5,7 @@ use super::figures::Miss;
 use super::flight::{For, Landing, Leading};
 use super::freshness::Received;
 use super::memory::Variants;
-use super::object::Stored;
+use super::object::{Refreshing, Stored};
 use super::policy::{self, Verdict};
 use super::status::Status;
 use super::storable;
@@ -58,6 +58,8 @@ pub struct Asking {
     pub status: Status,
     /// The caller forbids storing.
     pub no_store: bool,
+    /// Something good is served meanwhile, and stays until this is whole.
+    pub beside: Option<Refreshing>,
     _way: OnItsWay,
     others: Option<Others>,
 }
@@ -92,7 +94,7 @@ impl Asking {
         let (asked_ns, way) = (clock::now(), cache.store.on_its_way());
         let seq = cache.store.seq();
         let (reason, status) = (Miss::default(), Status::default());
-        Asking { url, asked_ns, seq, reason, status, no_store: false, _way: way, others: None }
+        Asking { url, asked_ns, seq, reason, status, no_store: false, beside: None, _way: way, others: None }
     }
 
     /// For all who come meanwhile.
@@ -100,6 +102,11 @@ impl Asking {
         let identity = same::identity(&exchange.head.fields);
         let others = Others { leading, identity, _counted: Counted::new(&cache.learned) };
         Asking { others: Some(others), ..Asking::alone(cache, url) }
+    }
+
+    /// Beside the requests, which are served what there is.
+    pub fn beside(self, refreshing: Refreshing) -> Asking {
+        Asking { beside: Some(refreshing), ..self }
     }
 
     /// About what another request has changed just now: that change does not make it one of before.
@@ -119,9 +126,9 @@ impl Asking {
         }
     }
 
-    /// What is fetched, if others may wait for it.
-    pub fn flight_key(&self) -> Option<&[u8]> {
-        self.others.as_ref().map(|others| others.leading.key())
+    /// Whether others may wait for it.
+    pub fn is_led(&self) -> bool {
+        self.others.is_some()
     }
 
     /// The failure of one request is that of all, unless it is the caller's own or its deadline's.
@@ -256,46 +263,68 @@ impl Cache {
     ) -> Outcome {
         // The question is another one than the caller's, who may have a copy of its own.
         let Some(request) = exchange.replica() else { return Err(Error::Internal.into()) };
-        let is_head = request.head.method == Method::HEAD;
-        let is_question = !is_head && request.head.method != Method::POST;
         storable::strip_unkeyed(&mut exchange.head.fields);
-        if is_question {
+        if request.head.method != Method::HEAD && request.head.method != Method::POST {
             validate::ask(&mut exchange.head.fields, &stored);
         }
-        let response = match next.run(exchange).await {
-            Ok(response) => response,
+        match next.run(exchange).await {
+            Ok(response) => self.told(response, &stored, or_serve, request, asking, next).await,
             Err(failure) => {
                 asking.fail(failure.error);
+                let may_serve = or_serve && failure.error != Error::CallerGone;
                 if failure.error != Error::CallerGone {
                     stored.leave_in_peace(None);
-                    if or_serve {
-                        return Ok(self.hit(&stored, &request, Status::stale()));
-                    }
                 }
-                self.counts.miss(asking.reason);
-                return Err(failure);
+                if !may_serve || asking.beside.is_some() {
+                    self.counts.miss(asking.reason);
+                }
+                match may_serve {
+                    true => Ok(self.last_resort(&stored, &request, &asking, Status::stale())),
+                    false => Err(failure),
+                }
             }
-        };
-        let status = Status::forwarded(asking.reason).got(response.head.status);
-        asking.status = status.clone();
-        let fails = matches!(response.head.status, 500 | 502 | 503 | 504);
-        if fails {
-            stored.leave_in_peace(response.head.fields.get_named("retry-after"));
         }
-        if !(fails && or_serve) {
+    }
+
+    /// What the origin says about something stored.
+    async fn told<N: Next>(
+        &self,
+        mut response: Response,
+        stored: &Arc<Stored>,
+        or_serve: bool,
+        request: Box<Exchange>,
+        mut asking: Asking,
+        next: &Rc<N>,
+    ) -> Outcome {
+        let (told, fields) = (response.head.status, &response.head.fields);
+        let is_head = request.head.method == Method::HEAD;
+        let is_question = !is_head && request.head.method != Method::POST;
+        if told == 304 && is_question && !validate::is_about(stored, fields) {
+            // It holds for something else, which is not here.
+            let Some(mut again) = response.request.take() else { return Err(Error::Internal.into()) };
+            validate::unask(&mut again.head.fields);
+            return Box::pin(self.fetch(again, None, asking, next)).await;
+        }
+        let status = Status::forwarded(asking.reason).got(told);
+        asking.status = status.clone();
+        let fails = matches!(told, 500 | 502 | 503 | 504);
+        if fails {
+            stored.leave_in_peace(fields.get_named("retry-after"));
+        }
+        if !(fails && or_serve) || asking.beside.is_some() {
             self.counts.miss(asking.reason);
         }
-        match response.head.status {
+        match told {
+            _ if fails && or_serve => {
+                asking.land(|_| Landing::Shared(Arc::clone(stored), For::Everybody));
+                Ok(self.last_resort(stored, &request, &asking, status.and_hit()))
+            }
             304 if is_question => {
-                let fresh = self.freshened(&stored, &response.head.fields, &request, asking);
+                let fresh = self.freshened(stored, fields, &request, asking);
                 Ok(self.serve(&fresh, &request, status.and_hit()))
             }
-            _ if fails && or_serve => {
-                asking.land(|_| Landing::Shared(Arc::clone(&stored), For::Everybody));
-                Ok(self.hit(&stored, &request, status.and_hit()))
-            }
-            200 if is_head && validate::agrees(&stored, &response.head.fields) => {
-                let fresh = self.freshened(&stored, &response.head.fields, &request, asking);
+            200 if is_head && validate::agrees(stored, fields) => {
+                let fresh = self.freshened(stored, fields, &request, asking);
                 Ok(self.serve(&fresh, &request, status))
             }
             200 if is_head => {
@@ -303,6 +332,14 @@ impl Cache {
                 Ok(response)
             }
             _ => Ok(self.take(response, &request, asking)),
+        }
+    }
+
+    /// Serves what is stored although the origin fails. A hit, unless this is only a refresh beside one.
+    fn last_resort(&self, stored: &Stored, request: &Exchange, asking: &Asking, status: Status) -> Response {
+        match asking.beside {
+            Some(_) => self.serve(stored, request, status),
+            None => self.hit(stored, request, status),
         }
     }
 }

@@ -185,11 +185,6 @@ impl Leading {
         self.end(landing);
     }
 
-    /// What is fetched.
-    pub fn key(&self) -> &[u8] {
-        &self.key
-    }
-
     /// Whether anybody waits.
     pub fn is_awaited(&self) -> bool {
         self.aboard.landing.receiver_count() > 0
@@ -258,6 +253,15 @@ impl Surviving {
     /// Of a fetch.
     pub fn new(fetch: impl Future<Output = Outcome> + 'static, watch: Watch) -> Surviving {
         Surviving { fetch: Some(Box::pin(fetch)), watch }
+    }
+}
+
+impl Surviving {
+    /// Goes on whoever waits: its caller has left with something else.
+    pub fn goes_on(mut self) {
+        if let Some(fetch) = self.fetch.take() {
+            panics::spawn("fetch", async move { drop(fetch.await) });
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Overrides {
     pub set_cookie: bool,
     /// Whether an answer that is not stored says why.
     pub explains: bool,
+    /// Nothing is stored or shared; changes still make wrong what other routes have stored.
+    pub is_off: bool,
 }
 
 /// When a response was asked for and came, on our clock, and what the wall clock said then.

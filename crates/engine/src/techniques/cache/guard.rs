@@ -51,7 +51,9 @@ impl Cache {
         if self.learned.guarded_ns.compare_exchange(last, now.max(1), Relaxed, Relaxed).is_err() {
             return;
         }
-        let (Some(turn), Some(asked)) = (self.store.begin_refresh(), beside(exchange)) else { return };
+        let (Some(turn), Some(asked)) = (self.store.begin_refresh(&self.learned), beside(exchange)) else {
+            return;
+        };
         let served = (stored.head.status, content.clone());
         let (this, url, next) = (self.clone(), url.to_vec(), Rc::clone(next));
         panics::spawn("guard", async move {

@@ -1,16 +1,18 @@
 //! Getting what is not stored: from a fetch that is under way, or by one of its own.
 
+use super::directives::Directives;
 use super::fetch::{Asking, Missing};
 use super::figures::Counts;
 use super::flight::{For, Landing, Leading, Surviving, Turn};
 use super::learned::WAIT_MAX_NS;
 use super::object::Stored;
+use super::policy::{self, Verdict};
 use super::status::Status;
-use super::{Cache, Found, range, same, vary};
+use super::{Cache, Found, object, range, same, validate, vary};
 use crate::clock;
 use crate::error::Error;
-use crate::exchange::{Exchange, Outcome};
-use crate::http::Name;
+use crate::exchange::{Exchange, Outcome, Response};
+use crate::http::{Fields, Name, date as wall};
 use crate::pipeline::Next;
 use http::Method;
 use std::rc::Rc;
@@ -22,6 +24,10 @@ use unlag_record::Phase;
 /// How often one request waits for others' fetches before it goes on its own: once for the URL, once for its own variant of it,
 /// and once more if a leader gives up.
 const ROUNDS_MAX: usize = 3;
+
+/// Who may be served something stale waits no longer than this for an origin that does not answer, or twice what a slow fetch
+/// takes.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What follows from another's fetch.
 enum Then {
@@ -47,14 +53,15 @@ impl Cache {
                 Turn::Wait(waiting) => waiting,
                 Turn::Lead(leading) => return self.lead(exchange, url, missing, leading, next).await,
             };
-            let leads = self.may_lead(&exchange);
+            let leads = self.may_lead(&exchange, &missing);
             let overdue_ns = if leads { waiting.overdue_ns } else { u64::MAX };
-            let until_ns = overdue_ns.min(limit_ns).min(exchange.deadline_ns);
+            let too_late_ns = exchange.deadline_ns.min(self.patience_ns(&exchange, &missing));
+            let until_ns = overdue_ns.min(limit_ns).min(too_late_ns);
             let within = until_ns.saturating_sub(exchange.trace.enter(Phase::Cache));
             let landed = waiting.landed(Duration::from_nanos(within)).await;
             let now = exchange.trace.enter(Phase::Overhead);
             let Some(landing) = landed else {
-                if now >= exchange.deadline_ns {
+                if now >= too_late_ns {
                     return self.too_late(missing.stale().map(|stored| (&**stored, &*exchange)));
                 }
                 if now >= limit_ns {
@@ -89,24 +96,51 @@ impl Cache {
         leading: Leading,
         next: &Rc<N>,
     ) -> Outcome {
+        let copies = self.copies(&mut exchange, &missing);
         let (watch, now, own_ns) = (leading.watch(), clock::now(), exchange.deadline_ns);
         let asking = Asking::leading(self, url, leading, &exchange);
         exchange.deadline_ns = now.saturating_add(exchange.route.total_timeout_ns);
         let has_own_limit = own_ns < exchange.deadline_ns;
-        if !has_own_limit {
-            let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));
-            return Surviving::new(fetch, watch).await;
+        if has_own_limit {
+            // What is left of it is not passed on: it is not the fetch's.
+            exchange.head.fields.remove_known(Name::GrpcTimeout);
+            exchange.head.fields.remove_known(Name::XRequestTimeoutMs);
         }
-        // What is left of it is not passed on: it is not the fetch's.
-        exchange.head.fields.remove_known(Name::GrpcTimeout);
-        exchange.head.fields.remove_known(Name::XRequestTimeoutMs);
         let stale = missing.stale().and_then(|stored| Some((Arc::clone(stored), exchange.replica()?)));
-        let fetch = Surviving::new(self.clone().go(exchange, missing, asking, Rc::clone(next)), watch);
-        let own = Duration::from_nanos(own_ns.saturating_sub(now));
-        match tokio::time::timeout(own, fetch).await {
-            Ok(outcome) => outcome,
-            Err(_) => self.too_late(stale.as_ref().map(|(stored, request)| (&**stored, &**request))),
+        let limit_ns = own_ns.min(self.patience_ns(&exchange, &missing));
+        let mut fetch = Surviving::new(self.clone().go(exchange, missing, asking, Rc::clone(next)), watch);
+        let within = Duration::from_nanos(limit_ns.saturating_sub(now));
+        let outcome = match has_own_limit || stale.is_some() {
+            true => tokio::time::timeout(within, &mut fetch).await.ok(),
+            false => Some((&mut fetch).await),
+        };
+        match (outcome, stale) {
+            (Some(outcome), _) => outcome.map(|response| answered(response, copies.as_ref())),
+            (None, None) => Err(Error::Deadline.into()),
+            (None, Some((stored, request))) => {
+                fetch.goes_on();
+                self.too_late(Some((&stored, &request)))
+            }
         }
+    }
+
+    /// Until when a request waits that may be served something stale.
+    fn patience_ns(&self, exchange: &Exchange, missing: &Missing) -> u64 {
+        let patience_ns = clock::ns(self.cap(missing).max(PATIENCE));
+        let until_ns = exchange.trace.timeline().started_ns().saturating_add(patience_ns);
+        missing.stale().map_or(u64::MAX, |_| until_ns)
+    }
+
+    /// What the caller has copies of, taken out of the request: the fetch is for others too.
+    fn copies(&self, exchange: &mut Exchange, missing: &Missing) -> Option<Fields> {
+        let fields = &mut exchange.head.fields;
+        if missing.stored.is_some() || !fields.has_any(COPIES) {
+            return None;
+        }
+        let copies = fields.clone();
+        fields.remove_known(Name::IfNoneMatch);
+        fields.remove_known(Name::IfModifiedSince);
+        Some(copies)
     }
 
     /// The time of a request is up before anybody has answered it: what is stale is better than nothing, where it may be served.
@@ -122,24 +156,29 @@ impl Cache {
         if !missing.joins || !is_worth_it || !same::may_share(exchange) {
             return Turn::Alone;
         }
-        let key = self.key(exchange, url, missing);
         let now = clock::now();
-        if self.store.marks.has(self.store.hash(&key), now / 1_000_000_000) {
+        if self.store.marks.are_used() && self.store.marks.has(self.mark(exchange, url), now / 1_000_000_000)
+        {
             return Turn::Alone;
         }
-        self.store.board(url, &key, now, self.may_lead(exchange), self.cap(missing))
+        let key = self.key(exchange, url, missing);
+        self.store.board(url, &key, now, self.may_lead(exchange, missing), self.cap(missing))
     }
 
-    /// Whether it may fetch for others. What answers a condition or is a part is not for others; an answer for others is good for
-    /// those who ask so.
-    fn may_lead(&self, exchange: &Exchange) -> bool {
+    /// Whether it may fetch for others. A part is not for others, nor what HEAD brings; whether something still holds is asked for
+    /// all. So is what a caller has a copy of, where answers are stored: whether it is the same is seen here.
+    fn may_lead(&self, exchange: &Exchange, missing: &Missing) -> bool {
         let fields = &exchange.head.fields;
-        let is_conditional = fields.has_any(CONDITIONAL)
-            || fields.get_named("if-match").is_some()
-            || fields.get_named("if-unmodified-since").is_some();
-        let is_plain = exchange.head.method != Method::HEAD && !is_conditional;
         // A deadline is passed on to the origin, unless the fetch is more than its caller's.
-        is_plain && (self.has_stored() || crate::deadline::asked_ns(fields).is_none())
+        let is_for_others = self.has_stored() || crate::deadline::asked_ns(fields).is_none();
+        if exchange.head.method == Method::HEAD || !is_for_others {
+            return false;
+        }
+        let asks_for_whole = !fields.has(Name::Range)
+            && fields.get_named("if-match").is_none()
+            && fields.get_named("if-unmodified-since").is_none();
+        missing.stored.is_some()
+            || asks_for_whole && (self.has_stored() || self.learned.is_new() || !fields.has_any(COPIES))
     }
 
     /// After how long somebody else sets out beside a fetch of what is missing.
@@ -196,6 +235,12 @@ impl Cache {
                     For::TheSame(_) => true,
                     For::Everybody => vary::matches(&stored.selected, &stored.head.fields, request),
                 };
+                // What may be served although the origin fails is so by each caller's own word.
+                let is_last_resort =
+                    missing.stored.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, &stored));
+                if is_last_resort && missing.stale().is_none() || !self.is_recent_enough(&stored, exchange) {
+                    return Then::GoAlone;
+                }
                 let is_good = is_good && range::covers(&exchange.head.method, request, &stored);
                 // Whoever came after a purge must not get what was asked for before it, stored or not.
                 if !is_good || self.store.is_of_before(url, &stored) {
@@ -206,7 +251,30 @@ impl Cache {
             }
         }
     }
+
+    /// Whether an answer that has just come is what this caller asks for, who may want none that is as old.
+    fn is_recent_enough(&self, stored: &Stored, exchange: &Exchange) -> bool {
+        if !exchange.head.fields.has(Name::CacheControl) {
+            return true;
+        }
+        let directives = Directives::of_request(&exchange.head.fields);
+        let asks = directives.max_age.is_some() || directives.min_fresh.is_some();
+        !asks || policy::judge(&stored.freshness, &directives, clock::now()) == Verdict::Serve
+    }
 }
 
-/// Fields that make an answer one to this request alone.
-const CONDITIONAL: u64 = Name::IfNoneMatch.bit() | Name::IfModifiedSince.bit() | Name::Range.bit();
+/// The answer to a caller that has copies.
+fn answered(response: Response, copies: Option<&Fields>) -> Response {
+    let Some(copies) = copies.filter(|_| response.head.status == 200) else { return response };
+    let fields = &response.head.fields;
+    if !validate::is_known(copies, fields, wall::unix_ms(clock::now()) / 1_000) {
+        return response;
+    }
+    let status = fields.get(Name::CacheStatus).map(<[u8]>::to_vec);
+    let mut known = object::not_modified(response.head);
+    status.into_iter().for_each(|status| known.head.fields.push_known(Name::CacheStatus, &status));
+    known
+}
+
+/// Fields by which a caller says what it has a copy of.
+const COPIES: u64 = Name::IfNoneMatch.bit() | Name::IfModifiedSince.bit();

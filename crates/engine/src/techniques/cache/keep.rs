@@ -1,6 +1,6 @@
 //! What becomes of the origin's answer: handed on, stored while it passes, shared with those who wait, or none of it.
 
-use super::arrival::{Arrival, OBJECT_BYTES_MAX};
+use super::arrival::{Arrival, OBJECT_BYTES_MAX, PASSING_BYTES_MAX};
 use super::content::{graphql, grpc};
 use super::directives::Directives;
 use super::fetch::{Asking, received};
@@ -36,7 +36,7 @@ struct Kept {
 struct Arriving {
     arrival: Arc<Arrival>,
     body: Body,
-    _room: Room,
+    room: Room,
 }
 
 /// Who may have an answer.
@@ -74,7 +74,7 @@ impl Cache {
             Ok(()) => {
                 self.store.put(&asking.url, Arc::clone(&fresh));
                 self.write_down(&fresh, &asking.url, &request.route.config.name, asking.seq);
-                self.share(&fresh, &kept, &mut asking);
+                self.share(&fresh, &kept, request, &mut asking);
             }
             // That is about this caller, and what is stored is not.
             Err(Refusal::Authorization | Refusal::NoLifetime | Refusal::SetCookie) => {
@@ -105,7 +105,7 @@ impl Cache {
             Err(refusal) => {
                 self.counts.refuse(refusal);
                 if refusal != Refusal::NoLifetime {
-                    self.refuse(&mut asking);
+                    self.refuse(&mut asking, request, response.head.status);
                 }
                 if self.overrides.explains {
                     asking.status.detail(refusal.word()).write(&self.name, &mut response.head.fields);
@@ -115,12 +115,19 @@ impl Cache {
         }
     }
 
-    /// Sets free who waits, and has nobody wait for the same again for a while.
-    fn refuse(&self, asking: &mut Asking) {
-        if let Some(key) = asking.flight_key() {
-            self.store.marks.set(self.store.hash(key), clock::now() / 1_000_000_000);
+    /// Sets free who waits, and has nobody wait for the same again for a while. That an origin fails says nothing about what it
+    /// answers when it is well.
+    fn refuse(&self, asking: &mut Asking, request: &Exchange, status: u16) {
+        if asking.is_led() && status < 500 {
+            self.store.marks.set(self.mark(request, &asking.url), clock::now() / 1_000_000_000);
         }
         asking.land(|_| Landing::Refused);
+    }
+
+    /// By what it is remembered that nobody waits for a URL: what callers with credentials get is another matter.
+    pub(super) fn mark(&self, request: &Exchange, url: &[u8]) -> u64 {
+        let who = u64::from(self.learned.route) << 1 | u64::from(same::has_credentials(&request.head.fields));
+        self.store.hash(url) ^ who
     }
 
     /// Whether it may be stored, or at least shared.
@@ -203,6 +210,8 @@ impl Cache {
         // What its content or its trailers may still forbid is found by others once it is whole.
         // So is what ends with its caller's own deadline.
         let may_end = crate::deadline::asked_ns(&request.head.fields).is_some();
+        // Nor must what ends early take the place of something good.
+        let may_end = may_end || asking.beside.is_some();
         let is_early = arriving.is_none() || !may_end && !url::has_content(&asking.url);
         if stores && is_early {
             self.store.put(&asking.url, Arc::clone(&stored));
@@ -210,10 +219,13 @@ impl Cache {
         if stores && arriving.is_none() {
             self.write_down(&stored, &asking.url, &request.route.config.name, asking.seq);
         }
-        self.share(&stored, kept, &mut asking);
+        self.share(&stored, kept, request, &mut asking);
         let mut status = std::mem::take(&mut asking.status);
         if stores {
             Counts::one(&self.counts.stored);
+            if self.store.marks.are_used() {
+                self.store.marks.clear(self.mark(request, &asking.url));
+            }
             self.learned.stores.store(true, Relaxed);
             status = status.stored();
         }
@@ -252,7 +264,7 @@ impl Cache {
                 };
                 let arrival = Arrival::new(length, body.may_trail());
                 response.body = arrival.read(None);
-                Some((Content::Arriving(Arc::clone(&arrival)), Some(Arriving { arrival, body, _room: room })))
+                Some((Content::Arriving(Arc::clone(&arrival)), Some(Arriving { arrival, body, room })))
             }
         }
     }
@@ -264,7 +276,11 @@ impl Cache {
         keeps: Option<(Arc<Stored>, bool, Arc<Route>)>,
         asking: Asking,
     ) {
-        let whole = arriving.arrival.take_in(arriving.body).await;
+        let Arriving { arrival, body, mut room } = arriving;
+        let whole = arrival.take_in(body, || room.shrink(PASSING_BYTES_MAX)).await;
+        if let (None, Some(refreshing)) = (&whole, &asking.beside) {
+            refreshing.leave_in_peace();
+        }
         let Some((stored, is_early, route)) = keeps else { return };
         let whole = whole.filter(|whole| self.is_good(&whole.content, whole.trailers.as_ref(), &stored.head));
         let whole = whole.map(|whole| stored.with(whole));
@@ -290,7 +306,7 @@ impl Cache {
     }
 
     /// Gives an answer to those who wait for it.
-    fn share(&self, stored: &Arc<Stored>, kept: &Kept, asking: &mut Asking) {
+    fn share(&self, stored: &Arc<Stored>, kept: &Kept, request: &Exchange, asking: &mut Asking) {
         if asking.is_awaited() {
             // Worth a look from now on, whether or not anything is stored.
             self.glance.found(true);
@@ -300,7 +316,7 @@ impl Cache {
         // Nobody may use it without asking, at the same time or later (RFC 9111 §5.2.2.4).
         let is_for_one = directives.no_cache.is_all() || directives.must_revalidate;
         if !is_fresh && is_for_one && self.overrides.ttl_ns.is_none() {
-            return self.refuse(asking);
+            return self.refuse(asking, request, stored.head.status);
         }
         asking.land(|identity| {
             let whose = if is_fresh { For::Everybody } else { For::TheSame(identity) };

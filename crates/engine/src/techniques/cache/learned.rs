@@ -73,6 +73,8 @@ pub struct Learned {
     slow_ns: AtomicU64,
     /// Fetches that others may join.
     pub flights: AtomicUsize,
+    /// Fetches beside its requests.
+    pub(super) refreshing: AtomicUsize,
     /// When it was last checked that what is served does not depend on who asks; 0 before the first time.
     pub guarded_ns: AtomicU64,
     /// Whether anything was ever stored for all.
@@ -91,6 +93,7 @@ impl Learned {
             fetch_ns: 0.into(),
             slow_ns: 0.into(),
             flights: 0.into(),
+            refreshing: 0.into(),
             guarded_ns: 0.into(),
             stores: false.into(),
             ledger: Mutex::default(),
@@ -173,6 +176,14 @@ impl Marks {
         if let Some(place) = self.place(hash) {
             place.store(tag(hash) | (now_s + self.hold_s) & ((1 << TIME_BITS) - 1), Relaxed);
             self.are_used.store(true, Relaxed);
+        }
+    }
+
+    /// Forgets a key.
+    pub fn clear(&self, hash: u64) {
+        let is_its_own = |mark: u64| mark & !((1 << TIME_BITS) - 1) == tag(hash);
+        if let Some(place) = self.place(hash).filter(|place| is_its_own(place.load(Relaxed))) {
+            place.store(0, Relaxed);
         }
     }
 

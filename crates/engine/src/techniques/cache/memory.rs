@@ -91,6 +91,8 @@ pub trait Memory: Send + Sync {
     fn put(&self, url: &[u8], variants: Variants);
     /// Forgets.
     fn remove(&self, url: &[u8]);
+    /// What stands under one URL must not take more: an engine keeps nothing that pushes out too much else.
+    fn entry_bytes_max(&self) -> u64;
     /// Another bound, in bytes.
     fn resize(&self, bytes: u64);
     /// Bytes in use.
@@ -111,24 +113,28 @@ impl Weighter<Box<[u8]>, Variants> for Bytes {
 }
 
 /// S3-FIFO, by `quick_cache`.
-pub struct QuickCache(Cache<Box<[u8]>, Variants, Bytes>);
+pub struct QuickCache {
+    cache: Cache<Box<[u8]>, Variants, Bytes>,
+    shards: u64,
+}
 
 impl QuickCache {
     /// Room for so many bytes.
     pub fn new(bytes: u64) -> QuickCache {
         let items = usize::try_from(bytes / TYPICAL_BYTES).unwrap_or(usize::MAX).max(64);
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        let mut options = OptionsBuilder::new();
-        options.estimated_items_capacity(items).weight_capacity(bytes).shards(shards(bytes, cores));
-        match options.build() {
-            Ok(options) => QuickCache(Cache::with_options(
+        let (mut options, shards) = (OptionsBuilder::new(), shards(bytes, cores));
+        options.estimated_items_capacity(items).weight_capacity(bytes).shards(shards);
+        let cache = match options.build() {
+            Ok(options) => Cache::with_options(
                 options,
                 Bytes,
                 DefaultHashBuilder::default(),
                 DefaultLifecycle::default(),
-            )),
-            Err(_) => QuickCache(Cache::with_weighter(items, bytes, Bytes)),
-        }
+            ),
+            Err(_) => Cache::with_weighter(items, bytes, Bytes),
+        };
+        QuickCache { cache, shards: shards as u64 }
     }
 }
 
@@ -140,35 +146,39 @@ fn shards(bytes: u64, cores: usize) -> usize {
 
 impl Memory for QuickCache {
     fn get(&self, url: &[u8]) -> Option<Variants> {
-        self.0.get(url)
+        self.cache.get(url)
     }
 
     fn peek(&self, url: &[u8]) -> Option<Variants> {
-        self.0.peek(url)
+        self.cache.peek(url)
     }
 
     fn put(&self, url: &[u8], variants: Variants) {
-        self.0.insert(url.into(), variants);
+        self.cache.insert(url.into(), variants);
     }
 
     fn remove(&self, url: &[u8]) {
-        self.0.remove(url);
+        self.cache.remove(url);
+    }
+
+    fn entry_bytes_max(&self) -> u64 {
+        self.cache.capacity() / self.shards / 16 * 15
     }
 
     fn resize(&self, bytes: u64) {
-        self.0.set_capacity(bytes);
+        self.cache.set_capacity(bytes);
     }
 
     fn bytes(&self) -> u64 {
-        self.0.weight()
+        self.cache.weight()
     }
 
     fn urls(&self) -> usize {
-        self.0.len()
+        self.cache.len()
     }
 
     fn visit(&self, see: &mut dyn FnMut(&[u8], &Variants)) {
-        self.0.iter().for_each(|(url, variants)| see(&url, &variants));
+        self.cache.iter().for_each(|(url, variants)| see(&url, &variants));
     }
 }
 

@@ -56,7 +56,7 @@ use glance::Glance;
 use http::Method;
 use learned::Learned;
 use memory::Variants;
-use object::Stored;
+use object::{Refreshing, Stored};
 use policy::Verdict;
 use purge::{Doom, Purge, What};
 use status::Status;
@@ -66,6 +66,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use store::Store;
 use unlag_record::Phase;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// The stage, for one route on one core.
 #[derive(Clone)]
@@ -110,12 +111,38 @@ impl Cache {
 
     /// Whether this stage has anything to do with a request. Where it has not, no room is made for it.
     pub fn takes(&self, exchange: &mut Exchange) -> bool {
-        let reads = (is_look_up(exchange) || content::may_be_keyed(exchange, self.overrides.body))
-            && (self.learned.flights.load(Relaxed) > 0
-                || self.glance.is_due(exchange.trace.timeline().started_ns()));
+        let reads = !self.overrides.is_off
+            && (is_look_up(exchange) || content::may_be_keyed(exchange, self.overrides.body))
+            && self.is_worth_a_look(exchange);
         // A change may make wrong what is stored, or on its way into the store.
         exchange.comes_back = reads || !(exchange.head.method.is_safe() || self.store.is_quiet());
         exchange.comes_back
+    }
+
+    fn is_worth_a_look(&self, exchange: &Exchange) -> bool {
+        let asked = || {
+            let path = xxh3_64(exchange.head.path());
+            // Where answers are about one caller, that many ask says nothing.
+            let path = if self.learned.is_shareable() { path } else { clock::now() };
+            exchange.head.query().map_or(path, |query| xxh3_64_with_seed(query, path))
+        };
+        self.learned.flights.load(Relaxed) > 0
+            || self.glance.is_due(exchange.trace.timeline().started_ns(), asked)
+            || exchange.head.fields.has(Name::CacheControl)
+    }
+
+    /// Passes on what it has nothing to do with. A change that began while there was nothing that it could make wrong may end when
+    /// there is: that is rare, and it is not known any more what it was about.
+    pub async fn pass<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+        let changes = !exchange.head.method.is_safe() && !content::is_query(&exchange.head.method);
+        let outcome = next.run(exchange).await;
+        let has_changed = changes
+            && !self.store.is_quiet()
+            && outcome.as_ref().is_ok_and(|response| (200..400).contains(&response.head.status));
+        if has_changed {
+            self.store.purge(&Purge { what: What::All, soft: false }, clock::now(), 0);
+        }
+        outcome
     }
 
     /// What there is for a request that reads. What is served needs nobody to be waited for.
@@ -128,6 +155,9 @@ impl Cache {
         let variants = if self.store.is_used() { self.store.get(url) } else { None };
         self.glance.found(variants.is_some());
         let stored = variants.as_ref().and_then(|variants| self.selected(variants, &exchange.head));
+        // The rule may be another one than it was when this was stored.
+        let stored =
+            stored.filter(|stored| self.overrides.set_cookie || !stored.head.fields.has(Name::SetCookie));
         if let (Some(stored), Some(Variants::More(_))) = (stored, &variants) {
             stored.marks.is_used.store(true, Relaxed);
         }
@@ -251,14 +281,15 @@ impl Cache {
         if !stored.can_be_asked_about() || stored.is_left_in_peace(clock::now()) {
             return;
         }
-        let stored = Some((Arc::clone(stored), false));
-        let missing = Missing { stored, reason: Miss::Stale, ..Missing::default() };
+        let Some(refreshing) = Refreshing::begin(stored) else { return };
+        let missing =
+            Missing { stored: Some((Arc::clone(stored), true)), reason: Miss::Stale, ..Missing::default() };
         let (key, now) = (self.key(exchange, url, &missing), clock::now());
-        let Some(turn) = self.store.begin_refresh() else { return };
+        let Some(turn) = self.store.begin_refresh(&self.learned) else { return };
         // Most find that somebody does already: the request is copied after that.
         let Turn::Lead(leading) = self.store.board(url, &key, now, true, self.cap(&missing)) else { return };
         let Some(exchange) = beside(exchange) else { return };
-        let asking = Asking::leading(self, url.into(), leading, &exchange);
+        let asking = Asking::leading(self, url.into(), leading, &exchange).beside(refreshing);
         let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));
         panics::spawn("refresh", async move {
             let _turn = turn;

@@ -60,10 +60,34 @@ pub struct Marks {
     pub is_stale: AtomicBool,
     /// It was served since room was last made among the answers to its URL.
     pub is_used: AtomicBool,
+    /// It is fetched again beside the requests.
+    pub is_refreshed: AtomicBool,
     /// Since it is near its end: who asked for it.
     pub uses: AtomicU32,
     /// The origin has failed: until then it is not asked again, and this served.
     pub not_before_ns: AtomicU64,
+}
+
+/// The fetch of something again, beside the requests that are served it: one at a time, until its answer is whole.
+pub struct Refreshing(Arc<Stored>);
+
+impl Refreshing {
+    /// Begins one, unless there is one.
+    pub fn begin(stored: &Arc<Stored>) -> Option<Refreshing> {
+        let is_refreshed = stored.marks.is_refreshed.swap(true, Relaxed);
+        (!is_refreshed).then(|| Refreshing(Arc::clone(stored)))
+    }
+
+    /// It came to nothing.
+    pub fn leave_in_peace(&self) {
+        self.0.leave_in_peace(None);
+    }
+}
+
+impl Drop for Refreshing {
+    fn drop(&mut self) {
+        self.0.marks.is_refreshed.store(false, Relaxed);
+    }
 }
 
 impl Content {
@@ -191,8 +215,8 @@ impl Stored {
             Wanted::Whole => {}
             Wanted::Part(first, last) => {
                 head.status = 206;
-                head.fields
-                    .push_known(Name::ContentRange, format!("bytes {first}-{last}/{length}").as_bytes());
+                let said = format!("bytes {first}-{last}/{length}");
+                head.fields.set_known(Name::ContentRange, said.as_bytes());
                 let begins = part.map_or(0, |part| part.first);
                 return Response::new(head, self.content.body(Some((first - begins, last - begins))));
             }
@@ -211,7 +235,8 @@ impl Stored {
     }
 }
 
-fn not_modified(mut head: ResponseHead) -> Response {
+/// A 304 with what belongs into one.
+pub fn not_modified(mut head: ResponseHead) -> Response {
     head.status = 304;
     head.fields.retain(|field| {
         validate::belongs_in_304(field.known)

@@ -27,7 +27,9 @@ const TURNS: usize = 64;
 /// The part of the memory that what is still on its way may take, as far as it is known; beyond it, nothing is kept.
 const ARRIVING_PART: u64 = 4;
 /// Fetches beside requests at one time: what is beyond is fetched when it is asked for next.
-const REFRESHES_MAX: usize = 256;
+const REFRESHES_MAX: usize = 1_024;
+/// And of one route: an origin that hangs must not keep those of others waiting.
+const ROUTE_REFRESHES_MAX: usize = 128;
 
 /// What all cores share of the cache.
 pub struct Store {
@@ -79,6 +81,14 @@ impl Drop for OnItsWay {
 /// Room for content that is still arriving.
 pub struct Room(Arc<Store>, u64);
 
+impl Room {
+    /// Gives back all but so many bytes.
+    pub fn shrink(&mut self, bytes: u64) {
+        self.0.arriving_bytes.fetch_sub(self.1.saturating_sub(bytes), Relaxed);
+        self.1 = self.1.min(bytes);
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.0.arriving_bytes.fetch_sub(self.1, Relaxed);
@@ -86,25 +96,30 @@ impl Drop for Room {
 }
 
 /// A fetch beside the requests, for as long as it is held.
-pub struct Refresh(Arc<Store>);
+pub struct Refresh(Arc<Store>, Arc<Learned>);
 
 impl Drop for Refresh {
     fn drop(&mut self) {
         self.0.refreshing.fetch_sub(1, Relaxed);
+        self.1.refreshing.fetch_sub(1, Relaxed);
     }
 }
 
 /// Variants without the oldest that nobody wants: made-up ones must not push out those that are asked for (CLOCK).
-fn with_room_for_one(mut variants: VecDeque<Arc<Stored>>) -> VecDeque<Arc<Stored>> {
-    for _ in 0..variants.len() {
-        if variants.len() < VARIANTS_MAX {
+fn with_room_for_one(mut variants: VecDeque<Arc<Stored>>, room: u64) -> VecDeque<Arc<Stored>> {
+    let mut bytes: u64 = variants.iter().map(|stored| stored.bytes()).sum();
+    // The second time round nobody is spared any more.
+    for turn in 0..2 * variants.len() {
+        if variants.len() < VARIANTS_MAX && bytes <= room {
             break;
         }
-        let oldest = variants.pop_back();
-        let used = oldest.filter(|oldest| oldest.marks.is_used.swap(false, Relaxed));
-        used.into_iter().for_each(|used| variants.push_front(used));
+        let Some(oldest) = variants.pop_back() else { break };
+        if oldest.marks.is_used.swap(false, Relaxed) && turn < VARIANTS_MAX {
+            variants.push_front(oldest);
+        } else {
+            bytes -= oldest.bytes();
+        }
     }
-    variants.truncate(VARIANTS_MAX - 1);
     variants
 }
 
@@ -176,7 +191,7 @@ impl Store {
     /// Whether there is nothing that a change could make wrong.
     pub fn is_quiet(&self) -> bool {
         // In this order: what is on its way no more is stored before it says so.
-        self.on_their_way.load(Acquire) == 0 && !self.is_used()
+        self.on_their_way.load(Acquire) == 0 && !self.is_used() && !self.is_shared()
     }
 
     /// Room for content that is to arrive, if there is enough.
@@ -187,10 +202,11 @@ impl Store {
     }
 
     /// The right to fetch something beside the requests.
-    pub fn begin_refresh(self: &Arc<Store>) -> Option<Refresh> {
-        let before = self.refreshing.fetch_add(1, Relaxed);
-        let refresh = Refresh(Arc::clone(self));
-        (before < REFRESHES_MAX).then_some(refresh)
+    pub fn begin_refresh(self: &Arc<Store>, of: &Arc<Learned>) -> Option<Refresh> {
+        let all = self.refreshing.fetch_add(1, Relaxed);
+        let of_route = of.refreshing.fetch_add(1, Relaxed);
+        let refresh = Refresh(Arc::clone(self), Arc::clone(of));
+        (all < REFRESHES_MAX && of_route < ROUTE_REFRESHES_MAX).then_some(refresh)
     }
 
     /// What is stored for a URL.
@@ -225,7 +241,8 @@ impl Store {
         }
         let before = self.memory.peek(url).and_then(|before| self.left(url, before));
         let others = before.iter().flat_map(Variants::all).filter(|other| !stored.replaces(other));
-        let others = with_room_for_one(others.cloned().collect());
+        let room = self.memory.entry_bytes_max().saturating_sub(stored.bytes());
+        let others = with_room_for_one(others.cloned().collect(), room);
         self.is_used.store(true, Release);
         if url::plain(url) != url {
             self.has_more.store(true, Release);

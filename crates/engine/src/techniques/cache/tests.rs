@@ -34,6 +34,8 @@ type Answer = dyn Fn(&Fields) -> Result<(u16, Fields, &'static str), Error>;
 /// An origin that answers what it is told to, and remembers what it was asked.
 struct Origin {
     delay: std::cell::Cell<Duration>,
+    /// Its content is cut off where it would end.
+    is_cut: std::cell::Cell<bool>,
     /// Its content comes in pieces of so many bytes, one in each interval.
     pieces: std::cell::Cell<Option<(usize, Duration)>>,
     answer: RefCell<Box<Answer>>,
@@ -51,7 +53,7 @@ impl Next for Origin {
         let body = match exchange.head.method == Method::HEAD {
             true => Body::Empty,
             false => match self.pieces.get() {
-                Some((bytes, every)) => pieces(Bytes::from_static(body.as_bytes()), bytes, every),
+                Some((bytes, every)) => self.stream(Bytes::from_static(body.as_bytes()), bytes, every),
                 None => Body::Bytes(Bytes::from_static(body.as_bytes())),
             },
         };
@@ -62,22 +64,29 @@ impl Next for Origin {
     }
 }
 
-/// Content of unknown length as it comes.
-fn pieces(left: Bytes, bytes: usize, every: Duration) -> Body {
-    Body::Stream(Box::new(Pieces { left, bytes, timer: tokio::time::interval(every) }))
+impl Origin {
+    fn stream(&self, left: Bytes, bytes: usize, every: Duration) -> Body {
+        let end = self.is_cut.get().then_some(Error::Truncated);
+        Body::Stream(Box::new(Pieces { left, bytes, timer: tokio::time::interval(every), end }))
+    }
 }
 
+/// Content of unknown length as it comes.
 struct Pieces {
     left: Bytes,
     bytes: usize,
     timer: tokio::time::Interval,
+    end: Option<Error>,
 }
 
 impl Source for Pieces {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
         std::task::ready!(self.timer.poll_tick(cx));
         let piece = self.left.split_to(self.bytes.min(self.left.len()));
-        Poll::Ready((!piece.is_empty()).then_some(Ok(Chunk::Data(piece))))
+        Poll::Ready(match piece.is_empty() {
+            true => self.end.take().map(Err),
+            false => Some(Ok(Chunk::Data(piece))),
+        })
     }
     fn size(&self) -> Size {
         Size::Unknown
@@ -107,9 +116,10 @@ impl Bed {
             cache: Some(overrides),
             config,
         };
-        let store = Arc::new(Store::new(1 << 20));
+        let store = Arc::new(Store::new(8 << 20));
         let origin = Origin {
             delay: Default::default(),
+            is_cut: Default::default(),
             pieces: Default::default(),
             answer: RefCell::new(Box::new(|_| Err(Error::NoEndpoint))),
             asked: RefCell::default(),

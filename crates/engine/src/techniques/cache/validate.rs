@@ -22,6 +22,19 @@ pub fn ask(request: &mut Fields, stored: &Stored) {
     }
 }
 
+/// Takes the question out again.
+pub fn unask(request: &mut Fields) {
+    CONDITIONS.iter().for_each(|name| request.remove(name));
+}
+
+/// Whether a 304 is about what is stored: one that names another ETag must not freshen it (RFC 9111 §4.3.4).
+pub fn is_about(stored: &Stored, answer: &Fields) -> bool {
+    match (stored.head.fields.get(Name::Etag), answer.get(Name::Etag)) {
+        (Some(known), Some(said)) => is_same(known, said),
+        _ => true,
+    }
+}
+
 /// Tags that are offered at one time: a head of an origin has its bound.
 const OFFERED_BYTES_MAX: usize = 2_048;
 
@@ -56,20 +69,24 @@ pub fn meant<'a>(offered: &[&'a Arc<Stored>], answer: &Fields) -> Option<&'a Arc
 
 /// Whether the caller has what is stored already. `If-None-Match` counts before `If-Modified-Since` (RFC 9110 §13.2.2).
 pub fn is_not_modified(request: &Fields, stored: &Stored) -> bool {
-    let fields = &stored.head.fields;
+    is_known(request, &stored.head.fields, stored.received.came_unix_s)
+}
+
+/// The same of an answer with these fields, which came then.
+pub fn is_known(request: &Fields, fields: &Fields, came_unix_s: u64) -> bool {
     if request.has(Name::IfNoneMatch) {
         let etag = fields.get(Name::Etag);
         let mut asked = request.all(Name::IfNoneMatch).flat_map(members);
         return asked.any(|asked| asked == b"*" || etag.is_some_and(|etag| is_same(asked, etag)));
     }
-    let this_year = date::year(stored.received.came_unix_s);
+    let this_year = date::year(came_unix_s);
     let Some(since) = request.get(Name::IfModifiedSince).and_then(|since| date::parse(since, this_year))
     else {
         return false;
     };
     let changed = fields.get(Name::LastModified).or_else(|| fields.get(Name::Date));
     let changed = changed.and_then(|changed| date::parse(changed, this_year));
-    changed.unwrap_or(stored.received.came_unix_s) <= since
+    changed.unwrap_or(came_unix_s) <= since
 }
 
 /// Weak comparison (RFC 9110 §8.8.3.2).

@@ -170,3 +170,124 @@ async fn what_was_served_although_the_origin_failed_counts_as_a_hit_and_not_as_a
     let sums = self::sums(&bed);
     assert_eq!((sums.hits, sums.misses[Miss::Stale as usize]), (2, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_comes_to_nothing_leaves_what_is_there() {
+    LocalSet::new()
+        .run_until(async {
+            let bed = Bed::new(Overrides::default());
+            bed.answers(200, &[("cache-control", "max-age=1, stale-while-revalidate=60")], "one");
+            bed.get("/x", &[]).await;
+            bed.answers(503, &[("cache-control", "max-age=5")], "down");
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                assert_eq!(bed.get("/x", &[]).await.2, "one", "a failure does not take its place");
+            }
+            bed.answers(200, &[("cache-control", "max-age=60")], "two and a half");
+            bed.origin.pieces.set(Some((3, Duration::from_millis(100))));
+            bed.origin.is_cut.set(true);
+            let before = bed.asked();
+            for _ in 0..30 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                assert_eq!(bed.get("/x", &[]).await.2, "one", "nor does what is cut");
+            }
+            assert!(bed.asked() <= before + 8, "one at a time: {}", bed.asked() - before);
+            bed.origin.is_cut.set(false);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            bed.get("/x", &[]).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(bed.get("/x", &[]).await.2, "two and a half", "what is whole does");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_joins_content_of_which_nothing_comes_any_more() {
+    LocalSet::new()
+        .run_until(async {
+            let bed = Rc::new(Bed::new(Overrides::default()));
+            bed.answers(200, &[("cache-control", "max-age=600")], "one");
+            bed.origin.pieces.set(Some((1, Duration::from_secs(3_600))));
+            let stuck = Rc::clone(&bed);
+            drop(spawn_local(async move { stuck.get("/x", &[]).await }));
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            bed.origin.pieces.set(None);
+            assert_eq!(bed.get("/x", &[]).await.2, "one");
+            assert_eq!(bed.asked(), 2);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_304_about_something_else_freshens_nothing() {
+    let bed = Bed::new(Overrides::default());
+    bed.answers(200, &[("cache-control", "max-age=1"), ("etag", "\"a\"")], "one");
+    bed.get("/x", &[]).await;
+    seconds(2).await;
+    *bed.origin.answer.borrow_mut() = Box::new(|asked| match asked.has(Name::IfNoneMatch) {
+        true => Ok((304, fields(&[("etag", "\"b\"")]), "")),
+        false => Ok((200, fields(&[("etag", "\"b\"")]), "two")),
+    });
+    assert_eq!(bed.get("/x", &[]).await.2, "two");
+    assert_eq!(bed.asked(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_be_served_something_stale_waits_a_second_for_an_origin_that_hangs() {
+    LocalSet::new()
+        .run_until(async {
+            let bed = Rc::new(Bed::new(Overrides::default()));
+            bed.answers(200, STALE, "one");
+            bed.origin.delay.set(Duration::from_millis(1));
+            bed.get("/x", &[]).await;
+            seconds(2).await;
+            bed.origin.delay.set(Duration::from_secs(20));
+            let began = clock::now();
+            let requests: Vec<_> = (0..3)
+                .map(|_| {
+                    let bed = Rc::clone(&bed);
+                    spawn_local(async move { (bed.get("/x", &[]).await.2, clock::now() - began) })
+                })
+                .collect();
+            for request in requests {
+                let (content, took) = request.await.unwrap();
+                assert!(content == "one" && took <= SECOND * 5 / 4, "{content} after {took} ns");
+            }
+            bed.answers(200, &[("cache-control", "max-age=60")], "two");
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            assert_eq!(bed.get("/x", &[]).await.2, "two", "and what comes in the end is kept");
+            assert!(bed.asked() <= 4, "{}", bed.asked());
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_set_a_cookie_is_served_no_more_once_the_rule_says_so() {
+    let bed = Bed::new(Overrides { set_cookie: true, ..Overrides::default() });
+    bed.answers(200, &[("cache-control", "max-age=60"), ("set-cookie", "a=b")], "one");
+    bed.get("/x", &[]).await;
+    assert!(bed.get("/x", &[]).await.1.contains("hit"));
+    let mut after = bed;
+    after.cache.overrides.set_cookie = false;
+    assert!(!after.get("/x", &[]).await.1.contains("hit"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn variants_that_are_large_make_room_for_each_other_and_are_not_lost_together() {
+    let bed = Bed::new(Overrides::default());
+    let large: &'static str = String::leak("x".repeat(300 << 10));
+    bed.answers(200, &[("cache-control", "max-age=60"), ("vary", "x")], large);
+    for number in 0..20 {
+        bed.get("/x", &[("x", &number.to_string())]).await;
+        assert!(bed.get("/x", &[("x", &number.to_string())]).await.1.contains("hit"), "{number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_says_once_which_it_is() {
+    let bed = Bed::new(Overrides::default());
+    bed.answers(200, &[("cache-control", "max-age=60"), ("content-range", "bytes 0-2/3")], "one");
+    bed.get("/x", &[]).await;
+    let part = bed.raw(Method::GET, "/x", &[("range", "bytes=1-1")]).await.unwrap().head;
+    assert_eq!(part.fields.all(Name::ContentRange).collect::<Vec<_>>(), [b"bytes 1-1/3"]);
+}

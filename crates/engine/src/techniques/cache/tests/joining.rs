@@ -315,3 +315,112 @@ async fn an_answer_that_sets_a_cookie_is_shared_with_nobody_who_was_not_told_tha
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn callers_with_copies_share_a_fetch_and_are_told_that_they_have_it() {
+    run(async {
+        let bed = slow(Overrides::default());
+        bed.answers(200, &[("cache-control", "max-age=60"), ("etag", "\"v\"")], "one");
+        bed.get("/what-is-stored", &[]).await;
+        for copy in ["\"v\"", "\"of before\""] {
+            bed.cache.store.remove(b"http://a/x", clock::now());
+            tokio::time::advance(Duration::from_millis(1)).await;
+            let before = bed.asked();
+            let requests: Vec<_> = (0..10)
+                .map(|_| {
+                    let bed = Rc::clone(&bed);
+                    spawn_local(async move { bed.get("/x", &[("if-none-match", copy)]).await })
+                })
+                .collect();
+            let expected = if copy == "\"v\"" { (304, "") } else { (200, "one") };
+            assert!(all(requests).await.iter().all(|got| (got.0, got.2.as_str()) == expected), "{copy}");
+            assert_eq!(bed.asked(), before + 1);
+            assert!(bed.get("/x", &[]).await.1.contains("hit"));
+        }
+        // When it is over, it is the question of all.
+        seconds(61).await;
+        let before = bed.asked();
+        let requests: Vec<_> = (0..10)
+            .map(|_| {
+                let bed = Rc::clone(&bed);
+                spawn_local(async move { bed.get("/x", &[("range", "bytes=0-0")]).await })
+            })
+            .collect();
+        all(requests).await;
+        assert_eq!(bed.asked(), before + 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_odd_answer_has_spoilt_is_well_again_with_the_first_that_may_be_stored() {
+    run(async {
+        let bed = slow(Overrides::default());
+        bed.answers(400, &[("cache-control", "no-store")], "what?");
+        bed.get("/x", &[]).await;
+        bed.answers(200, &[("cache-control", "max-age=1")], "one");
+        bed.get("/x", &[]).await;
+        seconds(2).await;
+        let before = bed.asked();
+        timed(&bed, 20, &[]).await;
+        assert_eq!(bed.asked(), before + 1);
+        bed.answers(503, &[("cache-control", "no-store")], "down");
+        seconds(2).await;
+        bed.get("/x", &[]).await;
+        bed.answers(200, &[("cache-control", "max-age=1")], "one");
+        let before = bed.asked();
+        timed(&bed, 20, &[]).await;
+        assert_eq!(bed.asked(), before + 1, "that it failed says nothing of what it answers when it is well");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_stale_for_one_may_not_for_another() {
+    run(async {
+        let bed = slow(Overrides::default());
+        bed.answers(200, &[("cache-control", "max-age=1"), ("age", "0")], "one");
+        bed.get("/x", &[]).await;
+        seconds(2).await;
+        bed.answers(503, &[], "down");
+        let first = burst(&bed, 1, &[("cache-control", "stale-if-error=60")]);
+        tokio::task::yield_now().await;
+        let others = burst(&bed, 2, &[]);
+        assert_eq!(all(first).await[0].2, "one");
+        assert!(all(others).await.iter().all(|got| got.0 == 503));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_origin_that_hangs_does_not_keep_others_from_being_fetched_again() {
+    let store = Arc::new(Store::new(1 << 20));
+    let (hangs, well) = (Arc::new(Learned::new(1)), Arc::new(Learned::new(2)));
+    let stuck: Vec<_> = (0..1_000).filter_map(|_| store.begin_refresh(&hangs)).collect();
+    assert_eq!(stuck.len(), 128);
+    assert!(store.begin_refresh(&well).is_some());
+    drop(stuck);
+    assert!(store.begin_refresh(&hangs).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_read_slowly_what_is_too_large_leave_room_for_what_is_kept() {
+    run(async {
+        let bed = slow(Overrides::default());
+        let much: &'static str = String::leak("x".repeat(2 << 20));
+        bed.answers(200, &[("cache-control", "max-age=60")], much);
+        bed.origin.pieces.set(Some((64 << 10, Duration::from_millis(1))));
+        let mut unread = Vec::new();
+        // One is all that there is room for at a time.
+        for _ in 0..3 {
+            let mut exchange = bed.exchange(Method::GET, "/large", &[]);
+            assert!(bed.cache.takes(&mut exchange));
+            unread.push(Stage::serve(&bed.cache, exchange, &bed.origin).await.unwrap());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        bed.answers(200, &[("cache-control", "max-age=60")], "small");
+        bed.get("/x", &[]).await;
+        assert!(bed.get("/x", &[]).await.1.contains("hit"));
+    })
+    .await;
+}
