@@ -5,7 +5,8 @@
 use super::envelope::{self, Letter, Shared};
 use super::freshness::{Freshness, Received};
 use super::object::{Content, Marks, Stored};
-use super::purge::{Doom, Origin, Purge, What};
+use super::purge::{Purge, What};
+use super::stamps::{Doom, Origin};
 use super::store::Store;
 use super::{Cache, policy, storable, tags, vary};
 use crate::clock;

@@ -1,7 +1,7 @@
 //! Names by which stored answers are purged together: what the origin gives them (`Surrogate-Key`, `xkey`, `Cache-Tag`), groups
 //! (RFC 9875), the route's own with values of the path in them, and for every answer its URL.
 
-use super::purge::Purges;
+use super::stamps::Purges;
 use super::url;
 use crate::exchange::Exchange;
 use crate::http::Fields;

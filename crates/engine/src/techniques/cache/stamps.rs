@@ -1,0 +1,344 @@
+//! The memory of purges: what was stored before now does not count any more, by URL, by tag, by prefix, or all of it; at once or
+//! by becoming stale (soft). A purge writes one stamp, whatever the number of objects: an object is compared with the stamps when
+//! it is next looked at, and only if there was a purge since it was compared last.
+
+use super::object::Stored;
+use super::purge::{Purge, What, begins, without_scheme};
+use super::url;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{PoisonError, RwLock};
+
+/// Tags (URLs among them) whose last purge is remembered. When there are more, the older half is forgotten, and with it all that
+/// was stored before the newest of that half.
+const TAGS_MAX: usize = 65_536;
+/// The same for prefixes, each of which is compared with every URL.
+const PREFIXES_MAX: usize = 256;
+/// Purges of this node that are on their way to the shared tier.
+const EXPECTED_MAX: usize = 1_024;
+
+/// What a purge has made of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doom {
+    /// Nothing.
+    None,
+    /// It is stale.
+    Stale,
+    /// It is not there.
+    Gone,
+}
+
+/// When something was last purged: on this node's clock, and by the number that the shared tier gave the purge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Moment {
+    ns: u64,
+    seq: u64,
+}
+
+impl Moment {
+    fn later(self, other: Moment) -> Moment {
+        Moment { ns: self.ns.max(other.ns), seq: self.seq.max(other.seq) }
+    }
+
+    fn is_after(self, origin: Origin) -> bool {
+        match origin {
+            Origin::Here { asked_ns } => self.ns > 0 && self.ns >= asked_ns,
+            Origin::Shared { seq } => self.seq > seq,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Stamp {
+    hard: Moment,
+    soft: Moment,
+}
+
+impl Stamp {
+    fn add(&mut self, soft: bool, moment: Moment) {
+        let stamp = if soft { &mut self.soft } else { &mut self.hard };
+        *stamp = stamp.later(moment);
+    }
+
+    fn latest(&self) -> Moment {
+        self.hard.later(self.soft)
+    }
+
+    fn dooms(&self, origin: Origin) -> Doom {
+        match (self.hard.is_after(origin), self.soft.is_after(origin)) {
+            (true, _) => Doom::Gone,
+            (false, true) => Doom::Stale,
+            (false, false) => Doom::None,
+        }
+    }
+}
+
+/// By what an object is compared with purges.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// It was asked for here.
+    Here {
+        /// When.
+        asked_ns: u64,
+    },
+    /// Whoever stored it in the shared tier knew of all purges up to this one.
+    Shared {
+        /// Its number.
+        seq: u64,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Stamps {
+    tags: HashMap<u64, Stamp>,
+    prefixes: Vec<(Box<[u8]>, Stamp)>,
+    all: Stamp,
+    /// Purges of this node whose number it has not been told yet: what is shared may be of before them.
+    expected: VecDeque<Purge>,
+    /// There were more of them than are held.
+    is_too_many: bool,
+    /// What is shared under a lower number cannot be judged: the purges of then are not known.
+    floor: u64,
+}
+
+/// All purges that still matter.
+#[derive(Debug)]
+pub struct Purges {
+    generation: AtomicU64,
+    hasher: RandomState,
+    stamps: RwLock<Stamps>,
+    /// The number of the last purge of a URL, by places that URLs share: every change is one, and there may be any number of URLs.
+    urls: Box<[AtomicU64]>,
+}
+
+/// Places for URLs, 128 KiB. Two that share one cost a lookup in the shared tier, never a wrong answer.
+const URLS: usize = 16_384;
+
+impl Default for Purges {
+    fn default() -> Purges {
+        Purges {
+            generation: AtomicU64::default(),
+            hasher: RandomState::new(),
+            stamps: RwLock::default(),
+            urls: (0..URLS).map(|_| AtomicU64::default()).collect(),
+        }
+    }
+}
+
+impl Purges {
+    /// The form in which an object keeps a tag.
+    pub fn tag(&self, tag: &[u8]) -> u64 {
+        self.hasher.hash_one((b't', tag))
+    }
+
+    /// The tag that every object has by its URL.
+    pub fn url_tag(&self, url: &[u8]) -> u64 {
+        self.hasher.hash_one((b'u', without_scheme(url::plain(url))))
+    }
+
+    /// Takes note of a purge: at `now`, under the number that the shared tier gave it, or 0.
+    pub fn apply(&self, purge: &Purge, now: u64, seq: u64) {
+        let moment = Moment { ns: now.max(1), seq };
+        let mut stamps = self.stamps.write().unwrap_or_else(PoisonError::into_inner);
+        if seq > 0 {
+            stamps.heard(purge);
+        }
+        match &purge.what {
+            // What is stored here is taken out by itself, and what is on its way is stamped.
+            What::Url(url) if !purge.soft => {
+                if let Some(last) = self.url(url) {
+                    last.fetch_max(seq, Relaxed);
+                }
+                return;
+            }
+            What::All => stamps.all.add(purge.soft, moment),
+            What::Tag(tag) => stamps.tags.entry(self.tag(tag)).or_default().add(purge.soft, moment),
+            What::Url(url) => stamps.tags.entry(self.url_tag(url)).or_default().add(purge.soft, moment),
+            What::Prefix(prefix) => match stamps.prefixes.iter_mut().find(|(known, _)| **known == **prefix) {
+                Some((_, stamp)) => stamp.add(purge.soft, moment),
+                None => {
+                    let mut stamp = Stamp::default();
+                    stamp.add(purge.soft, moment);
+                    stamps.prefixes.push((prefix.as_slice().into(), stamp));
+                }
+            },
+        }
+        stamps.bound();
+        self.generation.fetch_add(1, Release);
+    }
+
+    /// A purge of this node is on its way to all: until it is heard of, what is shared may be of before it.
+    pub fn expect(&self, purge: Purge) {
+        let mut stamps = self.stamps.write().unwrap_or_else(PoisonError::into_inner);
+        if stamps.expected.len() >= EXPECTED_MAX {
+            // Too many to compare with: whatever is shared counts as purged until they are heard of.
+            stamps.is_too_many = stamps.expected.pop_front().is_some();
+        }
+        stamps.expected.push_back(purge);
+    }
+
+    /// From now on the purges from this number on are known. If none of ours is on its way any more, those that were not heard
+    /// of were lost with an older log, and so was all that was shared then.
+    pub fn begin_at(&self, floor: u64, none_on_its_way: bool) {
+        let mut stamps = self.stamps.write().unwrap_or_else(PoisonError::into_inner);
+        stamps.floor = floor;
+        if none_on_its_way {
+            stamps.expected.clear();
+            stamps.is_too_many = false;
+        }
+    }
+
+    fn url(&self, url: &[u8]) -> Option<&AtomicU64> {
+        self.urls.get(self.url_tag(url) as usize % URLS)
+    }
+
+    /// What came of an object that is stored here, under this URL.
+    pub fn judge(&self, url: &[u8], stored: &Stored) -> Doom {
+        let generation = self.generation.load(Acquire);
+        if stored.marks.compared.load(Relaxed) == generation {
+            return if stored.marks.is_stale.load(Relaxed) { Doom::Stale } else { Doom::None };
+        }
+        let mut doom = self.dooms(url, &stored.tags, Origin::Here { asked_ns: stored.received.asked_ns });
+        if stored.marks.is_stale.load(Relaxed) {
+            doom = doom.max(Doom::Stale);
+        }
+        if doom == Doom::Stale {
+            stored.marks.is_stale.store(true, Relaxed);
+        }
+        if doom != Doom::Gone {
+            stored.marks.compared.store(generation, Relaxed);
+        }
+        doom
+    }
+
+    /// What came of an object with these tags.
+    pub fn dooms(&self, url: &[u8], tags: &[u64], origin: Origin) -> Doom {
+        let stamps = self.stamps.read().unwrap_or_else(PoisonError::into_inner);
+        let by_tag = tags.iter().filter_map(|tag| stamps.tags.get(tag)).map(|stamp| stamp.dooms(origin));
+        let prefixes = stamps.prefixes.iter().filter(|(prefix, _)| begins(url, prefix));
+        let by_prefix = prefixes.map(|(_, stamp)| stamp.dooms(origin));
+        if let Origin::Shared { seq } = origin
+            && (seq < stamps.floor
+                || stamps.is_too_many
+                || self.url(url).is_some_and(|last| last.load(Relaxed) > seq)
+                || stamps.expected.iter().any(|purge| purge.means(self, url, tags)))
+        {
+            return Doom::Gone;
+        }
+        by_tag.chain(by_prefix).fold(stamps.all.dooms(origin), Doom::max)
+    }
+}
+
+impl Stamps {
+    /// A purge has come back from the log.
+    fn heard(&mut self, purge: &Purge) {
+        if let Some(at) = self.expected.iter().position(|expected| expected == purge) {
+            self.expected.remove(at);
+        }
+        self.is_too_many &= !self.expected.is_empty();
+    }
+
+    /// Forgets the older half where there are too many, and all objects that might have been meant.
+    fn bound(&mut self) {
+        if self.tags.len() > TAGS_MAX {
+            let mut moments: Vec<Moment> = self.tags.values().map(Stamp::latest).collect();
+            moments.sort_unstable_by_key(|moment| moment.ns);
+            let Some(floor) = moments.get(TAGS_MAX / 2).copied() else { return };
+            self.tags.retain(|_, stamp| stamp.latest().ns > floor.ns);
+            let seq = moments.iter().take(TAGS_MAX / 2 + 1).map(|moment| moment.seq).max().unwrap_or(0);
+            self.all.add(false, Moment { ns: floor.ns, seq });
+        }
+        if self.prefixes.len() > PREFIXES_MAX {
+            let oldest = self.prefixes.drain(..PREFIXES_MAX / 2).map(|(_, stamp)| stamp.latest());
+            let floor = oldest.fold(Moment::default(), Moment::later);
+            self.all.add(false, floor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn here(asked_ns: u64) -> Origin {
+        Origin::Here { asked_ns }
+    }
+
+    fn purge(what: What, soft: bool) -> Purge {
+        Purge { what, soft }
+    }
+
+    #[test]
+    fn what_was_asked_for_before_a_purge_is_gone_and_what_came_after_is_not() {
+        let purges = Purges::default();
+        let tags = [purges.tag(b"product-1"), purges.url_tag(b"http://a/x")];
+        purges.apply(&purge(What::Tag(b"product-1".to_vec()), false), 100, 0);
+        assert_eq!(purges.dooms(b"http://a/x", &tags, here(99)), Doom::Gone);
+        assert_eq!(purges.dooms(b"http://a/x", &tags, here(101)), Doom::None);
+        assert_eq!(purges.dooms(b"http://a/x", &tags[1..], here(99)), Doom::None);
+        purges.apply(&purge(What::Url(b"https://a/x".to_vec()), true), 200, 0);
+        assert_eq!(purges.dooms(b"http://a/x", &tags, here(150)), Doom::Stale, "whatever the scheme");
+    }
+
+    #[test]
+    fn what_others_have_stored_is_compared_by_the_number_of_the_purge_and_never_by_a_clock() {
+        let purges = Purges::default();
+        purges.apply(&purge(What::All, false), 1_000, 7);
+        assert_eq!(purges.dooms(b"http://a/", &[], Origin::Shared { seq: 6 }), Doom::Gone);
+        assert_eq!(purges.dooms(b"http://a/", &[], Origin::Shared { seq: 7 }), Doom::None);
+    }
+
+    #[test]
+    fn what_is_shared_counts_as_purged_from_the_purge_until_it_is_heard_of_and_by_its_number_after_that() {
+        let purges = Purges::default();
+        let (shared, tags) = (|seq| Origin::Shared { seq }, [purges.tag(b"t")]);
+        let of = |seq| purges.dooms(b"http://a/", &tags, shared(seq));
+        let order = purge(What::Tag(b"t".to_vec()), false);
+        purges.expect(order.clone());
+        assert_eq!((of(1), of(1_000)), (Doom::Gone, Doom::Gone), "nobody knows its number yet");
+        purges.apply(&order, 10, 5);
+        assert_eq!((of(4), of(5)), (Doom::Gone, Doom::None));
+        purges.expect(order.clone());
+        purges.begin_at(7, false);
+        assert_eq!(of(8), Doom::Gone, "it is still on its way");
+        purges.begin_at(7, true);
+        assert_eq!((of(6), of(7)), (Doom::Gone, Doom::None), "what is older than the log cannot be judged");
+        (0..=EXPECTED_MAX).for_each(|_| purges.expect(order.clone()));
+        assert_eq!(purges.dooms(b"http://b/", &[], shared(9)), Doom::Gone, "too many to compare with");
+        (0..EXPECTED_MAX).for_each(|_| purges.apply(&order, 20, 8));
+        assert_eq!(purges.dooms(b"http://b/", &[], shared(9)), Doom::None, "all of them are heard of");
+        purges.apply(&purge(What::Url(b"http://a/".to_vec()), false), 30, 12);
+        assert_eq!((of(11), of(12)), (Doom::Gone, Doom::None), "a URL by its place");
+    }
+
+    #[test]
+    fn purges_beyond_the_bound_cost_objects_and_never_bring_back_what_was_purged() {
+        let purges = Purges::default();
+        for tag in 0..=TAGS_MAX as u64 {
+            purges.apply(&purge(What::Tag(tag.to_string().into_bytes()), false), tag + 1, 0);
+        }
+        assert!(purges.stamps.read().unwrap().tags.len() <= TAGS_MAX / 2 + 1);
+        assert_eq!(purges.dooms(b"http://a/", &[purges.tag(b"0")], here(0)), Doom::Gone);
+        let newest = TAGS_MAX as u64 + 1;
+        assert_eq!(purges.dooms(b"http://a/", &[], here(newest)), Doom::None);
+        for host in 0..=PREFIXES_MAX {
+            purges.apply(&purge(What::Prefix(format!("{host}/").into_bytes()), true), newest + 1, 0);
+        }
+        assert!(purges.stamps.read().unwrap().prefixes.len() <= PREFIXES_MAX);
+        assert_eq!(purges.dooms(b"http://0/", &[], here(newest)), Doom::Gone);
+    }
+
+    #[test]
+    fn any_number_of_changes_of_urls_takes_nothing_else_out() {
+        let purges = Purges::default();
+        for number in 0..=TAGS_MAX as u64 {
+            purges.apply(&purge(What::Url(format!("a/{number}").into_bytes()), false), 100 + number, 0);
+        }
+        assert_eq!(
+            purges.dooms(b"http://a/other", &[purges.url_tag(b"http://a/other")], here(1)),
+            Doom::None
+        );
+    }
+}
