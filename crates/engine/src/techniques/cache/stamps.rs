@@ -197,7 +197,8 @@ impl Purges {
     /// What came of an object that is stored here, under this URL.
     pub fn judge(&self, url: &[u8], stored: &Stored) -> Doom {
         let generation = self.generation.load(Acquire);
-        if stored.marks.compared.load(Relaxed) == generation {
+        // Who sees that it was compared sees what came of it (`is_stale`) too, whichever core that was on.
+        if stored.marks.compared.load(Acquire) == generation {
             return if stored.marks.is_stale.load(Relaxed) { Doom::Stale } else { Doom::None };
         }
         let mut doom = self.dooms(url, &stored.tags, Origin::Here { asked_ns: stored.received.asked_ns });
@@ -208,7 +209,7 @@ impl Purges {
             stored.marks.is_stale.store(true, Relaxed);
         }
         if doom != Doom::Gone {
-            stored.marks.compared.store(generation, Relaxed);
+            stored.marks.compared.store(generation, Release);
         }
         doom
     }
