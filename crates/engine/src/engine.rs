@@ -172,6 +172,7 @@ impl Drop for Engine {
         if let Some(control) = self.control.take() {
             let _ = control.join();
         }
+        self.shared.cache.leave();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,12 +37,14 @@ const ASIDE_THREADS: usize = 2;
 /// How long those may finish what they are at.
 const ASIDE_END: Duration = Duration::from_millis(100);
 
-/// The shared tier of a cache. Cheap to share; dropping the last handle ends its thread.
+/// The shared tier of a cache. Cheap to share. Dropping the last handle has its thread end and does not wait for that:
+/// it may be dropped wherever it was used last. Whoever shuts down [closes](Tier::close) it.
 pub struct Tier {
     shared: Arc<Shared>,
     runtime: Handle,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// The thread ends by itself when this is gone.
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Tier {
@@ -102,7 +104,8 @@ impl Tier {
             runtime.shutdown_timeout(ASIDE_END);
         })?;
         tracing::debug!(%address, "the shared tier of the cache is started");
-        Ok(Arc::new(Tier { shared, runtime: handle, stop: Some(stop), thread: Some(thread) }))
+        let (stop, thread) = (Mutex::new(Some(stop)), Mutex::new(Some(thread)));
+        Ok(Arc::new(Tier { shared, runtime: handle, stop, thread }))
     }
 
     /// Asks for the value of a key. The question is on its way when this returns; the future may be dropped at any time.
@@ -200,20 +203,17 @@ impl Tier {
         }
     }
 
-    fn name(&self, epoch: u64, key: &[u8]) -> Name {
-        Name::of(&self.shared.settings.namespace, epoch, key)
-    }
-}
-
-impl Drop for Tier {
-    fn drop(&mut self) {
-        // The thread ends by itself when this is gone.
-        self.stop.take();
-        if let Some(thread) =
-            self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id())
-        {
+    /// Ends it: what has been announced gets a moment to get out, and this waits for it, for less than a second. From then on asks
+    /// are refused. Not for the thread on which purges are heard.
+    pub fn close(&self) {
+        lock(&self.stop).take();
+        if let Some(thread) = lock(&self.thread).take() {
             let _ = thread.join();
         }
+    }
+
+    fn name(&self, epoch: u64, key: &[u8]) -> Name {
+        Name::of(&self.shared.settings.namespace, epoch, key)
     }
 }
 

@@ -12,11 +12,13 @@ mod kit;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use kit::{Node, patient};
+use unlag_testkit::wait::{DEADLINE, holds_within};
 use unlag_testkit::{Memcached, Redis, RedisCluster};
-use unlag_tier::{Answer, Heard, MESSAGE_MAX};
+use unlag_tier::{Answer, Heard, MESSAGE_MAX, Tier};
 
 /// One announces, the other hears; prints how long that takes.
 fn all_hear_the_same(url: &str, what: &str) {
@@ -323,6 +325,24 @@ fn what_is_announced_just_before_the_end_gets_out() {
     let Some(redis) = Redis::start("tier") else { return };
     let (one, other) = (Node::joined(&redis.url()), Node::joined(&redis.url()));
     one.announce("the last");
-    drop(one);
+    one.tier.close();
     other.wait_for_messages(&["the last"]);
+    assert!(!one.tier.is_listening());
+    assert_eq!(one.get(b"k"), Answer::Unavailable);
+}
+
+#[test]
+fn whoever_drops_the_last_handle_does_not_wait_for_the_end() {
+    let Some(redis) = Redis::start("tier") else { return };
+    let ((enter, entered), (release, held)) = (mpsc::channel(), mpsc::channel::<()>());
+    let held = Mutex::new(held);
+    let hears = move |_| {
+        let _ = enter.send(());
+        let _ = held.lock().unwrap().recv();
+    };
+    let tier = Tier::open(&redis.url().parse().unwrap(), patient(), hears).unwrap();
+    entered.recv().unwrap();
+    let dropping = std::thread::spawn(move || drop(tier));
+    assert!(holds_within(DEADLINE, || dropping.is_finished()), "while its thread is busy");
+    drop(release);
 }

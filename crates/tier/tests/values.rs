@@ -141,7 +141,7 @@ fn with_a_dead_server_asks_are_refused_at_once_and_the_end_is_quick() {
         assert_eq!((figures.announcements_pending, figures.announcements_lost), (1000, 0));
         assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
         let begin = Instant::now();
-        drop(node);
+        node.tier.close();
         assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     }
 }
@@ -184,7 +184,7 @@ fn survives_a_freeze(url: &str, pause: impl Fn(), resume: impl Fn()) {
     let begin = Instant::now();
     let other = Node::open(url, patient());
     other.announce("kept as long as it lasts");
-    drop(other);
+    other.tier.close();
     assert!(begin.elapsed() < Duration::from_secs(2), "the end took {:?}", begin.elapsed());
     resume();
     node.wait_for(b"k", b"v");

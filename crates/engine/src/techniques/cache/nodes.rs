@@ -57,6 +57,13 @@ impl Store {
         }
     }
 
+    /// Takes leave of the other nodes: what has been announced gets a moment to get out.
+    pub fn leave(&self) {
+        if let Some(nodes) = self.nodes.swap(None) {
+            nodes.tier.close();
+        }
+    }
+
     /// Where it is shared, and what is known of that.
     pub fn shared(&self) -> Option<(String, unlag_tier::Figures)> {
         self.nodes.load().as_ref().map(|nodes| (nodes.address.to_string(), nodes.tier.figures()))
