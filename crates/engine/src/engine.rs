@@ -86,7 +86,7 @@ impl Engine {
 
     /// Takes out of the cache what a purge means, and what of it is on its way: at once, however much it is.
     pub fn purge(&self, purge: &Purge) {
-        self.shared.cache.purge(purge, clock::now(), 0);
+        self.shared.cache.purge(purge, clock::now(), None);
     }
 
     fn bound(&self) -> MutexGuard<'_, Vec<Arc<Bound>>> {

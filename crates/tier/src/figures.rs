@@ -22,7 +22,7 @@ pub(crate) struct Counters {
     pub(crate) puts_dropped: AtomicU64,
     pub(crate) puts_failed: AtomicU64,
     pub(crate) announced: AtomicU64,
-    pub(crate) announcements_lost: AtomicU64,
+    pub(crate) announcements_replaced: AtomicU64,
     pub(crate) purges_heard: AtomicU64,
     pub(crate) losses: AtomicU64,
 }
@@ -63,8 +63,8 @@ pub struct Figures {
     pub puts_failed: u64,
     /// Announcements that have reached the log.
     pub announced: u64,
-    /// Announcements that could not be kept until they reached it.
-    pub announcements_lost: u64,
+    /// Announcements whose place one that covers them has taken, since too many waited.
+    pub announcements_replaced: u64,
     /// Announcements that wait to reach it.
     pub announcements_pending: usize,
     /// Announcements that were heard, our own among them.
@@ -114,7 +114,7 @@ impl Counters {
             puts_dropped: load(&self.puts_dropped),
             puts_failed: load(&self.puts_failed),
             announced: load(&self.announced),
-            announcements_lost: load(&self.announcements_lost),
+            announcements_replaced: load(&self.announcements_replaced),
             purges_heard: load(&self.purges_heard),
             losses: load(&self.losses),
             ..Figures::default()

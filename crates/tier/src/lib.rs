@@ -4,7 +4,7 @@
 //! A shared cache is a bet: it is worth its round trip only while it answers fast. So nothing here ever makes a request wait
 //! for long. [`Tier::get`] is ready within the caller's budget, and at once when the server is known to be in trouble; a frozen
 //! server costs a bounded number of requests their wait, once. [`Tier::put`] never waits. [`Tier::announce`] keeps a purge until
-//! the server has it. All network traffic is on one thread of its own, so that whoever asks shares no runtime with it.
+//! the server has it, and says when it cannot. All network traffic is on one thread of its own, so that whoever asks shares no runtime with it.
 //!
 //! What one may rely on: a value that `get` brings was put under that key, whole, in the present [epoch](Tier::epoch), and every
 //! purge that was in the log has been heard or will be heard with a higher [number](Tier::seq); while purges cannot be heard,
@@ -40,7 +40,7 @@ pub use address::{Address, AddressError, Login, Server};
 pub use ask::Answer;
 pub use breaker::State as BreakerState;
 pub use figures::{Figures, NodeFigures};
-pub use log::{Heard, MESSAGE_MAX};
+pub use log::{Announced, Heard, MESSAGE_MAX};
 pub use settings::Settings;
 pub use tier::Tier;
 pub use wire::meta;

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::address::Address;
 use crate::ask::{Answer, Ask};
 use crate::figures::{Counters, Figures, count};
-use crate::log::{self, Heard, Journal};
+use crate::log::{self, Announced, Heard, Journal};
 use crate::name::Name;
 use crate::puts::Put;
 use crate::settings::Settings;
@@ -161,10 +161,16 @@ impl Tier {
         node.put.notify_one();
     }
 
-    /// Announces a purge to all nodes, this one included. It is kept until it is in the log, within bounds; what cannot be kept
-    /// is counted and logged.
-    pub fn announce(&self, message: Bytes) {
-        self.shared.journal.announce(message);
+    /// Announces a purge to all nodes, this one included. It is kept until it is in the log; when there is no room, it is not, and
+    /// one that covers all is to be announced [instead](Tier::announce_instead).
+    #[must_use = "what is not kept is lost unless something that covers it is announced"]
+    pub fn announce(&self, message: Bytes) -> Announced {
+        self.shared.journal.announce(message)
+    }
+
+    /// Announces a purge that covers all those that wait, in their stead; its ticket.
+    pub fn announce_instead(&self, message: Bytes) -> u64 {
+        self.shared.journal.announce_instead(message)
     }
 
     /// The number of the purge that was heard last: what an object is stamped with before its origin is asked for it.
@@ -232,5 +238,9 @@ async fn farewell(shared: &Shared) {
     let last = Instant::now() + FAREWELL;
     while shared.journal.pending() > 0 && shared.journal.listening().is_some() && Instant::now() < last {
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let pending = shared.journal.pending();
+    if pending > 0 {
+        tracing::warn!(pending, "purges have not reached the shared cache's log before the end");
     }
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use kit::{Node, patient};
 use unlag_testkit::wait::{DEADLINE, holds_within};
 use unlag_testkit::{Memcached, Redis, RedisCluster};
-use unlag_tier::{Answer, Heard, MESSAGE_MAX, Tier};
+use unlag_tier::{Announced, Answer, Heard, MESSAGE_MAX, Tier};
 
 /// One announces, the other hears; prints how long that takes.
 fn all_hear_the_same(url: &str, what: &str) {
@@ -119,7 +119,7 @@ fn what_is_announced_while_the_link_is_down_is_heard_afterwards() {
                 ["meanwhile", "meanwhile too"].iter().all(|text| node.heard_at(text).is_some())
             });
             node.wait("nothing is pending", |node| node.tier.figures().announcements_pending == 0);
-            assert_eq!(node.tier.figures().announcements_lost, 0);
+            assert_eq!(node.tier.figures().announcements_replaced, 0);
         }
     };
     freezes(&redis.url(), &|| redis.pause(), &|| redis.resume());
@@ -311,13 +311,54 @@ fn move_slot(from: &Redis, to: &Redis, slot: &str, id: &str, cluster: &RedisClus
 }
 
 #[test]
-fn what_is_too_long_to_be_announced_is_counted_and_not_kept() {
+fn what_is_too_long_to_be_announced_is_refused() {
     let Some(redis) = Redis::start("tier") else { return };
     let node = Node::ready(&redis.url(), patient());
-    node.announce(&"x".repeat(MESSAGE_MAX + 1));
+    assert_eq!(node.announce(&"x".repeat(MESSAGE_MAX + 1)), Announced::Full);
     node.announce(&"y".repeat(MESSAGE_MAX));
     node.wait("the other is heard", |node| node.purges().len() == 1);
-    assert_eq!(node.tier.figures().announcements_lost, 1);
+}
+
+#[test]
+fn who_announces_learns_under_which_number_it_is_heard() {
+    let (Some(redis), Some(memcached)) = (Redis::start("tier"), Memcached::start("tier")) else { return };
+    for url in [redis.url(), memcached.url()] {
+        let (one, other) = (Node::joined(&url), Node::joined(&url));
+        other.announce("the same");
+        one.wait_for_messages(&["the same"]);
+        let Announced::Kept(ticket) = one.announce("the same") else { panic!("there is room") };
+        one.wait("it is in the log", |node| node.number_of(ticket).is_some());
+        other.wait_for_messages(&["the same", "the same"]);
+        assert_eq!(one.number_of(ticket), Some(other.purges()[1].0));
+    }
+}
+
+#[test]
+fn what_has_no_room_while_the_link_is_down_is_heard_as_what_covers_it() {
+    let (Some(redis), Some(memcached)) = (Redis::start("tier"), Memcached::start("tier")) else { return };
+    let overflows = |url: &str, pause: &dyn Fn(), resume: &dyn Fn()| {
+        let (one, other) = (Node::joined(url), Node::joined(url));
+        pause();
+        one.wait("the link is down", |node| !node.tier.is_listening());
+        for round in 0..2 {
+            let kept =
+                (0..100_000).take_while(|at| one.announce(&format!("{round} {at}")) != Announced::Full);
+            assert!(kept.count() > 1_000);
+            one.tier.announce_instead("all".into());
+        }
+        one.announce("after");
+        resume();
+        for node in [&one, &other] {
+            node.wait("what came after is heard", |node| node.heard_at("after").is_some());
+            let messages = node.messages();
+            let all = messages.iter().position(|text| text == "all");
+            assert!(all.is_some_and(|all| all < 3), "{} heard, {all:?}", messages.len());
+            assert!(messages.len() <= 4, "{} heard", messages.len());
+        }
+        one.wait("nothing waits", |node| node.tier.figures().announcements_pending == 0);
+    };
+    overflows(&redis.url(), &|| redis.pause(), &|| redis.resume());
+    overflows(&memcached.url(), &|| memcached.pause(), &|| memcached.resume());
 }
 
 #[test]

@@ -123,11 +123,11 @@ impl Session<'_> {
             }
             while let Some(message) = journal.next() {
                 match self.say(place, &message).await? {
-                    true => {
-                        journal.delivered();
+                    Some(number) => {
+                        journal.delivered(number);
                         refused = false;
                     }
-                    false => {
+                    None => {
                         if !std::mem::replace(&mut refused, true) {
                             tracing::warn!("the shared cache refuses purges, they are kept and tried again");
                         }
@@ -205,8 +205,8 @@ impl Session<'_> {
         number.ok_or(Break::Lost("the log was lost"))
     }
 
-    /// Takes a number and writes its item; whether that was taken.
-    async fn say(&self, place: &mut Place, message: &[u8]) -> Result<bool, Break> {
+    /// Takes a number and writes its item; the number, if that was taken.
+    async fn say(&self, place: &mut Place, message: &[u8]) -> Result<Option<u64>, Break> {
         let number = match place.taken {
             Some(number) => number,
             None => self.add(place.epoch, 1).await?,
@@ -218,7 +218,7 @@ impl Session<'_> {
         if written {
             place.taken = None;
         }
-        Ok(written)
+        Ok(written.then_some(number))
     }
 
     /// The items after `after` up to `upto`; those that are not there without a message.

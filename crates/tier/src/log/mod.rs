@@ -13,9 +13,9 @@
 //! ```
 
 pub(crate) mod memcached;
+mod pending;
 pub(crate) mod redis;
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -28,12 +28,11 @@ use crate::lock;
 use crate::shared::Shared;
 use crate::wire::Speaks;
 
+pub use pending::Announced;
+use pending::Pending;
+
 /// The longest announcement: a few tags, or an address with all that a URL may hold.
 pub const MESSAGE_MAX: usize = 16 << 10;
-
-/// Announcements that wait for the link. A purge of every minute of a day fits; so does a burst of a deployment.
-const PENDING_MAX: usize = 4096;
-const PENDING_BYTES_MAX: usize = 4 << 20;
 
 /// Announcements that the log keeps for nodes that join or come back: some MiB as they are, 256 MiB were each as long as may be.
 const LOG_MAX: u64 = 16_384;
@@ -50,6 +49,13 @@ pub enum Heard {
         seq: u64,
         /// As it was announced.
         message: Bytes,
+    },
+    /// The announcement of this ticket is in the log, and so are those of lower ones. It is heard for itself, before or after.
+    Announced {
+        /// What [`Tier::announce`](crate::Tier::announce) gave for it.
+        ticket: u64,
+        /// Its number.
+        seq: u64,
     },
     /// All that the log holds has been heard. What is stamped below `floor` cannot be judged and is dead.
     Joined {
@@ -74,13 +80,6 @@ struct Standing {
     epoch: u64,
     /// Rises with every loss: an ask that began before one brings nothing that can be judged after.
     term: u64,
-}
-
-#[derive(Default)]
-struct Pending {
-    queue: VecDeque<Bytes>,
-    bytes: usize,
-    overflowed: bool,
 }
 
 /// What a node knows of the log, and what it has to say.
@@ -116,46 +115,39 @@ impl Journal {
     }
 
     /// Keeps an announcement until it is in the log, if there is room.
-    pub(crate) fn announce(&self, message: Bytes) {
-        let mut pending = lock(&self.pending);
-        let full = pending.queue.len() >= PENDING_MAX || pending.bytes + message.len() > PENDING_BYTES_MAX;
-        if message.len() > MESSAGE_MAX || full {
-            count(&self.counters.announcements_lost);
-            if message.len() > MESSAGE_MAX {
-                tracing::error!(
-                    bytes = message.len(),
-                    max = MESSAGE_MAX,
-                    "a purge is too long to be announced"
-                );
-            } else if !std::mem::replace(&mut pending.overflowed, true) {
-                tracing::error!(
-                    pending = PENDING_MAX,
-                    "purges are lost: too many wait for the shared cache's log"
-                );
-            }
-            return;
-        }
-        pending.bytes += message.len();
-        pending.queue.push_back(message);
-        drop(pending);
+    pub(crate) fn announce(&self, message: Bytes) -> Announced {
+        let announced = lock(&self.pending).add(message);
         self.wake.notify_one();
+        announced
+    }
+
+    /// Keeps an announcement in the place of all that wait; its ticket.
+    pub(crate) fn announce_instead(&self, message: Bytes) -> u64 {
+        let (ticket, replaced) = lock(&self.pending).replace(message);
+        self.counters.announcements_replaced.fetch_add(replaced as u64, Ordering::Relaxed);
+        tracing::error!(
+            replaced,
+            "too many purges wait for the shared cache's log: one of everything takes their place"
+        );
+        self.wake.notify_one();
+        ticket
     }
 
     pub(crate) fn pending(&self) -> usize {
-        lock(&self.pending).queue.len()
+        lock(&self.pending).len()
     }
 
+    /// What is to be sent, until it is delivered.
     fn next(&self) -> Option<Bytes> {
-        lock(&self.pending).queue.front().cloned()
+        lock(&self.pending).send()
     }
 
-    /// The first one is in the log.
-    fn delivered(&self) {
-        let mut pending = lock(&self.pending);
-        if let Some(message) = pending.queue.pop_front() {
-            pending.bytes -= message.len();
-            pending.overflowed = false;
+    /// The first one is in the log, under this number.
+    fn delivered(&self, seq: u64) {
+        let delivered = lock(&self.pending).delivered();
+        if let Some(ticket) = delivered {
             count(&self.counters.announced);
+            (self.hears)(Heard::Announced { ticket, seq });
         }
     }
 
@@ -275,22 +267,5 @@ mod tests {
             *heard.lock().unwrap(),
             [Heard::Joined { floor: 3 }, Heard::Lost, Heard::Joined { floor: 4 }]
         );
-    }
-
-    #[test]
-    fn announcements_are_kept_in_order_within_bounds() {
-        let journal = Journal::new(Arc::default(), Box::new(|_| {}));
-        for at in 0..PENDING_MAX + 10 {
-            journal.announce(at.to_string().into());
-        }
-        assert_eq!(journal.pending(), PENDING_MAX);
-        assert_eq!(journal.counters.figures().announcements_lost, 10);
-        for at in 0..PENDING_MAX {
-            assert_eq!(journal.next(), Some(at.to_string().into()));
-            journal.delivered();
-        }
-        assert_eq!(journal.next(), None);
-        (0..1000).for_each(|_| journal.announce(vec![b'x'; MESSAGE_MAX].into()));
-        assert_eq!(journal.pending(), PENDING_BYTES_MAX / MESSAGE_MAX);
     }
 }

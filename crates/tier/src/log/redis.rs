@@ -244,9 +244,10 @@ impl Session<'_> {
             match self.one(&command).await {
                 Ok(Value::Nil) => return Err(Break::Lost("the log was lost")),
                 Ok(id) => {
-                    journal.delivered();
+                    let id = Id::parse(&id).ok_or_else(odd)?;
+                    journal.delivered(id.seq());
                     refused = false;
-                    if let Some(id) = Id::parse(&id).filter(|id| id.count > COUNT_MAX / 2) {
+                    if id.count > COUNT_MAX / 2 {
                         let epoch = journal.epoch().unwrap_or_default();
                         self.mark(epoch, &Id { ms: id.ms + 1, count: 0 }.shown()).await?;
                     }

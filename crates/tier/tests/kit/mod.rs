@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use unlag_testkit::wait::{DEADLINE, holds_within};
-use unlag_tier::{Answer, BreakerState, Heard, Settings, Tier};
+use unlag_tier::{Announced, Answer, BreakerState, Heard, Settings, Tier};
 
 /// Long enough for a machine that does other things.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
@@ -78,12 +78,23 @@ impl Node {
         self.tier.put(key, Bytes::copy_from_slice(value), HOUR);
     }
 
-    pub(crate) fn announce(&self, message: &str) {
-        self.tier.announce(Bytes::copy_from_slice(message.as_bytes()));
+    pub(crate) fn announce(&self, message: &str) -> Announced {
+        self.tier.announce(Bytes::copy_from_slice(message.as_bytes()))
     }
 
+    /// What was heard, but for what became of announcements of its own.
     pub(crate) fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap().iter().map(|(_, heard)| heard.clone()).collect()
+        let heard = self.heard.lock().unwrap();
+        let all = heard.iter().map(|(_, heard)| heard.clone());
+        all.filter(|heard| !matches!(heard, Heard::Announced { .. })).collect()
+    }
+
+    /// The number under which the announcement of a ticket is in the log, once that is known.
+    pub(crate) fn number_of(&self, own: u64) -> Option<u64> {
+        self.heard.lock().unwrap().iter().find_map(|(_, heard)| match heard {
+            Heard::Announced { ticket, seq } if *ticket == own => Some(*seq),
+            _ => None,
+        })
     }
 
     /// The purges heard, in order, as number and text.

@@ -36,7 +36,7 @@ fn shared(address: String, figures: unlag_tier::Figures) -> CacheShared {
         ("writes_dropped", figures.puts_dropped),
         ("writes_failed", figures.puts_failed),
         ("purges_sent", figures.announced),
-        ("purges_lost", figures.announcements_lost),
+        ("purges_replaced", figures.announcements_replaced),
         ("purges_heard", figures.purges_heard),
         ("losses", figures.losses),
     ];

@@ -51,7 +51,7 @@ pub struct Asking {
     /// When.
     pub asked_ns: u64,
     /// The last purge that was known then.
-    pub seq: u64,
+    pub seq: super::stamps::Number,
     /// Why.
     pub reason: Miss,
     /// What is said of it in the answer.

@@ -12,6 +12,7 @@ pub mod date;
 pub mod directives;
 mod disguise;
 pub mod envelope;
+pub mod expected;
 pub mod fetch;
 pub mod figures;
 pub mod flight;
@@ -142,7 +143,7 @@ impl Cache {
             && !self.store.is_quiet()
             && outcome.as_ref().is_ok_and(|response| (200..400).contains(&response.head.status));
         if has_changed {
-            self.store.purge(&Purge { what: What::All, soft: false }, clock::now(), 0);
+            self.store.purge(&Purge { what: What::All, soft: false }, clock::now(), None);
         }
         outcome
     }
@@ -318,7 +319,7 @@ impl Cache {
             self.store.remove(changed, now);
         }
         for tag in tags::invalidated(told, &origin) {
-            self.store.purge(&Purge { what: What::Tag(tag), soft: false }, now, 0);
+            self.store.purge(&Purge { what: What::Tag(tag), soft: false }, now, None);
         }
         let tells = request.head.method == Method::POST && response.head.status == 200;
         if !tells || content.as_ref() != Some(&url) {

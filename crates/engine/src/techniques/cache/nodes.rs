@@ -6,7 +6,7 @@ use super::envelope::{self, Letter, Shared};
 use super::freshness::{Freshness, Received};
 use super::object::{Content, Marks, Stored};
 use super::purge::{Purge, What};
-use super::stamps::{Doom, Origin};
+use super::stamps::{Doom, Number, Origin};
 use super::store::Store;
 use super::{Cache, policy, storable, tags, vary};
 use crate::clock;
@@ -31,6 +31,8 @@ const UNKNOWN_NS: u64 = 1_000_000;
 /// The tier in use.
 pub struct Nodes {
     address: Address,
+    /// By what numbers of this one are told from those of others.
+    id: u64,
     tier: Arc<Tier>,
 }
 
@@ -41,18 +43,29 @@ impl Store {
         if current.as_ref().map(|nodes| &nodes.address) == address {
             return;
         }
-        let Some(address) = address else { return self.nodes.store(None) };
+        // Before it is opened: what it says first counts.
+        let id = self.purges.change_tier(address.is_some());
+        let opened = address.and_then(|address| self.open(address, id));
+        let opened = opened.map(Arc::new);
+        self.nodes.store(opened.clone());
+        match opened {
+            Some(nodes) => self.purges.announce_rest(&*nodes.tier),
+            None => _ = self.purges.change_tier(false),
+        }
+    }
+
+    fn open(self: &Arc<Store>, address: &Address, id: u64) -> Option<Nodes> {
         let store: Weak<Store> = Arc::downgrade(self);
         let hears = move |heard| {
             if let Some(store) = store.upgrade() {
-                store.hear(heard);
+                store.hear(heard, id);
             }
         };
         match Tier::open(address, Settings::default(), hears) {
-            Ok(tier) => self.nodes.store(Some(Arc::new(Nodes { address: address.clone(), tier }))),
+            Ok(tier) => Some(Nodes { address: address.clone(), id, tier }),
             Err(error) => {
                 tracing::error!(%address, %error, "the shared cache cannot be used");
-                self.nodes.store(None);
+                None
             }
         }
     }
@@ -70,15 +83,15 @@ impl Store {
     }
 
     /// The last purge that is known here, by its number; 0 without a shared tier.
-    pub fn seq(&self) -> u64 {
-        self.nodes.load().as_ref().map_or(0, |nodes| nodes.tier.seq())
+    pub fn seq(&self) -> Number {
+        let nodes = self.nodes.load();
+        nodes.as_ref().map(|nodes| Number { tier: nodes.id, seq: nodes.tier.seq() }).unwrap_or_default()
     }
 
     /// Tells all nodes of a purge, if there are any.
     pub fn announce(&self, purge: &Purge) {
         if let Some(nodes) = &*self.nodes.load() {
-            self.purges.expect(purge.clone());
-            nodes.tier.announce(purge.encode().into());
+            self.purges.announce(purge, &*nodes.tier, nodes.id);
         }
     }
 
@@ -87,20 +100,17 @@ impl Store {
         self.nodes.load().is_some()
     }
 
-    fn hear(&self, heard: Heard) {
+    fn hear(&self, heard: Heard, tier: u64) {
         let now = clock::now();
         match heard {
             Heard::Purge { seq, message } => match Purge::decode(&message) {
-                Some(purge) => self.purge(&purge, now, seq.max(1)),
+                Some(purge) => self.purge(&purge, now, Some(Number { tier, seq })),
                 None => tracing::warn!("a purge of another node cannot be read; is it of another version?"),
             },
-            Heard::Joined { floor } => {
-                let nodes = self.nodes.load();
-                let pending = nodes.as_ref().map_or(0, |nodes| nodes.tier.figures().announcements_pending);
-                self.purges.begin_at(floor, pending == 0);
-            }
+            Heard::Announced { ticket, seq } => self.purges.is_in_log(ticket, Number { tier, seq }),
+            Heard::Joined { floor } => self.purges.begin_at(Number { tier, seq: floor }),
             // Purges may have been missed: what is here is asked about before it is served again.
-            Heard::Lost => self.purges.apply(&Purge { what: What::All, soft: true }, now, 0),
+            Heard::Lost => self.purges.apply(&Purge { what: What::All, soft: true }, now, None),
         }
     }
 }
@@ -124,7 +134,7 @@ impl Cache {
             // That nobody answers says nothing about what there is.
             let found = this.read(&nodes.tier, &name, &asked).await?;
             this.learned.tier_answered(found.is_some());
-            this.admitted(*found?, &url, &asked, asked_ns)
+            this.admitted(*found?, &url, &asked, asked_ns, nodes.id)
         };
         Some((Box::pin(lookup), head_start))
     }
@@ -145,10 +155,17 @@ impl Cache {
     }
 
     /// What another node wrote down, as an object of this one, if no purge has taken it and this request selects it.
-    fn admitted(&self, letter: Letter, url: &[u8], asked: &Exchange, asked_ns: u64) -> Option<Arc<Stored>> {
+    fn admitted(
+        &self,
+        letter: Letter,
+        url: &[u8],
+        asked: &Exchange,
+        asked_ns: u64,
+        tier: u64,
+    ) -> Option<Arc<Stored>> {
         let Letter { seq, written_unix_ms, age_ms, head, whole, selected } = letter;
         let tags = tags::of(&self.store.purges, url, &head.fields, asked)?;
-        let doom = self.store.purges.dooms(url, &tags, Origin::Shared { seq });
+        let doom = self.store.purges.dooms(url, &tags, Origin::Shared(Number { tier, seq }));
         if doom == Doom::Gone || !vary::matches(&selected, &head.fields, &asked.head.fields) {
             return None;
         }
@@ -185,8 +202,10 @@ impl Cache {
     }
 
     /// Writes an object down for other nodes.
-    pub(super) fn write_down(&self, stored: &Stored, url: &[u8], route: &str, seq: u64) {
-        let Some(nodes) = &*self.store.nodes.load() else { return };
+    pub(super) fn write_down(&self, stored: &Stored, url: &[u8], route: &str, known: Number) {
+        // What was asked for under the numbers of another tier could not be judged by those of this one.
+        let nodes = self.store.nodes.load();
+        let Some(nodes) = nodes.as_ref().filter(|nodes| nodes.id == known.tier) else { return };
         let now = clock::now();
         let fresh_ns = stored.freshness.lifetime_ns.saturating_sub(stored.freshness.age_ns(now));
         let stale_ns = stored.freshness.stale_while_revalidate_ns.max(stored.freshness.stale_if_error_ns);
@@ -198,7 +217,7 @@ impl Cache {
         let lifetime_ns = fresh_ns.saturating_add(stale_ns);
         let lifetime_ns = lifetime_ns - self.store.hash(&now.to_le_bytes()) % (lifetime_ns / 10).max(1);
         let age_ms = stored.freshness.age_ns(now) / 1_000_000;
-        let Some(letter) = envelope::response(stored, seq, wall::unix_ms(now), age_ms) else { return };
+        let Some(letter) = envelope::response(stored, known.seq, wall::unix_ms(now), age_ms) else { return };
         let (mut name, lifetime) = (nodes_key(route, url), Duration::from_nanos(lifetime_ns));
         if !stored.selected.is_empty() {
             nodes.tier.put(&name, envelope::varies(&stored.selected), lifetime);

@@ -2,9 +2,13 @@
 
 use super::stamps::Purges;
 use super::url;
+use unlag_tier::MESSAGE_MAX;
 
 /// The length of a tag or URL in a purge.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// Version, kind and hardness come before it, and a URL may come with its scheme.
+const TOLD_BYTES_MAX: usize = MESSAGE_MAX - 3 - b"https://".len();
 
 /// What is purged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +43,17 @@ impl Purge {
         }
     }
 
+    /// The purge that other nodes are told of: one of a URL that is too long to be told is one of all that begin so.
+    pub fn as_told(&self) -> Purge {
+        match &self.what {
+            What::Url(url) => match without_scheme(url).get(..TOLD_BYTES_MAX) {
+                Some(prefix) => Purge { what: What::Prefix(prefix.to_vec()), soft: self.soft },
+                None => self.clone(),
+            },
+            _ => self.clone(),
+        }
+    }
+
     /// As other nodes are told of it.
     pub fn encode(&self) -> Vec<u8> {
         let (kind, text): (u8, &[u8]) = match &self.what {
@@ -61,8 +76,7 @@ impl Purge {
             b'a' => What::All,
             _ => return None,
         };
-        let is_known =
-            version == VERSION && message.len() <= TEXT_BYTES_MAX + 3 && matches!(soft, b's' | b'h');
+        let is_known = version == VERSION && message.len() <= MESSAGE_MAX && matches!(soft, b's' | b'h');
         is_known.then_some(Purge { what, soft: soft == b's' })
     }
 }
@@ -100,6 +114,17 @@ mod tests {
             ("a", "http://ab/", true),
         ] {
             assert_eq!(begins(url.as_bytes(), prefix.as_bytes()), is_meant, "{prefix} {url}");
+        }
+    }
+
+    #[test]
+    fn a_url_of_any_length_is_told_if_need_be_as_what_begins_so() {
+        for (length, is_whole) in [(TOLD_BYTES_MAX - 1, true), (TOLD_BYTES_MAX, false), (1 << 20, false)] {
+            let url = [&b"https://"[..], &b"a/".repeat(length)[..length]].concat();
+            let purge = Purge { what: What::Url(url.clone()), soft: false };
+            let told = Purge::decode(&purge.as_told().encode()).unwrap();
+            assert_eq!(told == purge, is_whole);
+            assert!(told.means(&Purges::default(), &url, &[]));
         }
     }
 

@@ -8,7 +8,7 @@ use super::memory::{Memory, QuickCache, Variants};
 use super::nodes::Nodes;
 use super::object::Stored;
 use super::purge::{Purge, What};
-use super::stamps::{Doom, Purges};
+use super::stamps::{Doom, Number, Purges};
 use super::url;
 use arc_swap::ArcSwapOption;
 use std::collections::{HashMap, VecDeque};
@@ -290,9 +290,9 @@ impl Store {
     }
 
     /// Does a purge, and says what it meant where that is counted at all: one URL.
-    pub fn purge(&self, purge: &Purge, now: u64, seq: u64) {
-        self.purges.apply(purge, now, seq);
-        if seq == 0 {
+    pub fn purge(&self, purge: &Purge, now: u64, heard: Option<Number>) {
+        self.purges.apply(purge, now, heard);
+        if heard.is_none() {
             self.announce(purge);
         }
         if let (What::Url(url), false) = (&purge.what, purge.soft) {

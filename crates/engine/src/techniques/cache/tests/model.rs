@@ -196,7 +196,7 @@ async fn take(
     step: &Step,
     seen: &mut HashMap<&str, usize>,
 ) -> Result<(), String> {
-    let purge = |what, soft| bed.cache.store.purge(&Purge { what, soft }, clock::now(), 0);
+    let purge = |what, soft| bed.cache.store.purge(&Purge { what, soft }, clock::now(), None);
     let (number, all) = (world.borrow().step, [0, 1, 2]);
     match *step {
         Step::Get { path, caller, language } => {
