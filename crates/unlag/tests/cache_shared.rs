@@ -26,19 +26,22 @@ const ORIGIN: Duration = Duration::from_millis(20);
 /// An origin whose answers are numbered and carry these lines.
 fn numbering(lines: &'static str) -> RawOrigin {
     let count = AtomicUsize::new(0);
-    RawOrigin::answering(move |_| {
+    RawOrigin::answering(move |request| {
+        if request.method() == "POST" {
+            return b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec();
+        }
         unlag_testkit::wait::pause(ORIGIN);
         let body = format!("answer {}", 1 + count.fetch_add(1, Ordering::Relaxed));
         format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
     })
 }
 
+fn sharing(origin: &RawOrigin, url: &str) -> Setup {
+    Setup::of(UNLAG).to([origin.url()]).toml(&format!("[cache]\nshared = \"{url}\"\n")).workers(2)
+}
+
 fn node(origin: &RawOrigin, url: &str) -> Unlag {
-    let unlag = Setup::of(UNLAG)
-        .to([origin.url()])
-        .toml(&format!("[cache]\nshared = \"{url}\"\n"))
-        .workers(2)
-        .start();
+    let unlag = sharing(origin, url).start();
     wait_until("purges are heard", || shared(&unlag)["listening"] == true);
     unlag
 }
@@ -81,21 +84,27 @@ fn purge(unlag: &Unlag, order: &str) {
     assert_eq!(answer.status(), 200, "{}", answer.text());
 }
 
+/// Waits until one node finds what another has fetched, below this path; where that was.
+fn wait_found(one: &Unlag, other: &Unlag, below: &str) -> String {
+    let (mut path, mut number) = (String::new(), 0);
+    // On a busy machine the origin may win the race once.
+    wait_until("the other node finds what one has fetched", || {
+        number += 1;
+        path = format!("{below}/{number}");
+        let fetched = write_down(one, &path, "", 1);
+        let found = get(other, &path, "");
+        let said = found.header("cache-status").unwrap_or_default();
+        found.text() == fetched && said.contains("hit; ttl=") && said.ends_with("detail=shared")
+    });
+    path
+}
+
 /// What two nodes that share do for each other.
 fn two_nodes(url: &str) {
     let origin = numbering("Cache-Control: max-age=600\r\nSurrogate-Key: some\r\n");
     let (one, other) = (node(&origin, url), node(&origin, url));
-    // On a busy machine the origin may win the race once.
-    let mut number = 0;
-    wait_until("the other node finds what one has fetched", || {
-        number += 1;
-        let path = format!("/x/{number}");
-        let fetched = write_down(&one, &path, "", 1);
-        let found = get(&other, &path, "");
-        let said = found.header("cache-status").unwrap_or_default();
-        found.text() == fetched && said.contains("hit; ttl=") && said.ends_with("detail=shared")
-    });
-    let (asks, path) = (event(&other, "asks"), format!("/x/{number}"));
+    let path = wait_found(&one, &other, "/x");
+    let asks = event(&other, "asks");
     assert!(get(&other, &path, "").header("age").is_some());
     assert_eq!(event(&other, "asks"), asks, "what is in memory is not asked for");
     let mut waits: Vec<Duration> =
@@ -397,4 +406,63 @@ fn a_cluster_of_which_a_master_freezes_and_dies_under_load_fails_no_request() {
         shared(&one)["listening"] == true && shared(&other)["listening"] == true
     });
     under_load([&one, &other], "killed", || cluster.borrow_mut().nodes[2].kill());
+}
+
+#[test]
+fn more_changes_than_can_wait_for_a_server_that_is_away_lose_no_purge_and_it_is_used_again() {
+    let Some(redis) = Redis::start(SUITE) else { return };
+    let origin = numbering("Cache-Control: max-age=600\r\nSurrogate-Key: some\r\n");
+    let (one, other) = (node(&origin, &redis.url()), node(&origin, &redis.url()));
+    let path = wait_found(&one, &other, "/before");
+    redis.pause();
+    wait_until("it is away", || shared(&one)["listening"] == false && shared(&other)["listening"] == false);
+    let mut caller = one.connect();
+    // The queue holds 4,096.
+    for number in 0..4_200 {
+        let change = format!("POST /changed/{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(caller.send(change).read_response("POST").status(), 200);
+    }
+    purge(&one, "{\"tag\": \"some\"}");
+    assert!(event(&one, "purges_replaced") > 0);
+    let stored = format!("GET {path} HTTP/1.1\r\nHost: a\r\nCache-Control: only-if-cached\r\n\r\n");
+    assert_eq!(other.connect().send(&stored).read_response("GET").status(), 200, "nobody has told it");
+    redis.resume();
+    wait_until("the other hears that", || other.connect().send(&stored).read_response("GET").status() != 200);
+    wait_until("both hear all", || event(&one, "purges_heard") == event(&other, "purges_heard"));
+    is_back([&one, &other]);
+    wait_found(&one, &other, "/after");
+    wait_found(&other, &one, "/after-too");
+}
+
+#[test]
+fn another_shared_tier_is_used_after_a_reload_whatever_the_numbers_of_the_one_before() {
+    let (Some(redis), Some(memcached)) = (Redis::start(SUITE), Memcached::start(SUITE)) else { return };
+    let origin = numbering("Cache-Control: max-age=600\r\n");
+    let (one, other) = (node(&origin, &redis.url()), node(&origin, &redis.url()));
+    wait_found(&one, &other, "/before");
+    purge(&one, "{\"all\": true}");
+    wait_until("the purge is heard", || event(&other, "purges_heard") > 0);
+    for node in [&one, &other] {
+        node.write_config(&sharing(&origin, &memcached.url()));
+        node.signal("HUP");
+        wait_until("the other tier is used", || {
+            shared(node)["address"] == memcached.url().as_str() && shared(node)["listening"] == true
+        });
+    }
+    wait_found(&one, &other, "/after");
+}
+
+#[test]
+fn a_purge_that_waits_for_a_server_that_is_away_reaches_the_nodes_through_the_next() {
+    let (Some(redis), Some(memcached)) = (Redis::start(SUITE), Memcached::start(SUITE)) else { return };
+    let origin = numbering("Cache-Control: max-age=600\r\n");
+    let (one, other) = (node(&origin, &redis.url()), node(&origin, &memcached.url()));
+    let before = text(&other, "/x");
+    redis.pause();
+    wait_until("it is away", || shared(&one)["listening"] == false);
+    purge(&one, "{\"all\": true}");
+    one.write_config(&sharing(&origin, &memcached.url()));
+    one.signal("HUP");
+    wait_until("the other node hears it", || text(&other, "/x") != before);
+    redis.resume();
 }
