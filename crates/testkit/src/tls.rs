@@ -53,6 +53,8 @@ impl Authority {
     fn sign(&self, names: &[&str], from_year: i32, to_year: i32) -> Certificate {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("valid names");
+        // Not that of its authority, which is the default as well: OpenSSL takes such a one for one that has signed itself.
+        params.distinguished_name.push(rcgen::DnType::CommonName, "leaf");
         params.not_before = date_time_ymd(from_year, 1, 1);
         params.not_after = date_time_ymd(to_year, 1, 1);
         let key = KeyPair::generate().expect("a key");

@@ -183,7 +183,8 @@ impl Tier {
         self.shared.journal.listening().is_some()
     }
 
-    /// Which log purges are heard from: another number when the log of before was lost. None before the first join.
+    /// Which log purges are heard from: another number when the log of before was lost. None before the first join. Names in the
+    /// store have it in them, so a cache need not ask; tests do, to tell one log from the next.
     pub fn epoch(&self) -> Option<u64> {
         self.shared.journal.epoch()
     }

@@ -87,6 +87,25 @@ fn a_redis_with_password_database_and_tls_is_used() {
 }
 
 #[test]
+fn a_redis_cluster_over_tls_is_used_and_every_server_of_it_has_to_prove_who_it_is() {
+    let authority = Authority::new();
+    let Some(cluster) = RedisCluster::start_tls("tier", &authority) else { return };
+    let url = format!("rediss-cluster://{}", cluster.addresses());
+    let trusting =
+        |authority: &Authority| Settings { authorities: Some(authority.pem().into_bytes()), ..patient() };
+    let (one, other) = (Node::ready(&url, trusting(&authority)), Node::ready(&url, trusting(&authority)));
+    let keys: Vec<[u8; 1]> = (0..50).map(|key| [key]).collect();
+    keys.iter().for_each(|key| one.put(key, b"over TLS"));
+    keys.iter().for_each(|key| other.wait_for(key, b"over TLS"));
+    let sizes: Vec<String> = cluster.nodes.iter().map(|node| node.cli(&["dbsize"])).collect();
+    assert!(sizes.iter().all(|size| size != "0"), "all of them hold some: {sizes:?}");
+    one.announce("a purge");
+    other.wait_for_messages(&["a purge"]);
+    let stranger = Node::open(&url, trusting(&Authority::new()));
+    assert_eq!(stranger.get(&keys[0]), Answer::Unavailable);
+}
+
+#[test]
 fn a_value_lives_as_long_as_it_was_put_for() {
     let Some(redis) = Redis::start("tier") else { return };
     let node = Node::joined(&redis.url());
