@@ -304,6 +304,56 @@ fn who_has_a_file_as_it_is_does_not_get_it_again_when_an_encoding_is_made() {
     wait_until("the change is seen", || asks(takes).status() == 200);
 }
 
+/// After a restart, and behind a balancer where the other node has made it.
+#[test]
+fn who_has_a_file_in_an_encoding_that_is_not_made_yet_has_the_file() {
+    let content = text(10_000);
+    let before = serving("");
+    put(&before, "a.js", &content);
+    let takes = "Accept-Encoding: br\r\n";
+    let mut tag = String::new();
+    wait_until("it is encoded better", || {
+        tag = get(&before, "a.js", takes).header("etag").unwrap_or_default().to_owned();
+        tag.ends_with("-br+\"")
+    });
+    drop(before);
+    for form in [tag.clone(), tag.replace('+', "")] {
+        let other = serving("");
+        put(&other, "a.js", &content);
+        let has = format!("If-None-Match: \"x\", {form}\r\n");
+        let same = get(&other, "a.js", &format!("{has}Accept-Encoding: zstd, br\r\n"));
+        assert_eq!((same.status(), same.header("etag")), (304, Some(form.as_str())));
+        assert_eq!((same.header("vary"), same.body.len()), (Some("Accept-Encoding"), 0));
+        for cannot_decode in ["", "Accept-Encoding: gzip\r\n", "Accept-Encoding: br;q=0\r\n"] {
+            let whole = get(&other, "a.js", &format!("{has}{cannot_decode}"));
+            assert!(whole.status() == 200 && decoded(&whole) == content, "{cannot_decode}");
+            assert_ne!(whole.header("content-encoding"), Some("br"));
+        }
+        // These ask for exactly the bytes of that form, which nobody can vouch for.
+        let part = get(&other, "a.js", &format!("{takes}Range: bytes=5-\r\nIf-Range: {form}\r\n"));
+        assert!(part.status() == 200 && decoded(&part) == content);
+        assert_eq!(get(&other, "a.js", &format!("If-Match: {form}\r\n")).status(), 412);
+        put(&other, "a.js", text(10_001));
+        wait_until("the change is seen", || get(&other, "a.js", &format!("{has}{takes}")).status() == 200);
+    }
+}
+
+/// Two forms have one date, so that it does not tell which of them was cut.
+#[test]
+fn who_names_a_part_by_a_date_gets_the_whole_where_there_are_several_forms() {
+    let unlag = serving("");
+    let content = text(10_000);
+    put(&unlag, "a.js", &content);
+    put(&unlag, "a.png", &content);
+    for (name, status) in [("a.js", 200), ("a.png", 206)] {
+        let date = get(&unlag, name, "").header("last-modified").expect("a date").to_owned();
+        let fields = format!("Accept-Encoding: br\r\nRange: bytes=5-\r\nIf-Range: {date}\r\n");
+        let answer = get(&unlag, name, &fields);
+        assert_eq!(answer.status(), status, "{name}");
+        assert!(decoded(&answer) == if status == 206 { &content[5..] } else { &content[..] }, "{name}");
+    }
+}
+
 #[test]
 fn what_is_packed_already_or_small_or_not_to_be_encoded_leaves_as_it_is() {
     let unlag = serving("");

@@ -15,7 +15,7 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 
-use crate::encoding::{Asked, Key, Variants, Wanted as WantedEncodings, encoder::Effort};
+use crate::encoding::{Asked, Key, Variants, Wanted as WantedEncodings};
 use crate::error::Error;
 use crate::exchange::{Exchange, Outcome, Response};
 use crate::http::conditions::{self, Judgement, Validators};
@@ -142,7 +142,11 @@ impl Edge {
             Whole::Made(content) => return Ok(Response::new(head, Body::Bytes(content))),
             Whole::File(file) => file,
         };
-        let (first, last) = match conditions::wanted(request, validators, length) {
+        let wanted = match policy::wants_part(request, known.varies) {
+            true => conditions::wanted(request, validators, length),
+            false => Wanted::Whole,
+        };
+        let (first, last) = match wanted {
             Wanted::Nothing => return Ok(unsatisfiable(length)),
             Wanted::Whole => (0, length),
             Wanted::Part(first, last) => {
@@ -193,18 +197,19 @@ impl Edge {
             return Chosen { content: Whole::File(sibling), encoding: Some(encoding), etag };
         }
         // A part is one of what lies there: what was made here is another thing tomorrow.
-        if request.has(Name::Range) || !media::is_compressible(file.content_type.as_bytes()) {
+        if policy::wants_part(request, known.varies) || !media::is_compressible(file.content_type.as_bytes())
+        {
             return plain();
         }
-        // Who has it as it is, from before an encoding was made, has the file: it is not sent again to be shorter.
-        if wanted.identity && policy::is_known(&file.etag, request) {
-            return plain();
+        // Who has it in a form that it can use has the file, made here by now or not: it is not sent again to be shorter.
+        if let Some((encoding, etag)) = policy::known_form(file, &wanted, request) {
+            return Chosen { content: Whole::File(file), encoding, etag };
         }
         for encoding in wanted.encodings() {
             let key = Key::of_hash(file.hash, encoding);
             let bring = || self.files.bring(&self.directory, known);
             if let Asked::Made(made) = self.variants.ask(key, file.stamp.length, bring) {
-                let etag = policy::etag_of_made(file, encoding, made.effort == Effort::Heavy, request);
+                let etag = policy::etag_of_made(file, encoding, made.effort);
                 return Chosen { content: Whole::Made(made.content), encoding: Some(encoding), etag };
             }
             // The best one is being made now, or does not pay.

@@ -1,6 +1,7 @@
 //! Which file a path names, and what a form of it is called.
 
 use super::file::File;
+use crate::encoding::{Effort, Wanted};
 use crate::http::conditions;
 use crate::http::target::hex_digit;
 use crate::http::{Fields, Name};
@@ -106,18 +107,34 @@ pub fn etag_of_sibling(sibling: &File, encoding: Encoding) -> Box<[u8]> {
     [base, b".", encoding.name().as_bytes(), b"\""].concat().into()
 }
 
-/// The ETag of a form that was made here. Another effort gives other bytes and hence another tag; a caller who has either of the
-/// two has the file, and is told so by the tag that it knows.
-pub fn etag_of_made(file: &File, encoding: Encoding, is_heavy: bool, request: &Fields) -> Box<[u8]> {
+/// The ETag of a form that is made here, wherever and whenever that is: another effort gives other bytes and hence another tag.
+pub fn etag_of_made(file: &File, encoding: Encoding, effort: Effort) -> Box<[u8]> {
     let base = file.etag.strip_suffix(b"\"").unwrap_or(&file.etag);
-    let tag = |heavy: &str| [base, b"-", encoding.name().as_bytes(), heavy.as_bytes(), b"\""].concat();
-    let forms = [tag(if is_heavy { "+" } else { "" }), tag(if is_heavy { "" } else { "+" })];
-    let known = forms.iter().find(|form| is_known(form, request)).or(forms.first());
-    known.map(|form| form.as_slice().into()).unwrap_or_default()
+    let heavy = if effort == Effort::Heavy { "+" } else { "" };
+    [base, b"-", encoding.name().as_bytes(), heavy.as_bytes(), b"\""].concat().into()
+}
+
+/// The form of a file that a caller says it has and can use. The tags of all forms are made of the content, so they hold before
+/// this node has made them: after a restart, or where another node answered the last time.
+pub fn known_form(file: &File, wanted: &Wanted, request: &Fields) -> Option<(Option<Encoding>, Box<[u8]>)> {
+    if !request.has(Name::IfNoneMatch) {
+        return None;
+    }
+    let made = wanted.encodings().flat_map(|encoding| {
+        [Effort::Heavy, Effort::Quick].map(|effort| (Some(encoding), etag_of_made(file, encoding, effort)))
+    });
+    let plain = wanted.identity.then(|| (None, file.etag.clone()));
+    plain.into_iter().chain(made).find(|(_, etag)| is_known(etag, request))
+}
+
+/// Whether a part is asked for that may be given. Where there are several forms, they have one date: it does not say which of
+/// them the caller has the beginning of (RFC 9110 §13.1.5).
+pub fn wants_part(request: &Fields, varies: bool) -> bool {
+    let is_by_date = || request.get_named("if-range").is_some_and(|condition| !condition.ends_with(b"\""));
+    request.has(Name::Range) && !(varies && is_by_date())
 }
 
 /// Whether a caller says that it has what this tag is of.
-pub fn is_known(etag: &[u8], request: &Fields) -> bool {
-    let mut asked = conditions::listed(request, "if-none-match");
-    request.has(Name::IfNoneMatch) && asked.any(|asked| conditions::is_same(asked, etag))
+fn is_known(etag: &[u8], request: &Fields) -> bool {
+    conditions::listed(request, "if-none-match").any(|asked| conditions::is_same(asked, etag))
 }
