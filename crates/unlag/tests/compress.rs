@@ -93,7 +93,7 @@ fn an_answer_leaves_in_the_best_encoding_that_the_caller_takes() {
             assert!(answer.body.len() < size, "{accepted}: {} of {size}", answer.body.len());
             assert_eq!(
                 (answer.header("vary"), answer.header("etag")),
-                (Some("Accept-Encoding"), Some("W/\"v\""))
+                (Some("Accept-Encoding"), Some("W/\"v--encoded\""))
             );
             assert_eq!((answer.header("accept-ranges"), answer.header("content-digest")), (None, None));
             let over_http2 = Call::get("/x").field("accept-encoding", accepted).send(unlag.address());
@@ -199,7 +199,7 @@ fn one_stored_answer_serves_every_encoding_and_is_encoded_once() {
             });
         }
         let kept = takes(&unlag, encoding);
-        assert_eq!((content(&kept), kept.header("etag")), (json(50_000), Some("W/\"v\"")));
+        assert_eq!((content(&kept), kept.header("etag")), (json(50_000), Some("W/\"v--encoded\"")));
     }
     let part = ask(&unlag, "GET", "Accept-Encoding: gzip\r\nRange: bytes=10-19\r\n");
     assert_eq!(
@@ -207,11 +207,11 @@ fn one_stored_answer_serves_every_encoding_and_is_encoded_once() {
         (206, json(20)[10..].to_owned(), None)
     );
     assert_eq!(part.header("vary"), Some("Accept-Encoding"));
-    for (tag, answered) in [("W/\"v\"", "W/\"v\""), ("\"v\"", "\"v\"")] {
+    for tag in ["W/\"v--encoded\"", "W/\"v\"", "\"v\""] {
         let same = ask(&unlag, "GET", &format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}\r\n"));
         assert_eq!(
             (same.status(), same.header("etag"), same.header("vary")),
-            (304, Some(answered), Some("Accept-Encoding"))
+            (304, Some(tag), Some("Accept-Encoding"))
         );
     }
     assert_eq!(origin.request_count(), 1);
@@ -234,7 +234,7 @@ fn what_is_fetched_anew_each_time_is_not_kept_encoded() {
 }
 
 #[test]
-fn an_upstream_that_compares_tags_as_text_finds_its_own() {
+fn an_upstream_finds_its_own_tags_and_no_others() {
     let origin = RawOrigin::answering(|request| {
         let tags = request.header("if-none-match").or(request.header("if-match")).unwrap_or_default();
         match tags.split(", ").any(|tag| tag == "\"v\"") {
@@ -242,13 +242,56 @@ fn an_upstream_that_compares_tags_as_text_finds_its_own() {
             false => b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_vec(),
         }
     });
-    let unlag = in_front_of(&origin);
-    let same = ask(&unlag, "GET", "Accept-Encoding: gzip\r\nIf-None-Match: W/\"v\"\r\n");
-    assert_eq!((same.status(), same.header("etag")), (304, Some("W/\"v\"")));
-    let other = ask(&unlag, "PUT", "If-Match: W/\"x\"\r\nContent-Length: 0\r\n");
-    assert_eq!(other.status(), 412);
-    let own = ask(&unlag, "PUT", "If-Match: W/\"v\"\r\nContent-Length: 0\r\n");
-    assert_eq!(own.status(), 304, "it is its own tag");
+    // No cache stands between, which would ask in its own words.
+    let unlag =
+        Setup::of(UNLAG).to([origin.url()]).route("compress", "\"auto\"").route("cache", "\"off\"").start();
+    let same = ask(&unlag, "GET", "Accept-Encoding: gzip\r\nIf-None-Match: W/\"v--encoded\"\r\n");
+    assert_eq!((same.status(), same.header("etag")), (304, Some("W/\"v--encoded\"")));
+    // A weak tag of the upstream's own never matches strongly: made strong, it would overwrite what another has changed.
+    for (tag, passed) in [
+        ("W/\"v--encoded\"", "\"v\""),
+        ("W/\"x--encoded\", W/\"v\"", "\"x\", W/\"v\""),
+        ("W/\"v\"", "W/\"v\""),
+        ("\"v--encoded\"", "\"v--encoded\""),
+        ("*", "*"),
+    ] {
+        let changed = ask(&unlag, "PUT", &format!("If-Match: {tag}\r\nContent-Length: 0\r\n"));
+        assert_eq!(changed.status(), if passed == "\"v\"" { 304 } else { 412 }, "{tag}");
+        assert_eq!(
+            origin.requests().last().and_then(|seen| seen.header("if-match")).as_deref(),
+            Some(passed)
+        );
+    }
+}
+
+/// The date is the same for the answer as it is and for its encoded form: it does not tell which of them was cut.
+#[test]
+fn who_goes_on_with_an_answer_by_its_date_gets_the_whole_where_it_was_encoded() {
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let origin = RawOrigin::answering(|request| {
+        let (fields, content) = (format!("{JSON}Last-Modified: {DATE}\r\nETag: \"v\"\r\n"), json(5_000));
+        match request.header("range") {
+            Some(_) => format!(
+                "HTTP/1.1 206 Partial Content\r\n{fields}Content-Range: bytes 4000-4999/5000\r\nContent-Length: 1000\r\n\r\n{}",
+                &content[4000..]
+            ),
+            None => format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 5000\r\n\r\n{content}"),
+        }
+        .into_bytes()
+    });
+    let route = Setup::of(UNLAG).to([origin.url()]).route("compress", "\"auto\"");
+    let unlag = route.route("cache", "\"off\"").start();
+    for (fields, status) in [
+        (format!("Accept-Encoding: gzip\r\nIf-Range: {DATE}\r\n"), 200),
+        (format!("If-Range: {DATE}\r\n"), 206),
+        ("Accept-Encoding: gzip\r\nIf-Range: \"v\"\r\n".into(), 206),
+        ("Accept-Encoding: gzip\r\n".into(), 206),
+    ] {
+        let answer = ask(&unlag, "GET", &format!("Range: bytes=4000-\r\n{fields}"));
+        assert_eq!(answer.status(), status, "{fields}");
+        assert!(content(&answer) == json(5_000)[if status == 206 { 4_000 } else { 0 }..], "{fields}");
+        assert_eq!(answer.header("content-encoding").is_some(), status == 200);
+    }
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn on_the_spot(content: Bytes, encoding: Encoding, wish: &Wish) -> Result<Body, 
 impl Stage for Compress {
     async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
         let wish = Wish::of(&exchange.head, &self.offered);
-        policy::ask_plainly(&mut exchange.head.fields);
+        policy::ask_plainly(&mut exchange.head.fields, &wish);
         let response = next.run(exchange).await?;
         Ok(self.encode(response, &wish))
     }

@@ -16,6 +16,8 @@ pub struct Wish {
     /// Whether nothing but the head is sent.
     pub is_head: bool,
     has_range: bool,
+    /// It asks for the rest of what had a certain date.
+    goes_on_by_date: bool,
     /// The tags of what the caller has, weak ones among them.
     has: Vec<Box<[u8]>>,
 }
@@ -29,11 +31,17 @@ impl Wish {
             true => listed(&head.fields, "if-none-match").map(Into::into).collect(),
             false => Vec::new(),
         };
+        // Encoded or not, it has the same date: only what is never encoded for this caller can be gone on with by it.
+        let is_date = |condition: &[u8]| !condition.ends_with(b"\"");
+        let has_range = head.method == Method::GET && head.fields.has(Name::Range);
+        let goes_on_by_date =
+            has_range && wanted.first().is_some() && head.fields.get_named("if-range").is_some_and(is_date);
         Wish {
             encoding: wanted.first(),
             identity: wanted.identity,
             is_head: head.method == Method::HEAD,
-            has_range: head.fields.has(Name::Range),
+            has_range: head.fields.has(Name::Range) && !goes_on_by_date,
+            goes_on_by_date,
             has,
         }
     }
@@ -84,18 +92,35 @@ pub fn told_size(fields: &Fields) -> Size {
     length.map_or(Size::Unknown, Size::Exact)
 }
 
-/// Makes a request into one for the answer as it is. The tags of what was encoded here are weak; whoever gave them out strong,
-/// and compares them strongly or as text, must find his own among them.
-pub fn ask_plainly(request: &mut Fields) {
+/// At the end of the tag of what was encoded here. The tag is weak, for the bytes of the same content differ from effort to effort,
+/// and it stands for a strong one: the mark tells it from a weak one of the upstream's own, which stands for less.
+const MARK: &[u8] = b"--encoded\"";
+
+/// The tag of the encoded form of what has a strong tag.
+fn marked(etag: &[u8]) -> Option<Vec<u8>> {
+    let begin = etag.strip_suffix(b"\"").filter(|begin| begin.starts_with(b"\""))?;
+    Some([b"W/", begin, MARK].concat())
+}
+
+/// The strong tag that a marked one was made of.
+fn unmarked(tag: &[u8]) -> Option<Vec<u8>> {
+    let begin = tag.strip_prefix(b"W/")?.strip_suffix(MARK)?;
+    begin.starts_with(b"\"").then(|| [begin, b"\""].concat())
+}
+
+/// Makes a request into one for the answer as it is, by the tags that it has there.
+pub fn ask_plainly(request: &mut Fields, wish: &Wish) {
     request.set("accept-encoding", b"identity");
     for name in ["if-none-match", "if-match"] {
-        let tags: Vec<&[u8]> = listed(request, name).collect();
-        let strong = tags.iter().filter_map(|tag| tag.strip_prefix(b"W/"));
-        let missing: Vec<&[u8]> = strong.filter(|strong| !tags.contains(strong)).collect();
-        if !missing.is_empty() {
-            let all = [tags.as_slice(), missing.as_slice()].concat().join(&b", "[..]);
-            request.set(name, &all);
+        let tags = || listed(request, name);
+        if tags().any(|tag| unmarked(tag).is_some()) {
+            let plain: Vec<_> = tags().map(|tag| unmarked(tag).unwrap_or_else(|| tag.into())).collect();
+            request.set(name, &plain.join(&b", "[..]));
         }
+    }
+    if wish.goes_on_by_date {
+        request.remove_known(Name::Range);
+        request.retain(|field| !field.name.eq_ignore_ascii_case(b"if-range"));
     }
 }
 
@@ -125,18 +150,20 @@ pub fn describe_encoded(fields: &mut Fields, encoding: Encoding) {
 
 /// Makes the fields of a 304 into those of the form that the caller has.
 pub fn describe_not_modified(fields: &mut Fields, wish: &Wish) {
-    let has = |etag: &[u8]| wish.has.iter().any(|tag| **tag == *etag);
-    let has_weak = |etag: &[u8]| wish.has.iter().any(|tag| tag.starts_with(b"W/") && is_same(tag, etag));
-    if fields.get(Name::Etag).is_some_and(|etag| !has(etag) && has_weak(etag)) {
-        weaken(fields);
+    let etag = fields.get(Name::Etag).unwrap_or_default();
+    let encoded = marked(etag);
+    let is_it = |tag: &[u8]| encoded.as_deref() == Some(tag) || tag.starts_with(b"W/") && is_same(tag, etag);
+    if !wish.has.iter().any(|tag| **tag == *etag)
+        && let Some(tag) = wish.has.iter().find(|tag| is_it(tag))
+    {
+        fields.set_known(Name::Etag, tag);
     }
     say_varies(fields);
 }
 
 /// The same content in another form is equal in meaning, not byte for byte (RFC 9110 §8.8.1).
 fn weaken(fields: &mut Fields) {
-    let strong = fields.get(Name::Etag).filter(|etag| !etag.starts_with(b"W/"));
-    if let Some(weak) = strong.map(|etag| [b"W/", etag].concat()) {
+    if let Some(weak) = fields.get(Name::Etag).and_then(marked) {
         fields.set_known(Name::Etag, &weak);
     }
 }
