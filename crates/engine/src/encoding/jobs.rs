@@ -1,5 +1,5 @@
-//! What is to be encoded, for the one thread that does it. What callers get plain until then goes first; all effort, which takes
-//! seconds for each MiB, is for when nobody waits for anything.
+//! What is to be encoded, for the thread of each effort. What callers get plain until then is quick, and waits for nothing that is
+//! given all effort, which takes seconds for each MiB.
 
 use super::encoder::Effort;
 use super::variants::{Bring, Key};
@@ -28,6 +28,12 @@ struct Queues {
     is_closed: bool,
 }
 
+impl Queues {
+    fn of(&mut self, effort: Effort) -> &mut VecDeque<Job> {
+        if effort == Effort::Quick { &mut self.quick } else { &mut self.heavy }
+    }
+}
+
 /// The jobs.
 #[derive(Default)]
 pub(super) struct Jobs {
@@ -44,23 +50,21 @@ impl Jobs {
     pub(super) fn add(&self, key: Key, effort: Effort, bring: impl FnOnce() -> Bring) {
         let mut guard = self.queues();
         let queues = &mut *guard;
-        let queue = if effort == Effort::Quick { &mut queues.quick } else { &mut queues.heavy };
-        if queue.len() < QUEUE_MAX && queues.taken.insert((key, effort)) {
-            queue.push_back(Job { key, effort, bring: bring() });
-            self.changed.notify_one();
+        if queues.of(effort).len() < QUEUE_MAX && queues.taken.insert((key, effort)) {
+            queues.of(effort).push_back(Job { key, effort, bring: bring() });
+            self.changed.notify_all();
         }
     }
 
-    /// Waits for the next job; none once closed.
-    pub(super) fn next(&self) -> Option<Job> {
-        let is_idle =
-            |queues: &mut Queues| !queues.is_closed && queues.quick.is_empty() && queues.heavy.is_empty();
+    /// Waits for the next job of an effort; none once closed.
+    pub(super) fn next(&self, effort: Effort) -> Option<Job> {
+        let is_idle = |queues: &mut Queues| !queues.is_closed && queues.of(effort).is_empty();
         let mut queues =
             self.changed.wait_while(self.queues(), is_idle).unwrap_or_else(PoisonError::into_inner);
         if queues.is_closed {
             return None;
         }
-        queues.quick.pop_front().or_else(|| queues.heavy.pop_front())
+        queues.of(effort).pop_front()
     }
 
     /// It is made, or will not be.
@@ -71,7 +75,7 @@ impl Jobs {
     /// Nothing more is made.
     pub(super) fn close(&self) {
         self.queues().is_closed = true;
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 }
 
@@ -84,21 +88,22 @@ mod tests {
         jobs.add(Key::of_hash([n; 16], Encoding::Gzip), effort, || Box::new(|| None));
     }
 
-    fn next(jobs: &Jobs) -> (Key, Effort) {
-        let job = jobs.next().expect("not closed");
+    fn next(jobs: &Jobs, effort: Effort) -> Key {
+        let job = jobs.next(effort).expect("not closed");
+        assert_eq!(job.effort, effort);
         jobs.done(job.key, job.effort);
-        (job.key, job.effort)
+        job.key
     }
 
     #[test]
-    fn what_nobody_has_in_any_form_goes_first_however_much_waits_for_all_effort() {
+    fn each_effort_has_a_queue_of_its_own() {
         let jobs = Jobs::default();
         (0..200).for_each(|n| add(&jobs, n, Effort::Heavy));
         add(&jobs, 201, Effort::Quick);
         add(&jobs, 0, Effort::Quick);
-        let made = std::array::from_fn(|_| next(&jobs));
-        let key = |n| Key::of_hash([n; 16], Encoding::Gzip);
-        assert_eq!(made, [(key(201), Effort::Quick), (key(0), Effort::Quick), (key(0), Effort::Heavy)]);
+        let made =
+            [Effort::Quick, Effort::Heavy, Effort::Quick, Effort::Heavy].map(|effort| next(&jobs, effort));
+        assert_eq!(made, [201, 0, 0, 1].map(|n| Key::of_hash([n; 16], Encoding::Gzip)));
     }
 
     #[test]
@@ -108,12 +113,13 @@ mod tests {
             (0..200).for_each(|n| add(&jobs, n / 2, effort));
         }
         assert_eq!(jobs.queues().taken.len(), 2 * QUEUE_MAX);
-        for _ in 0..2 * QUEUE_MAX {
-            next(&jobs);
+        for _ in 0..QUEUE_MAX {
+            next(&jobs, Effort::Quick);
+            next(&jobs, Effort::Heavy);
         }
         assert!(jobs.queues().taken.is_empty());
         add(&jobs, 0, Effort::Quick);
         jobs.close();
-        assert!(jobs.next().is_none());
+        assert!([Effort::Quick, Effort::Heavy].iter().all(|&effort| jobs.next(effort).is_none()));
     }
 }

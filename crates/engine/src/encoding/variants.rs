@@ -1,9 +1,9 @@
 //! Content that was encoded once and is kept, for all cores. What is asked for and not there is made by a thread of its own,
-//! quickly at first; what is asked for again and again is made anew with all effort, when nothing else is to be made.
+//! quickly at first; what is asked for again and again is made anew with all effort, by another one that has what is left of a core.
 //!
 //! ```text
-//! ask ─▶ kept? ── yes ─▶ count ── fifth time ─▶ queue (heavy) ─┐
-//!          └─ no ─▶ queue (quick), which goes first ────────────┴─▶ thread ─▶ kept
+//! ask ─▶ kept? ── yes ─▶ count ── fifth time ─▶ queue (heavy) ─▶ thread ─┐
+//!          └─ no ─▶ queue (quick) ─▶ thread ─────────────────────────────┴─▶ kept
 //! ```
 
 use super::encoder::{self, Effort};
@@ -106,7 +106,7 @@ impl Weighter<Key, Arc<Kept>> for ByBytes {
     }
 }
 
-/// What the thread and those who ask share.
+/// What the threads and those who ask share.
 struct Store {
     cache: Cache<Key, Arc<Kept>, ByBytes>,
     jobs: Jobs,
@@ -115,7 +115,7 @@ struct Store {
 /// The store.
 pub struct Variants {
     store: Arc<Store>,
-    /// Whether the thread runs. Started when something is to be made for the first time.
+    /// Whether the threads run. Started when something is to be made for the first time.
     is_running: OnceLock<bool>,
 }
 
@@ -158,8 +158,8 @@ impl Variants {
 }
 
 impl Store {
-    fn work(&self) {
-        while let Some(Job { key, effort, bring }) = self.jobs.next() {
+    fn work(&self, effort: Effort) {
+        while let Some(Job { key, effort, bring }) = self.jobs.next(effort) {
             // An encoder that stumbles over some content costs that content its encoding.
             let made = std::panic::catch_unwind(AssertUnwindSafe(|| made(key, effort, bring)));
             match made {
@@ -188,15 +188,20 @@ impl Store {
     }
 }
 
+/// Behind everything that a caller waits for: on a busy machine a tenth of what a core gets, which ends some day. All effort gets
+/// a tenth of that, where anything else is to be done.
 fn start(store: &Arc<Store>) -> bool {
-    let store = Arc::clone(store);
-    let work = move || {
-        // Behind everything that a caller waits for: on a busy machine a tenth of what a core gets, which ends some day.
-        let _ = rustix::process::setpriority_process(None, 10);
-        store.work();
-    };
-    let started = std::thread::Builder::new().name("unlag-encode".into()).spawn(work);
-    started.inspect_err(|error| tracing::error!(%error, "cannot start the thread that encodes")).is_ok()
+    let threads = [("unlag-encode", Effort::Quick, 10), ("unlag-squeeze", Effort::Heavy, 19)];
+    let mut started = threads.iter().map(|&(name, effort, nice)| {
+        let store = Arc::clone(store);
+        let work = move || {
+            let _ = rustix::process::setpriority_process(None, nice);
+            store.work(effort);
+        };
+        std::thread::Builder::new().name(name.into()).spawn(work)
+    });
+    let failed = started.find_map(Result::err);
+    failed.inspect(|error| tracing::error!(%error, "cannot start a thread that encodes")).is_none()
 }
 
 fn made(key: Key, effort: Effort, bring: Bring) -> Option<Kept> {
@@ -287,16 +292,22 @@ mod tests {
         let (hold, held) = channel::<()>();
         let (note, order) = channel();
         let key = |n| Key::of_hash([n; 16], Encoding::Gzip);
-        variants.make(key(0), Effort::Quick, || Box::new(move || held.recv().ok().and(None)));
         let bring = |n: u8| {
             let note = note.clone();
             move || Box::new(move || note.send(n).ok().and(None)) as Bring
         };
+        let wait = || order.recv_timeout(Duration::from_secs(30)).unwrap();
+        // It is being made, for as long as it takes.
+        let long = note.clone();
+        variants.make(key(0), Effort::Heavy, || {
+            Box::new(move || long.send(0).ok().and(held.recv().ok()).and(None))
+        });
+        assert_eq!(wait(), 0);
         (1..=100).for_each(|n| variants.make(key(n), Effort::Heavy, bring(n)));
         assert!(matches!(variants.ask(key(200), 300, bring(200)), Asked::Coming));
+        assert_eq!(wait(), 200);
         drop(hold);
-        let wait = || order.recv_timeout(Duration::from_secs(30)).unwrap();
-        assert_eq!([wait(), wait(), wait()], [200, 1, 2]);
+        assert_eq!([wait(), wait()], [1, 2]);
     }
 
     #[test]
