@@ -531,6 +531,34 @@ fn many_downloads_of_a_gibibyte_take_no_memory() {
 }
 
 #[test]
+fn callers_who_take_nothing_hold_nothing() {
+    const CALLERS: usize = 400;
+    const BYTES: usize = 16 << 20;
+    let unlag = serving("");
+    put(&unlag, "large.bin", text(BYTES));
+    let begin = || {
+        let mut stream = std::net::TcpStream::connect(unlag.address()).expect("connect");
+        stream.write_all(b"GET /assets/large.bin HTTP/1.1\r\nHost: a\r\n\r\n").expect("send");
+        stream
+    };
+    drop(begin());
+    let before = unlag.resident_kib();
+    let mut callers: Vec<_> = (0..CALLERS).map(|_| begin()).collect();
+    let mut piece = vec![0; 1 << 20];
+    for stream in &callers {
+        wait_until("its buffers are full", || stream.peek(&mut piece).is_ok_and(|bytes| bytes > 48 * 1024));
+    }
+    let each = unlag.resident_kib().saturating_sub(before) / CALLERS as u64;
+    assert!(each < 32, "{each} KiB for each");
+    // What was let go comes nevertheless.
+    let mut all = Vec::new();
+    let mut last = callers.pop().expect("one of them").take(BYTES as u64);
+    last.read_to_end(&mut all).expect("its content");
+    let head = all.windows(4).position(|end| end == b"\r\n\r\n").expect("its head") + 4;
+    assert!(all[head..] == text(BYTES)[..BYTES - head]);
+}
+
+#[test]
 fn a_file_that_ends_early_cuts_the_answer_and_one_that_was_replaced_does_not() {
     const BYTES: usize = 64 << 20;
     let unlag = serving("");

@@ -37,6 +37,11 @@ pub trait Source {
     }
     /// Asks for pieces of at most so many bytes from now on. A source whose pieces have a size of their own gives those.
     fn take_at_most(&mut self, _bytes: usize) {}
+    /// Takes back the last so many bytes of what it gave, to give them again: whoever waits for a slow peer need not hold them.
+    /// False if it cannot.
+    fn take_back(&mut self, _bytes: usize) -> bool {
+        false
+    }
 }
 
 /// The content of a message.
@@ -88,6 +93,14 @@ impl Body {
     pub fn take_at_most(&mut self, bytes: usize) {
         if let Body::Stream(source) = self {
             source.take_at_most(bytes);
+        }
+    }
+
+    /// As [`Source::take_back`].
+    pub fn take_back(&mut self, bytes: usize) -> bool {
+        match self {
+            Body::Stream(source) => source.take_back(bytes),
+            Body::Empty | Body::Bytes(_) => false,
         }
     }
 

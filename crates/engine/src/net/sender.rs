@@ -149,9 +149,20 @@ impl Sender {
                 }
                 Poll::Pending => {
                     self.waits_for_source = false;
+                    self.let_go();
                     return Poll::Pending;
                 }
             }
+        }
+    }
+
+    /// Holds nothing for a peer that does not take it, if it can be had again: thousands may stall. What has a length is not framed.
+    fn let_go(&mut self) {
+        let bytes = self.large.len();
+        if bytes > 0 && matches!(self.framing, Framing::Length(_)) && self.body.take_back(bytes) {
+            self.large = Bytes::new();
+            self.content_bytes -= bytes as u64;
+            self.complete = false;
         }
     }
 

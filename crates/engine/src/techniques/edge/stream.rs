@@ -140,6 +140,12 @@ impl Source for FileStream {
     fn take_at_most(&mut self, bytes: usize) {
         self.piece_bytes = bytes.clamp(1, PIECE_BYTES);
     }
+
+    /// It is in the page cache now: reading it again costs some microseconds, and less than holding it for a caller who stalls.
+    fn take_back(&mut self, bytes: usize) -> bool {
+        self.left.start = self.left.start.saturating_sub(bytes as u64);
+        true
+    }
 }
 
 #[cfg(test)]
