@@ -250,7 +250,7 @@ fn build_route(
             body: bytes::Bytes::copy_from_slice(respond.body.as_bytes()),
             content_type: respond.content_type.clone(),
         },
-        unlag_config::Action::Static(files) => Action::Static(Arc::new(Directory::new(files))),
+        unlag_config::Action::Static(files) => Action::Static(Arc::new(Directory::new(files, &config.name))),
     };
     Route {
         record: registry.record.route(&config.name),

@@ -9,7 +9,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -464,6 +464,35 @@ fn nothing_leads_out_of_the_directory_or_to_what_is_hidden_or_no_file() {
         "a link that stays inside is as good as a file"
     );
     assert_eq!(get(&unlag, "inside.txt", "").text(), "inside");
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_not_taken_for_absent_and_the_log_names_it() {
+    // Whoever may read everything, reads everything.
+    let shell = r#"[ "$(id -u)" = 0 ] || exec "$@"
+        less=-dac_override,-dac_read_search
+        exec setpriv --inh-caps "$less" --bounding-set "$less" "$@""#;
+    let route = "[[route]]\nname = \"site\"\nmatch = \"/assets/{path...}\"\n\
+        static = { directory = \"public\", precompressed = true }";
+    let unlag = Setup::of(UNLAG).toml(route).wrapped_in(shell).start();
+    let lock = |name: &str| {
+        let modes = fs::Permissions::from_mode(0);
+        fs::set_permissions(public(&unlag, name), modes).expect("other permissions");
+    };
+    put(&unlag, "a.css.br", "not to be read");
+    put(&unlag, "a.css", "open");
+    put(&unlag, "shut/b.css", "shut");
+    lock("a.css.br");
+    assert_eq!(get(&unlag, "a.css", "Accept-Encoding: br\r\n").text(), "open");
+    let line = unlag.wait_for_log("a file of a static route cannot be read");
+    let file = line["file"].as_str().expect("its path");
+    assert!(file.ends_with("/public/a.css.br") && line["route"] == "site", "{line}");
+    lock("a.css");
+    wait_until("the change is seen", || get(&unlag, "a.css", "").status() == 503);
+    lock("shut");
+    assert_eq!((get(&unlag, "shut/b.css", "").status(), get(&unlag, "none.css", "").status()), (503, 404));
+    fs::set_permissions(public(&unlag, "shut"), fs::Permissions::from_mode(0o755)).expect("as it was");
+    assert_eq!(get(&unlag, "shut/b.css", "").text(), "shut", "it is looked at again");
 }
 
 #[test]

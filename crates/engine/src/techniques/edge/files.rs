@@ -16,7 +16,9 @@ use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -34,6 +36,8 @@ const KEPT_EXPECTED: usize = 512;
 #[derive(Debug)]
 pub struct Directory {
     root: PathBuf,
+    /// The name of the route, for whoever reads the log.
+    route: String,
     /// What stands before every key: the same file is known in another way to a route that serves it differently.
     prefix: Vec<u8>,
     /// The file that stands for a directory.
@@ -46,11 +50,12 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// As it is configured.
-    pub fn new(config: &unlag_config::Files) -> Directory {
+    /// As it is configured for a route.
+    pub fn new(config: &unlag_config::Files, route: &str) -> Directory {
         let precompressed = config.precompressed && !config.encodings.is_empty();
         Directory {
             root: config.directory.clone(),
+            route: route.into(),
             prefix: format!("{:?} {precompressed} {:?} ", config.directory, config.encodings).into_bytes(),
             index: config.index.clone(),
             precompressed,
@@ -61,6 +66,17 @@ impl Directory {
 
     fn key(&self, path: &[u8]) -> Vec<u8> {
         [&self.prefix, path].concat()
+    }
+
+    /// What the system says of a file that is there is for whoever runs this. To callers it is none of their fault, and nothing
+    /// that they may take for the absence of a file: that is kept, and a wrong mode after a release is put right.
+    fn unreadable(&self, path: &[u8], errno: Errno) -> Error {
+        static LINES: Seldom = Seldom::new();
+        if let Some(times) = LINES.due() {
+            let file = self.root.join(OsStr::from_bytes(path));
+            tracing::warn!(route = self.route, file = %file.display(), %errno, times, "a file of a static route cannot be read");
+        }
+        Error::File
     }
 
     fn siblings<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = (Encoding, Vec<u8>)> + 'a {
@@ -171,10 +187,10 @@ impl Files {
             };
             self.readers.run(work)?;
         }
-        match patiently(waiting.found()).await? {
+        match patiently(waiting.found()).await {
             Ok(Some(found)) => Ok(found),
             Ok(None) => Err(Error::NoFile),
-            Err(errno) => Err(unreadable(errno)),
+            Err(errno) => Err(directory.unreadable(path, errno)),
         }
     }
 
@@ -185,12 +201,12 @@ impl Files {
         path: &[u8],
         stamp: Stamp,
     ) -> Result<Option<OwnedFd>, Error> {
-        let (of, path) = (Arc::clone(directory), path.to_vec());
-        let opened = self.readers.begin(move || open::open(&of.root, &path))?;
-        match patiently(async { opened.await.ok() }).await? {
+        let (of, owned) = (Arc::clone(directory), path.to_vec());
+        let opened = self.readers.begin(move || open::open(&of.root, &owned))?;
+        match patiently(async { opened.await.ok() }).await {
             Ok(Some(Opened::File(file, now))) => Ok((now == stamp).then_some(file)),
             Ok(_) => Ok(None),
-            Err(errno) => Err(unreadable(errno)),
+            Err(errno) => Err(directory.unreadable(path, errno)),
         }
     }
 
@@ -221,9 +237,10 @@ impl Files {
 }
 
 /// What a thread is doing; not for longer than a disk is waited for.
-async fn patiently<T>(done: impl Future<Output = Option<T>>) -> Result<T, Error> {
+async fn patiently<T>(done: impl Future<Output = Option<Result<T, Errno>>>) -> Result<T, Errno> {
     let patience = Duration::from_nanos(DISK_PATIENCE_NS);
-    tokio::time::timeout(patience, done).await.ok().flatten().ok_or(Error::File)
+    let done = tokio::time::timeout(patience, done).await.map_err(|_| Errno::TIMEDOUT)?;
+    done.ok_or(Errno::CANCELED)?
 }
 
 /// What there is at a path, read anew.
@@ -236,8 +253,10 @@ fn look(directory: &Directory, path: &[u8], wall: std::time::SystemTime, now: u6
     let file = File::read(&file, stamp, path, wall)?;
     let mut siblings = Vec::new();
     for (encoding, beside) in directory.siblings(path) {
+        let opened = open::open(&directory.root, &beside);
         // One that cannot be read is none.
-        if let Ok(Some(Opened::File(opened, stamp))) = open::open(&directory.root, &beside)
+        let opened = opened.inspect_err(|&errno| _ = directory.unreadable(&beside, errno));
+        if let Ok(Some(Opened::File(opened, stamp))) = opened
             && stamp.modified_ns >= file.stamp.modified_ns
             && let Ok(mut sibling) = File::read(&opened, stamp, path, wall)
         {
@@ -265,16 +284,4 @@ fn is_as_it_was(directory: &Directory, known: &Known) -> bool {
             let now = stamp_at(&beside).filter(|stamp| stamp.modified_ns >= known.file.stamp.modified_ns);
             now == known.sibling(encoding).map(|sibling| sibling.stamp)
         })
-}
-
-/// What the system says of a file that is there is for whoever runs this, not for callers.
-fn unreadable(errno: Errno) -> Error {
-    static LINES: Seldom = Seldom::new();
-    if let Some(times) = LINES.due() {
-        tracing::warn!(%errno, times, "a file of a static route cannot be read");
-    }
-    match errno {
-        Errno::ACCESS | Errno::PERM => Error::NoFile,
-        _ => Error::File,
-    }
 }
