@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::fleet::{InFlight, Open};
 use crate::http::{Body, RequestHead, ResponseHead, Scheme, Span};
 use crate::plan::Route;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -89,6 +89,8 @@ pub struct Response {
     pub head: ResponseHead,
     /// The content as it arrives.
     pub body: Body,
+    /// Of an answer to HEAD: the content that GET gets, if it is at hand.
+    pub unsent: Option<Bytes>,
     /// The other side of a changed protocol (status 101).
     pub tunnel: Option<Box<Tunnel>>,
     /// Keeps the endpoint's count of requests in flight until the last byte.
@@ -100,7 +102,7 @@ pub struct Response {
 impl Response {
     /// An answer that unlag makes itself.
     pub fn new(head: ResponseHead, body: Body) -> Response {
-        Response { head, body, tunnel: None, in_flight: None, request: None }
+        Response { head, body, unsent: None, tunnel: None, in_flight: None, request: None }
     }
 }
 

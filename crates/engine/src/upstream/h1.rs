@@ -303,7 +303,7 @@ fn finish(
             Body::Stream(Box::new(UpstreamBody::new(core, conn, decode, upload, persistent, limits, trace)))
         }
     };
-    Ok(Response { head, body, tunnel: None, in_flight, request: None })
+    Ok(Response { head, body, unsent: None, tunnel: None, in_flight, request: None })
 }
 
 fn upgrade(conn: Conn, mut head: ResponseHead, in_flight: Option<crate::fleet::InFlight>) -> Response {
@@ -311,7 +311,7 @@ fn upgrade(conn: Conn, mut head: ResponseHead, in_flight: Option<crate::fleet::I
     head.strip_hop();
     let (io, input) = conn.wire.into_parts();
     let tunnel = Some(Box::new(Tunnel { io, input, protocol, in_flight, open: conn.open }));
-    Response { head, body: Body::Empty, tunnel, in_flight: None, request: None }
+    Response { head, body: Body::Empty, unsent: None, tunnel, in_flight: None, request: None }
 }
 
 /// Whether the upstream keeps the connection (RFC 9112 §9.3).

@@ -125,7 +125,7 @@ fn finish(
             }))
         }
     };
-    Ok(Response { head, body, tunnel: None, in_flight: exchange.chosen.take(), request: None })
+    Ok(Response { head, body, unsent: None, tunnel: None, in_flight: exchange.chosen.take(), request: None })
 }
 
 /// A call until the head of its answer.

@@ -206,7 +206,11 @@ impl Stored {
             if let (false, Some(length)) = (head.is_bodiless(&Method::GET), self.content.length()) {
                 head.fields.push_known(Name::ContentLength, itoa::Buffer::new().format(length).as_bytes());
             }
-            return Response::new(head, Body::Empty);
+            let unsent = match &self.content {
+                Content::Whole(bytes) if self.trailers.is_none() => Some(bytes.clone()),
+                _ => None,
+            };
+            return Response { unsent, ..Response::new(head, Body::Empty) };
         }
         let part = self.part.as_deref();
         let length = part.map_or_else(|| self.content.length().unwrap_or(0), |part| part.total);

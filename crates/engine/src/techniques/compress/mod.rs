@@ -52,12 +52,11 @@ impl Compress {
             Verdict::Pass => {}
             Verdict::Plain => policy::say_varies(&mut response.head.fields),
             Verdict::NotModified => policy::describe_not_modified(&mut response.head.fields, wish),
+            Verdict::Encode(encoding) if wish.is_head => self.encode_head(&mut response, encoding, wish),
             Verdict::Encode(encoding) => {
                 // What no upstream is at work on came from what is stored, and is asked for again.
                 let is_stored = response.in_flight.is_none();
-                let body = std::mem::take(&mut response.body);
-                let body = if wish.is_head { Ok(body) } else { self.body(body, encoding, is_stored, wish) };
-                match body {
+                match self.body(std::mem::take(&mut response.body), encoding, is_stored, wish) {
                     Ok(body) => {
                         response.body = body;
                         policy::describe_encoded(&mut response.head.fields, encoding);
@@ -70,6 +69,21 @@ impl Compress {
             }
         }
         response
+    }
+
+    /// Says what a GET would: of content at hand that is known, of other content it is supposed to become smaller.
+    fn encode_head(&self, response: &mut Response, encoding: Encoding, wish: &Wish) {
+        let content =
+            response.unsent.take().map(|content| self.body(Body::Bytes(content), encoding, true, wish));
+        let fields = &mut response.head.fields;
+        if let Some(Err(_)) = content {
+            return policy::say_varies(fields);
+        }
+        policy::describe_encoded(fields, encoding);
+        if let Some(Ok(Body::Bytes(encoded))) = content {
+            let length = encoded.len();
+            fields.push_known(Name::ContentLength, itoa::Buffer::new().format(length).as_bytes());
+        }
     }
 
     /// The encoded form of a body, or the body if it had better stay as it is.
