@@ -118,8 +118,9 @@ impl Cache {
             && (is_look_up(exchange) || content::may_be_keyed(exchange, self.overrides.body))
             && self.is_worth_a_look(exchange);
         // A change may make wrong what is stored, or on its way into the store.
-        exchange.comes_back = reads || !(exchange.head.method.is_safe() || self.store.is_quiet());
-        exchange.comes_back
+        let changes = !exchange.head.method.is_safe();
+        exchange.comes_back = reads || changes;
+        reads || changes && !self.store.is_quiet()
     }
 
     fn is_worth_a_look(&self, exchange: &Exchange) -> bool {
@@ -135,17 +136,14 @@ impl Cache {
     }
 
     /// Passes on what it has nothing to do with. A change that began while there was nothing that it could make wrong may end when
-    /// there is: that is rare, and it is not known any more what it was about.
+    /// there is.
     pub async fn pass<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
-        let changes = !exchange.head.method.is_safe() && !content::is_query(&exchange.head.method);
-        let outcome = next.run(exchange).await;
-        let has_changed = changes
-            && !self.store.is_quiet()
-            && outcome.as_ref().is_ok_and(|response| (200..400).contains(&response.head.status));
-        if has_changed {
-            self.store.purge(&Purge { what: What::All, soft: false }, clock::now(), None);
+        let mut response = next.run(exchange).await?;
+        if response.request.is_some() && !self.store.is_quiet() {
+            return Ok(self.passed(response));
         }
-        outcome
+        response.request = None;
+        Ok(response)
     }
 
     /// What there is for a request that reads. What is served needs nobody to be waited for.
