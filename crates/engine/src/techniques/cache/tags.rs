@@ -31,7 +31,7 @@ fn words<'a>(name: &[u8], value: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let names = [&b"surrogate-key"[..], b"xkey", b"cache-tag"];
     let is_list = names.iter().any(|known| name.eq_ignore_ascii_case(known));
     let value = if is_list { value } else { &[] };
-    value.split(|&byte| byte == b' ' || byte == b',').filter(|word| !word.is_empty())
+    value.split(|&byte| matches!(byte, b' ' | b'\t' | b',')).filter(|word| !word.is_empty())
 }
 
 /// The groups that the answer to a change says are to be invalidated (RFC 9875 §3), by the tags that they have here.
@@ -109,6 +109,7 @@ mod tests {
         };
         assert_eq!(all("Surrogate-Key", "a  b-1"), ["a", "b-1"]);
         assert_eq!(all("Cache-Tag", "a, b"), ["a", "b"]);
+        assert_eq!(all("xkey", "a\tb,\tc"), ["a", "b", "c"]);
         assert!(all("x-other", "a").is_empty());
     }
 }
