@@ -79,6 +79,9 @@ impl Freshness {
                 .saturating_mul(SECOND)
         });
         let forbids_stale = ttl_ns.is_none() && directives.forbids_stale();
+        // The operator counts from the answer on, whatever the origin's clock shows.
+        let apparent_ns = if ttl_ns.is_some() { 0 } else { apparent_age_ns(fields, received) };
+        let initial_ns = apparent_ns.max(said_age_ns(fields, received));
         let window = |own: Option<u64>, said: Option<Seconds>| match own {
             Some(ns) => ns,
             None if forbids_stale => 0,
@@ -86,7 +89,7 @@ impl Freshness {
         };
         Freshness {
             lifetime_ns,
-            new_ns: signed(received.came_ns).saturating_sub(signed(initial_age_ns(fields, received))),
+            new_ns: signed(received.came_ns).saturating_sub(signed(initial_ns)),
             always_validate: ttl_ns.is_none() && directives.no_cache.is_all(),
             forbids_stale,
             stale_while_revalidate_ns: window(
@@ -166,11 +169,15 @@ fn date_s(fields: &Fields, received: Received) -> u64 {
     date.and_then(|date| date::parse(date, date::year(received.came_unix_s))).unwrap_or(received.came_unix_s)
 }
 
-/// The age that a response came with: what caches before us said, or what its `Date` says, whichever is more.
-fn initial_age_ns(fields: &Fields, received: Received) -> u64 {
-    let apparent = received.came_unix_s.saturating_sub(date_s(fields, received)).saturating_mul(SECOND);
+/// How old a response is by its `Date`. Clocks differ, so it is what nobody else knows better.
+fn apparent_age_ns(fields: &Fields, received: Received) -> u64 {
+    received.came_unix_s.saturating_sub(date_s(fields, received)).saturating_mul(SECOND)
+}
+
+/// How old a response is by what caches before us say, and the way that it took.
+fn said_age_ns(fields: &Fields, received: Received) -> u64 {
     let said = declared_age_s(fields).saturating_mul(SECOND);
-    apparent.max(said.saturating_add(received.came_ns.saturating_sub(received.asked_ns)))
+    said.saturating_add(received.came_ns.saturating_sub(received.asked_ns))
 }
 
 /// The first member of `Age`; anything but a number is none (RFC 9111 §5.1).
@@ -239,6 +246,15 @@ mod tests {
             assert_eq!(age_s(&[("date", DATE), ("age", none)]), 5, "{none}");
         }
         assert_eq!(age_s(&[("age", "99999999999999999999")]), (1 << 31) + 5);
+    }
+
+    #[test]
+    fn a_lifetime_of_the_operator_counts_from_the_answer_on_whatever_the_clock_of_the_origin_shows() {
+        let own = Overrides { ttl_ns: Some(30 * SECOND), ..Overrides::default() };
+        let slow = freshness(&[("date", AN_HOUR_BEFORE)], &own);
+        assert!(slow.is_fresh(29 * SECOND) && !slow.is_fresh(30 * SECOND));
+        let aged = freshness(&[("date", AN_HOUR_BEFORE), ("age", "20")], &own);
+        assert!(aged.is_fresh(9 * SECOND) && !aged.is_fresh(10 * SECOND));
     }
 
     #[test]
