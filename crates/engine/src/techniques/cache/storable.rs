@@ -166,7 +166,8 @@ fn understands(status: u16) -> bool {
 
 /// Takes out what is not stored: fields that `no-cache` or `private` name, and what each hop says for itself.
 pub fn strip(fields: &mut Fields, directives: &Directives) {
-    use super::directives::{Scope, members};
+    use super::directives::Scope;
+    use crate::http::fields::members;
     for scope in [&directives.no_cache, &directives.private] {
         let Scope::Fields(names) = scope else { continue };
         for name in members(names) {
@@ -178,41 +179,102 @@ pub fn strip(fields: &mut Fields, directives: &Directives) {
     fields.remove_known(Name::ServerTiming);
 }
 
-/// Fields that some frameworks take for the URL, the host or the method, and that no key holds: whoever sends one could have his
-/// answer stored for everybody. What may be stored is asked for without them; `X-Forwarded-*` of callers that are not trusted are
-/// gone already.
-const UNKEYED: [&str; 26] = [
-    "x-original-url",
-    "x-original-uri",
-    "x-rewrite-url",
-    "x-original-host",
-    "x-host",
-    "x-http-host-override",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x-forwarded-scheme",
-    "x-forwarded-ssl",
+/// Fields that some frameworks take for the URL, the scheme, the host, the method or a part of their own routing, and that no key
+/// holds: whoever sends one could have his answer stored for everybody. What may be stored is asked for without them, however an
+/// origin reads `_`; `X-Forwarded-*` of callers that are not trusted are gone already. Sorted.
+///
+/// An origin that says `Vary` by one of them does not change that: before it has said so, nobody knows, and an answer of its own
+/// that forgets to would be everybody's. Requests with and without it are one selection, and both get what it says without.
+const UNKEYED: [&str; 63] = [
+    "base-url",
+    "cloudfront-forwarded-proto",
+    "fastly-ssl",
+    "front-end-https",
+    "path-info",
+    "request-uri",
+    "script-name",
+    "wl-proxy-ssl",
+    "x-appengine-https",
+    "x-arr-ssl",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
+    "x-forwarded-base-url",
+    "x-forwarded-method",
+    "x-forwarded-path",
     "x-forwarded-port",
     "x-forwarded-prefix",
-    "x-forwarded-uri",
-    "x-forwarded-path",
+    "x-forwarded-protocol",
+    "x-forwarded-scheme",
     "x-forwarded-server",
-    "x-url-scheme",
-    "x-envoy-original-path",
-    "x-envoy-original-host",
-    "x-middleware-subrequest",
-    "x-middleware-rewrite",
+    "x-forwarded-ssl",
+    "x-forwarded-uri",
+    "x-forwarded-url",
+    "x-host",
+    "x-http-destinationurl",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-https",
+    "x-invoke-error",
+    "x-invoke-output",
     "x-invoke-path",
+    "x-invoke-query",
     "x-invoke-status",
     "x-matched-path",
+    "x-method-override",
+    "x-middleware-invoke",
+    "x-middleware-next",
+    "x-middleware-prefetch",
+    "x-middleware-redirect",
+    "x-middleware-rewrite",
+    "x-middleware-subrequest",
+    "x-nextjs-data",
+    "x-now-route-matches",
+    "x-original-host",
+    "x-original-method",
+    "x-original-path",
+    "x-original-scheme",
+    "x-original-uri",
+    "x-original-url",
     "x-prerender-revalidate",
-    "front-end-https",
+    "x-proto",
+    "x-proxy-url",
+    "x-real-host",
+    "x-replaced-path",
+    "x-request-uri",
+    "x-rewrite-path",
+    "x-rewrite-query",
+    "x-rewrite-uri",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-script-name",
+    "x-url-scheme",
 ];
+
+/// Longer names are none of them.
+const UNKEYED_BYTES_MAX: usize = 32;
+
+/// Whether an origin might look at a field that no key holds.
+pub fn is_unkeyed(name: &[u8]) -> bool {
+    let mut folded = [0; UNKEYED_BYTES_MAX];
+    let Some(folded) = folded.get_mut(..name.len()) else { return false };
+    for (place, &byte) in folded.iter_mut().zip(name) {
+        *place = if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    }
+    UNKEYED.binary_search_by(|known| known.as_bytes().cmp(folded)).is_ok()
+}
 
 /// Takes out what an origin might look at and no key holds.
 pub fn strip_unkeyed(fields: &mut Fields) {
-    fields.retain(|field| !UNKEYED.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes())));
+    const KNOWN: u64 = Name::OriginalUrl.bit()
+        | Name::RewriteUrl.bit()
+        | Name::XForwardedPort.bit()
+        | Name::XForwardedOther.bit()
+        | Name::Underscored.bit();
+    fields.retain(|field| {
+        let may_be = field.known == Name::Other || KNOWN & field.known.bit() != 0;
+        !(may_be && is_unkeyed(field.name))
+    });
 }
 
 #[cfg(test)]
@@ -274,6 +336,38 @@ mod tests {
         }
         assert_eq!(verdict(cookie, 200, &[("etag", "\"a\"")]), Err(Refusal::NoLifetime));
         assert_eq!(verdict(cookie, 200, &[fresh]), Ok(()));
+    }
+
+    #[test]
+    fn what_no_key_holds_is_known_in_any_spelling() {
+        assert!(UNKEYED.is_sorted() && UNKEYED.iter().all(|name| name.len() <= UNKEYED_BYTES_MAX));
+        let mut fields = Fields::default();
+        for name in UNKEYED {
+            let shouted = name.to_ascii_uppercase().replace('-', "_");
+            for spelled in [name, &shouted, &name.replacen('-', "_", 1)] {
+                fields.push(spelled.as_bytes(), b"evil");
+            }
+        }
+        let kept = ["accept", "host", "x-hostname", "x_user", "x-forwarded-for", "x-forwarded-client-cert"];
+        kept.iter().for_each(|name| fields.push(name.as_bytes(), b"good"));
+        strip_unkeyed(&mut fields);
+        let left: Vec<&[u8]> = fields.iter().map(|field| field.name).collect();
+        assert_eq!(left, kept.map(str::as_bytes));
+    }
+
+    #[test]
+    fn fields_that_are_private_are_not_stored() {
+        let mut fields = Fields::default();
+        for (name, value) in [("x-a", "1"), ("X-B", "2"), ("x-c", "3"), ("x-d", "4")] {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
+        fields.push(b"cache-control", br#"private="X-A, x-b", no-cache=x-c"#);
+        let directives = Directives::of_response(&fields);
+        strip(&mut fields, &directives);
+        assert_eq!(
+            fields.iter().map(|field| field.name).collect::<Vec<_>>(),
+            [&b"x-d"[..], b"cache-control"]
+        );
     }
 
     #[test]
