@@ -10,6 +10,7 @@ pub mod h2;
 pub mod head;
 pub mod media;
 pub mod name;
+pub mod quoted;
 pub mod range;
 pub mod target;
 

@@ -4,7 +4,8 @@
 //! a cache that forgot all of it over one of them would store what must not be stored; a targeted field is a Structured Field, and
 //! one that is not well formed is as good as absent.
 
-use crate::http::{Fields, Name};
+use crate::http::fields::{self, is_token_byte};
+use crate::http::{Fields, Name, quoted};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 use std::borrow::Cow;
 
@@ -49,7 +50,7 @@ pub enum Scope {
     Nothing,
     /// The whole response.
     All,
-    /// These fields only, comma-separated.
+    /// These fields only: names, comma-separated.
     Fields(Box<[u8]>),
 }
 
@@ -57,6 +58,19 @@ impl Scope {
     /// Whether it covers the response as a whole.
     pub fn is_all(&self) -> bool {
         *self == Scope::All
+    }
+
+    /// Widens it. An argument that does not name fields is a slip, and whoever made it meant to restrict something: it covers all.
+    fn add(&mut self, argument: Option<&[u8]>) {
+        let argument = argument.unwrap_or_default();
+        let is_name = |name: &[u8]| name.iter().all(|&byte| is_token_byte(byte));
+        let names_fields =
+            fields::members(argument).next().is_some() && fields::members(argument).all(is_name);
+        *self = match std::mem::take(self) {
+            Scope::Nothing if names_fields => Scope::Fields(argument.into()),
+            Scope::Fields(known) if names_fields => Scope::Fields([&known, argument].join(&b", "[..]).into()),
+            _ => Scope::All,
+        };
     }
 }
 
@@ -121,22 +135,17 @@ impl Directives {
         directives
     }
 
-    /// Adds a directive. Of two that contradict each other the first counts (RFC 9111 §4.2.1).
+    /// Adds a directive. Of two numbers the first counts, of two scopes both (RFC 9111 §4.2.1).
     fn add(&mut self, name: &[u8], argument: Option<&[u8]>) {
         let seconds = || argument.map_or(Seconds::Invalid, Seconds::parse);
-        let scope = |known: &Scope| match (known, argument) {
-            (Scope::Nothing, None) => Scope::All,
-            (Scope::Nothing, Some(fields)) => Scope::Fields(fields.into()),
-            (known, _) => known.clone(),
-        };
         let mut lower = [0; NAME_BYTES_MAX];
         let Some(lower) = lower.get_mut(..name.len()) else { return };
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
         match &*lower {
             b"no-store" => self.no_store = true,
-            b"no-cache" => self.no_cache = scope(&self.no_cache),
-            b"private" => self.private = scope(&self.private),
+            b"no-cache" => self.no_cache.add(argument),
+            b"private" => self.private.add(argument),
             b"public" => self.public = true,
             b"must-revalidate" => self.must_revalidate = true,
             b"proxy-revalidate" => self.proxy_revalidate = true,
@@ -179,6 +188,9 @@ fn targeted(fields: &Fields) -> Option<Directives> {
             BareItem::Integer(seconds) => {
                 directives.add(name.as_str().as_bytes(), Some(i64::from(*seconds).to_string().as_bytes()));
             }
+            BareItem::String(fields) if matches!(name.as_str(), "no-cache" | "private") => {
+                directives.add(name.as_str().as_bytes(), Some(fields.as_str().as_bytes()));
+            }
             // Of another type than the directive wants: it is not there (RFC 9213 §2.1).
             _ => {}
         }
@@ -186,25 +198,12 @@ fn targeted(fields: &Fields) -> Option<Directives> {
     Some(directives)
 }
 
-/// The members of a list, with commas inside quoted strings left alone.
-pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = Some(value);
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let (mut quoted, mut escaped) = (false, false);
-        let end = text.iter().position(|&byte| {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                _ => {}
-            }
-            byte == b',' && !quoted
-        });
-        rest = end.and_then(|end| text.get(end + 1..));
-        Some(text.get(..end.unwrap_or(text.len())).unwrap_or_default().trim_ascii())
-    })
-    .filter(|member| !member.is_empty())
+/// The members of a list, with commas inside quoted strings left alone. Where a quote is not closed, every comma and quote parts, so
+/// that it hides nothing that restricts.
+fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (sound, broken) = if quoted::is_closed(value) { (value, &[][..]) } else { (&[][..], value) };
+    let pieces = broken.split(|byte| matches!(byte, b',' | b'"')).map(<[u8]>::trim_ascii);
+    quoted::parts(sound, b',').chain(pieces.filter(|piece| !piece.is_empty()))
 }
 
 /// An argument without the quotes that it may stand in.
@@ -259,6 +258,45 @@ mod tests {
             of(&[("cache-control", r#"ext="a, no-store, \", private", private="set-cookie, x", public"#)]);
         assert!(!read.no_store && read.public);
         assert_eq!(read.private, Scope::Fields(b"set-cookie, x"[..].into()));
+    }
+
+    #[test]
+    fn what_restricts_all_is_not_lost_beside_what_restricts_a_part() {
+        for all in [
+            r#"private="x-a", private"#,
+            r#"private, private="x-a""#,
+            r#"private="""#,
+            "private=",
+            r#"private=" , ""#,
+            r#"private="x a""#,
+            r#"private="x-a"#,
+            r#"PRIVATE="x-a" , Private"#,
+        ] {
+            assert_eq!(of(&[("cache-control", all)]).private, Scope::All, "{all}");
+            assert!(
+                of(&[("cache-control", &all.to_lowercase().replace("private", "no-cache"))])
+                    .no_cache
+                    .is_all()
+            );
+        }
+        let both = of(&[("cache-control", r#"private="a, b""#), ("cache-control", "private=c")]);
+        assert_eq!(both.private, Scope::Fields(b"a, b, c"[..].into()));
+        let targeted = of(&[("cdn-cache-control", r#"private="a", no-cache="""#)]);
+        assert_eq!((targeted.private, targeted.no_cache), (Scope::Fields(b"a"[..].into()), Scope::All));
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_hides_nothing() {
+        for (text, no_store, private) in [
+            (r#"x="a, no-store"#, true, Scope::Nothing),
+            (r#"x="a, private"#, false, Scope::All),
+            (r#"x="a, no-store, y="b""#, true, Scope::Nothing),
+            (r#"x="a\", private, y="b, no-store""#, true, Scope::All),
+        ] {
+            let read = of(&[("cache-control", text)]);
+            assert_eq!((read.no_store, read.private), (no_store, private), "{text}");
+        }
+        assert!(of(&[("cache-control", r#"x="a"#), ("cache-control", r#"b", no-store"#)]).no_store);
     }
 
     #[test]

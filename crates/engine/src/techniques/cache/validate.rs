@@ -1,8 +1,8 @@
 //! Asking whether a stored response still holds, and answering callers that ask us (RFC 9110 §13, RFC 9111 §4.3).
 
 use super::date;
-use super::directives::members;
 use super::object::Stored;
+use crate::http::conditions::listed;
 use crate::http::{Fields, Name};
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ pub fn is_not_modified(request: &Fields, stored: &Stored) -> bool {
 pub fn is_known(request: &Fields, fields: &Fields, came_unix_s: u64) -> bool {
     if request.has(Name::IfNoneMatch) {
         let etag = fields.get(Name::Etag);
-        let mut asked = request.all(Name::IfNoneMatch).flat_map(members);
+        let mut asked = listed(request, "if-none-match");
         return asked.any(|asked| asked == b"*" || etag.is_some_and(|etag| is_same(asked, etag)));
     }
     let this_year = date::year(came_unix_s);
