@@ -1,9 +1,33 @@
 //! What the media type of content says of it (RFC 9110 §8.3.1).
 
+use super::quoted;
+
 /// The type without its parameters, in small letters.
 fn essence(content_type: &[u8]) -> Vec<u8> {
     let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
     essence.trim_ascii().to_ascii_lowercase()
+}
+
+/// A type with its parameters in one form for all that mean the same: white space between them and the letter case of their names
+/// mean nothing, that of their values may mean something.
+pub fn plain(media_type: &[u8]) -> Vec<u8> {
+    if !quoted::is_closed(media_type) {
+        return media_type.to_vec();
+    }
+    let mut plain = Vec::with_capacity(media_type.len());
+    for (number, part) in quoted::parts(media_type, b';').enumerate() {
+        if number > 0 {
+            plain.push(b';');
+        }
+        let names = match part.iter().position(|&byte| byte == b'=') {
+            Some(end) if number > 0 => end,
+            _ => part.len(),
+        };
+        let (name, value) = part.split_at(names);
+        plain.extend(name.iter().map(u8::to_ascii_lowercase));
+        plain.extend_from_slice(value);
+    }
+    plain
 }
 
 /// Whether content is framed as gRPC does. gRPC-Web is not: it has its trailers within its content.
@@ -56,7 +80,14 @@ const LISTED: [&str; 18] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{is_compressible, is_grpc, is_html, is_json};
+    use super::{is_compressible, is_grpc, is_html, is_json, plain};
+
+    #[test]
+    fn a_type_in_one_form_keeps_the_values_of_its_parameters() {
+        let of = |text: &str| String::from_utf8(plain(text.as_bytes())).unwrap();
+        assert_eq!(of("Text/HTML ; Charset=UTF-8;; P=\"A; b\""), "text/html;charset=UTF-8;p=\"A; b\"");
+        assert_eq!(of("A/b;c=\"D"), "A/b;c=\"D");
+    }
 
     #[test]
     fn a_type_is_told_by_its_essence() {

@@ -1,7 +1,9 @@
 //! `Vary` (RFC 9110 §12.5.5): which fields of the request a stored response depends on, and the one form in which their values
-//! are compared, so that white space, order and letter case that mean nothing do not multiply what is stored.
+//! are compared, so that what means nothing by the grammar of a field that is known does not multiply what is stored. Others are
+//! compared byte for byte.
 
-use crate::http::{Fields, Name};
+use super::storable;
+use crate::http::{Fields, Name, media, quoted};
 
 /// What a stored response was selected by: names in lower case, sorted, each with the value that it was asked with.
 pub type Selected = Box<[(Box<[u8]>, Option<Box<[u8]>>)]>;
@@ -54,32 +56,26 @@ pub fn matches(selected: &Selected, response: &Fields, request: &Fields) -> bool
     })
 }
 
-/// The value of a field of the request in the form in which it is compared.
+/// The value of a field of the request in the form in which it is compared. What the origin is never told chooses nothing.
 fn normal(name: &[u8], request: &Fields) -> Option<Box<[u8]>> {
-    let lines: Vec<&[u8]> = request
-        .iter()
-        .filter(|field| field.name.eq_ignore_ascii_case(name))
-        .map(|field| field.value)
-        .collect();
-    if lines.is_empty() {
+    let lines = request.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+    let lines: Vec<&[u8]> = lines.map(|field| field.value).collect();
+    if lines.is_empty() || storable::is_unkeyed(name) {
         return None;
     }
+    let joined = lines.join(&b", "[..]);
     let is_preference = matches!(name, b"accept" | b"accept-language" | b"accept-encoding");
-    let joined = lines.join(&b","[..]);
-    let members = joined.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-    let members = members.filter(|member| !member.is_empty());
-    let mut members: Vec<Vec<u8>> =
-        members.map(|member| if is_preference { preference(member) } else { spaced(member) }).collect();
+    if !is_preference || !quoted::is_closed(&joined) {
+        return Some(joined.trim_ascii().into());
+    }
+    let mut members: Vec<Vec<u8>> = quoted::parts(&joined, b',').map(preference).collect();
     if name == b"accept-encoding" {
         // A coding that nobody has chooses nothing, and would multiply what is stored.
-        members.retain(|member| {
-            let coding = member.split(|&byte| byte == b';').next().unwrap_or_default();
-            CODINGS.contains(&coding)
-        });
-    }
-    if is_preference {
+        members.retain(|member| CODINGS.contains(&weigh(member).1));
         members.sort_unstable();
     }
+    // Among equals many origins take the first.
+    members.sort_by_key(|member| std::cmp::Reverse(weigh(member).0));
     Some(members.join(&b","[..]).into())
 }
 
@@ -87,46 +83,45 @@ fn normal(name: &[u8], request: &Fields) -> Option<Box<[u8]>> {
 const CODINGS: [&[u8]; 10] =
     [b"br", b"zstd", b"gzip", b"x-gzip", b"deflate", b"compress", b"dcb", b"dcz", b"identity", b"*"];
 
-/// Runs of white space become one space.
-fn spaced(member: &[u8]) -> Vec<u8> {
-    let words = member.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(&b" "[..])
-}
-
-/// A member of a list of preferences: letter case and white space mean nothing, nor does a weight of one.
+/// A member of a list of preferences: `Q=1.0` is the weight that is not said, and `q=0.50` is `q=0.5`.
 fn preference(member: &[u8]) -> Vec<u8> {
-    let mut plain: Vec<u8> = member.to_ascii_lowercase();
-    plain.retain(|byte| !byte.is_ascii_whitespace());
-    for full in [&b";q=1"[..], b";q=1.0", b";q=1.00", b";q=1.000"] {
-        if let Some(rest) = plain.strip_suffix(full) {
-            return rest.to_vec();
-        }
+    let mut plain = media::plain(member);
+    let Some((at, digits)) = weight(&plain) else { return plain };
+    if let [b'0' | b'1', b'.', rest @ ..] = digits
+        && rest.len() <= 3
+    {
+        let zeros = rest.iter().rev().take_while(|&&digit| digit == b'0').count();
+        let dot = usize::from(zeros == rest.len());
+        plain.truncate(plain.len() - zeros - dot);
+    }
+    if plain.get(at..) == Some(b";q=1") {
+        plain.truncate(at);
     }
     plain
+}
+
+/// The weight of a member in that form, which stands at its end, and where it begins.
+fn weight(member: &[u8]) -> Option<(usize, &[u8])> {
+    let at = member.iter().rposition(|&byte| byte == b';')?;
+    let digits = member.get(at..)?.strip_prefix(b";q=")?;
+    digits.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.').then_some((at, digits))
+}
+
+/// A member's weight in thousandths, and what it weighs.
+fn weigh(member: &[u8]) -> (u32, &[u8]) {
+    let Some((at, digits)) = weight(member) else { return (1_000, member) };
+    let text = std::str::from_utf8(digits).unwrap_or_default();
+    let weight = text.parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0);
+    ((weight * 1_000.0).round() as u32, member.get(..at).unwrap_or_default())
 }
 
 /// Whether the one language that is wanted more than all others is that of the response.
 fn wants_language(asked: Option<&[u8]>, response: &Fields) -> bool {
     let (Some(asked), Some(language)) = (asked, response.get_named("content-language")) else { return false };
-    let mut weighed: Vec<(u32, &[u8])> = asked.split(|&byte| byte == b',').map(weigh).collect();
-    weighed.sort_unstable_by_key(|(weight, _)| std::cmp::Reverse(*weight));
-    match weighed.as_slice() {
-        [(best, language_asked), rest @ ..] => {
-            rest.first().is_none_or(|(next, _)| next < best)
-                && language_asked.eq_ignore_ascii_case(language.trim_ascii())
-        }
-        [] => false,
-    }
-}
-
-/// A member's weight in thousandths, and what it weighs.
-fn weigh(member: &[u8]) -> (u32, &[u8]) {
-    let mut parts = member.split(|&byte| byte == b';');
-    let tag = parts.next().unwrap_or_default();
-    let weight = parts.find_map(|part| part.strip_prefix(b"q="));
-    let text = weight.and_then(|weight| std::str::from_utf8(weight).ok()).unwrap_or("1");
-    let weight = text.parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0);
-    ((weight * 1_000.0) as u32, tag)
+    let mut best = asked.split(|&byte| byte == b',').map(weigh);
+    let Some((weight, tag)) = best.next() else { return false };
+    let is_first = weight > 0 && best.next().is_none_or(|(next, _)| next < weight);
+    is_first && tag.eq_ignore_ascii_case(language.trim_ascii())
 }
 
 #[cfg(test)]
@@ -151,7 +146,19 @@ mod tests {
         assert!(!same("foo", &[("foo", "1")], &[]));
         assert!(!same("foo", &[], &[("foo", "")]));
         assert!(same("foo, bar", &[("foo", "1"), ("x", "1")], &[("foo", "1"), ("x", "2")]));
-        assert!(same("foo", &[("foo", "a,  b")], &[("foo", "a"), ("foo", "b")]));
+        assert!(same("foo", &[("foo", "a, b")], &[("foo", "a"), ("foo", "b")]));
+        for (one, other) in [
+            (r#""a, b""#, r#""a,b""#),
+            (r#""a  b""#, r#""a b""#),
+            ("a,b", "a, b"),
+            ("a,,b", "a,b"),
+            ("A", "a"),
+        ] {
+            assert!(
+                !same("foo", &[("foo", one)], &[("foo", other)]),
+                "{one} {other}: nobody knows its grammar"
+            );
+        }
         assert!(!same("foo", &[("foo", "a, b")], &[("foo", "b, a")]), "order may mean something");
     }
 
@@ -171,12 +178,46 @@ mod tests {
     }
 
     #[test]
+    fn only_what_means_nothing_by_the_grammar_is_left_out() {
+        for (name, one, other) in [
+            ("accept", "Text/HTML; Level=1 ;Q=0.50", "text/html;level=1;q=0.5"),
+            ("accept", "a/b;q=0.5, c/d", "c/d;q=1.000,a/b;q=0.5"),
+            ("accept", r#"a/b ; P="x, y";q=1"#, r#"a/b;p="x, y""#),
+            ("accept-language", "DE-at, *;q=0.0", "de-AT,*;q=0"),
+            ("accept-encoding", "gzip, deflate, br", "br, gzip, deflate"),
+        ] {
+            assert!(same(name, &[(name, one)], &[(name, other)]), "{one} {other}");
+        }
+        for (name, one, other) in [
+            ("accept", r#"a/b;p="urn:A""#, r#"a/b;p="urn:a""#),
+            ("accept", "a/b;p=A", "a/b;p=a"),
+            ("accept", r#"a/b;p="x y""#, r#"a/b;p="xy""#),
+            ("accept", r#"a/b;p="x, y""#, r#"a/b;p="x,y""#),
+            ("accept", r#"a/b;p="; q=1""#, r#"a/b;p="""#),
+            ("accept", r#"a/b;p="A"#, r#"a/b;p="a"#),
+            ("accept", "a/b;q=1;x=y", "a/b;x=y"),
+            ("accept", "a/b, c/d", "c/d, a/b"),
+            ("accept-language", "de, en", "en, de"),
+            ("accept-language", "de;q=0", "de"),
+        ] {
+            assert!(!same(name, &[(name, one)], &[(name, other)]), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn what_the_origin_is_never_told_chooses_nothing() {
+        assert!(same("x-host, X_Scheme", &[("x-host", "a")], &[("x_scheme", "b")]));
+    }
+
+    #[test]
     fn a_request_that_wants_the_language_of_the_response_most_matches() {
         let response = fields(&[("vary", "accept-language"), ("content-language", "de")]);
         let kept = selected(&response, &fields(&[("accept-language", "en, de")]));
         let asks = |value| matches(&kept, &response, &fields(&[("accept-language", value)]));
         assert!(asks("en;q=0.5, de") && asks("DE"));
         assert!(!asks("en, fr") && !asks("de;q=0.5, en;q=0.5"));
+        assert!(!asks("de;q=0") && !asks("de;q=x") && !asks(""));
+        assert!(asks("en;q=0, de;q=0.1"));
     }
 
     #[test]
