@@ -9,8 +9,8 @@ pub fn key(content: &[u8]) -> Option<Vec<u8>> {
     let member =
         |name: &[u8]| members.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice());
     // A document that is named by a hash alone may be a mutation.
-    let document = unescaped(member(b"\"query\"")?)?;
-    let mut key = condensed(&document)?;
+    let document = json::string(member(b"\"query\"")?)?;
+    let mut key = condensed(document.as_bytes())?;
     for (name, value) in &members {
         if name != b"\"query\"" {
             key.push(0);
@@ -24,27 +24,6 @@ pub fn key(content: &[u8]) -> Option<Vec<u8>> {
 /// Whether an answer says that something went wrong: a part of it may be missing.
 pub fn has_errors(content: &[u8]) -> bool {
     json::members(content).is_none_or(|members| members.iter().any(|(name, _)| name == b"\"errors\""))
-}
-
-/// The text of a JSON string. Escapes beyond the usual are not read: nobody writes a document so.
-fn unescaped(string: &[u8]) -> Option<Vec<u8>> {
-    let inside = string.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    let mut text = Vec::with_capacity(inside.len());
-    let mut bytes = inside.iter();
-    while let Some(&byte) = bytes.next() {
-        if byte != b'\\' {
-            text.push(byte);
-            continue;
-        }
-        text.push(match bytes.next()? {
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            &other @ (b'"' | b'\\' | b'/') => other,
-            _ => return None,
-        });
-    }
-    Some(text)
 }
 
 /// The tokens of a document, one space between them, if every operation in it is a query.
@@ -162,6 +141,11 @@ mod tests {
         }
         assert_eq!(key(br#"{"extensions":{"persistedQuery":{"sha256Hash":"x"}}}"#), None);
         assert_eq!(key(br#"[{"query":"{ x }"}]"#), None);
+        for twin in [r#""query""#, r#""\u0071uery""#, r#""Query""#] {
+            let both = format!(r#"{{"query":"{{ x }}",{twin}:"mutation {{ x }}"}}"#);
+            assert_eq!(key(both.as_bytes()), None, "{both}: some service takes the last");
+        }
+        assert_eq!(key(br#"{"query":"\u006dutation { x }"}"#), None);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! JSON in one form: members sorted by name, no white space. Strings and numbers stay as they are written, so that two texts that
 //! some service might read differently never become one.
 
+use std::str::Chars;
+
 /// Deeper nesting is not read.
 const DEPTH_MAX: usize = 64;
 
-/// The canonical form, unless the text is not JSON, is too deep, or has a name twice in one object.
+/// The canonical form, unless the text is not JSON, is too deep, or has a name twice in one object, however it is written.
 pub fn canonical(text: &[u8]) -> Option<Vec<u8>> {
     let mut reader = Reader { text, at: 0 };
     let mut out = Vec::with_capacity(text.len());
@@ -20,6 +22,55 @@ pub fn members(text: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let members = reader.object(0)?;
     reader.space();
     (reader.at == text.len()).then_some(members)
+}
+
+/// Whether two names are the same to some service, which then takes the first or the last of them: one may be written with escapes,
+/// and some services do not tell letter case apart. Nothing if a name cannot be read.
+fn has_twins(members: &[(Vec<u8>, Vec<u8>)]) -> Option<bool> {
+    // Both ways: there are small letters that share a capital, and capitals that share a small letter.
+    let folded = members.iter().map(|(name, _)| Some(string(name)?.to_lowercase().to_uppercase()));
+    let mut folded = folded.collect::<Option<Vec<String>>>()?;
+    folded.sort_unstable();
+    Some(folded.iter().zip(folded.iter().skip(1)).any(|(one, next)| one == next))
+}
+
+/// The text that a string stands for, which comes with its quotes.
+pub fn string(written: &[u8]) -> Option<String> {
+    let inside = written.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let mut rest = std::str::from_utf8(inside).ok()?.chars();
+    let mut text = String::with_capacity(inside.len());
+    while let Some(plain) = rest.next() {
+        text.push(match plain {
+            '\\' => match rest.next()? {
+                'b' => '\u{8}',
+                'f' => '\u{c}',
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'u' => code(&mut rest)?,
+                other @ ('"' | '\\' | '/') => other,
+                _ => return None,
+            },
+            plain => plain,
+        });
+    }
+    Some(text)
+}
+
+/// The character behind `\u`, of which two may stand for one.
+fn code(rest: &mut Chars<'_>) -> Option<char> {
+    let unit = |rest: &mut Chars<'_>| {
+        let digits =
+            rest.as_str().get(..4).filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        rest.nth(3)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let first = unit(rest)?;
+    let units = match char::from_u32(first.into()) {
+        Some(plain) => return Some(plain),
+        None => (rest.next()? == '\\' && rest.next()? == 'u').then(|| unit(rest))?,
+    };
+    char::decode_utf16([first, units?]).next()?.ok()
 }
 
 struct Reader<'a> {
@@ -91,9 +142,7 @@ impl Reader<'_> {
             }
         }
         members.sort_unstable();
-        // Which of two counts, services decide differently.
-        let is_twice = members.iter().zip(members.iter().skip(1)).any(|(one, next)| one.0 == next.0);
-        (!is_twice).then_some(members)
+        (!has_twins(&members)?).then_some(members)
     }
 
     fn array(&mut self, out: &mut Vec<u8>, depth: usize) -> Option<()> {
@@ -164,11 +213,48 @@ mod tests {
     #[test]
     fn what_is_no_json_or_could_be_read_in_two_ways_has_no_form() {
         let deep = "[".repeat(100) + &"]".repeat(100);
-        for bad in
-            [r#"{"a":1,"a":2}"#, "{", "[1,]", r#"{"a"}"#, "\"a", "1 2", "nul", "", "{,}", "\"\n\"", &deep]
-        {
+        for bad in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":1,"A":2}"#,
+            r#"{"\ud800":1}"#,
+            "{",
+            "[1,]",
+            r#"{"a"}"#,
+            "\"a",
+            "1 2",
+            "nul",
+            "",
+            "{,}",
+            "\"\n\"",
+            &deep,
+        ] {
             assert_eq!(of(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_string_is_read_with_its_escapes() {
+        for (written, text) in [
+            (r#""a\"\\\/\n""#, "a\"\\/\n"),
+            (r#""\u0061\u00E9\ud83d\ude00é""#, "aé😀é"),
+            (r#""\u0000""#, "\0"),
+        ] {
+            assert_eq!(string(written.as_bytes()).as_deref(), Some(text), "{written}");
+        }
+        for bad in [
+            r#""\ud83d""#,
+            r#""\ud83dx""#,
+            r#""\ude00\ud83d""#,
+            r#""\u00e""#,
+            r#""\u+0e9""#,
+            r#""\x""#,
+            "\"a",
+            "a",
+        ] {
+            assert_eq!(string(bad.as_bytes()), None, "{bad}");
+        }
+        assert!(of(r#"{"caf\u00e9":1,"b":{"c\/":2}}"#).is_some());
     }
 
     proptest! {

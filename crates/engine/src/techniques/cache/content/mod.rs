@@ -8,7 +8,7 @@ pub mod grpc;
 pub mod json;
 
 use crate::exchange::Exchange;
-use crate::http::{Body, Chunk, Name, media};
+use crate::http::{Body, Chunk, Fields, Name, media};
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use unlag_config::KeyedBody;
@@ -46,13 +46,25 @@ pub async fn take_in(exchange: &mut Exchange, keyed: Option<KeyedBody>) -> Optio
     };
     let mut key = vec![0];
     key.extend_from_slice(exchange.head.method.as_str().as_bytes());
-    for part in [content_type, exchange.head.fields.get_named("content-encoding").unwrap_or_default()] {
-        key.push(0);
-        key.extend_from_slice(&part.to_ascii_lowercase());
-    }
+    write_kind(&exchange.head.fields, &mut key);
     key.push(0);
     key.extend_from_slice(&canonical);
     Some(key)
+}
+
+/// Writes what is said of content: all lines of it, in whatever order an origin reads them.
+fn write_kind(fields: &Fields, key: &mut Vec<u8>) {
+    let all = |name: &str| {
+        let lines = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        lines.map(|field| field.value).collect::<Vec<_>>().join(&b", "[..])
+    };
+    let (encodings, languages) = (all("content-encoding"), all("content-language"));
+    for part in
+        [media::plain(&all("content-type")), encodings.to_ascii_lowercase(), languages.to_ascii_lowercase()]
+    {
+        key.push(0);
+        key.extend_from_slice(&part);
+    }
 }
 
 /// All of a body, if it ends within the bound without trailers. It stands at hand afterwards, or what was read stands in front
@@ -75,5 +87,31 @@ async fn held(body: &mut Body) -> Option<Bytes> {
                 return None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(list: &[(&str, &str)]) -> Vec<u8> {
+        let mut fields = Fields::default();
+        list.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
+        let mut key = Vec::new();
+        write_kind(&fields, &mut key);
+        key
+    }
+
+    #[test]
+    fn all_that_is_said_of_content_is_part_of_the_key_and_nothing_that_means_nothing() {
+        let of = |value| kind(&[("content-type", value)]);
+        assert_eq!(of("Multipart/Form-Data; Boundary=AbC"), of("multipart/form-data;boundary=AbC"));
+        assert_ne!(of("multipart/form-data; boundary=AbC"), of("multipart/form-data; boundary=abc"));
+        let encoded = |list: &[&'static str]| {
+            kind(&list.iter().map(|&coding| ("content-encoding", coding)).collect::<Vec<_>>())
+        };
+        assert_ne!(encoded(&["x", "y"]), encoded(&["x"]));
+        assert_eq!(encoded(&["x", "Y"]), encoded(&["X, y"]));
+        assert_ne!(kind(&[("content-language", "de")]), kind(&[("content-language", "en")]));
     }
 }
