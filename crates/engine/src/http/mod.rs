@@ -13,6 +13,7 @@ pub mod name;
 pub mod quoted;
 pub mod range;
 pub mod target;
+pub mod time;
 
 pub use body::{Body, Chunk, Size};
 pub use fields::{Fields, Span};

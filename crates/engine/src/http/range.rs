@@ -1,6 +1,8 @@
 //! One range of a representation (RFC 9110 §14). Several ranges at once are answered with the whole: no service needs them, and
 //! many small ones are a way to multiply work.
 
+use super::{Fields, Name};
+
 /// What of a representation is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -10,6 +12,12 @@ pub enum Wanted {
     Part(u64, u64),
     /// A part that there is not.
     Nothing,
+}
+
+/// The one range that a request asks for, if it is one line.
+pub fn asked(request: &Fields) -> Option<&[u8]> {
+    let mut lines = request.all(Name::Range);
+    lines.next().filter(|_| lines.next().is_none())
 }
 
 /// What a `Range` wants of so many bytes.

@@ -170,19 +170,18 @@ fn who_has_a_file_in_an_encoding_that_is_not_made_yet_has_the_file() {
     }
 }
 
-/// Two forms have one date, so that it does not tell which of them was cut.
+/// Two forms have one date, and so may what was written twice in a second: it does not tell which of them was cut.
 #[test]
-fn who_names_a_part_by_a_date_gets_the_whole_where_there_are_several_forms() {
+fn who_names_a_part_by_a_date_gets_the_whole() {
     let unlag = serving("");
     let content = text(10_000);
     put(&unlag, "a.js", &content);
     put(&unlag, "a.png", &content);
-    for (name, status) in [("a.js", 200), ("a.png", 206)] {
+    for name in ["a.js", "a.png"] {
         let date = get(&unlag, name, "").header("last-modified").expect("a date").to_owned();
         let fields = format!("Accept-Encoding: br\r\nRange: bytes=5-\r\nIf-Range: {date}\r\n");
         let answer = get(&unlag, name, &fields);
-        assert_eq!(answer.status(), status, "{name}");
-        assert!(decoded(&answer) == if status == 206 { &content[5..] } else { &content[..] }, "{name}");
+        assert!(answer.status() == 200 && decoded(&answer) == content, "{name}");
     }
 }
 

@@ -1,8 +1,7 @@
 //! How long a response may be used without asking, and how old it is (RFC 9111 §4.2, RFC 5861).
 
-use super::date;
 use super::directives::{Directives, Seconds};
-use crate::http::{Fields, Name};
+use crate::http::{Fields, Name, time};
 use unlag_config::KeyedBody;
 
 const SECOND: u64 = 1_000_000_000;
@@ -144,7 +143,7 @@ pub fn declared_s(fields: &Fields, directives: &Directives, received: Received) 
     }
     let mut lines = fields.all(Name::Expires);
     let (Some(expires), None) = (lines.next(), lines.next()) else { return Some(0) };
-    let expires = date::parse(expires, date::year(received.came_unix_s));
+    let expires = time::parse(expires, received.came_unix_s);
     Some(expires.map_or(0, |expires| expires.saturating_sub(date_s(fields, received))))
 }
 
@@ -153,7 +152,7 @@ fn guessed_s(status: u16, fields: &Fields, directives: &Directives, received: Re
     if !is_cacheable_by_default(status) && !directives.public {
         return None;
     }
-    let changed = date::parse(fields.get(Name::LastModified)?, date::year(received.came_unix_s))?;
+    let changed = time::parse(fields.get(Name::LastModified)?, received.came_unix_s)?;
     let unchanged = date_s(fields, received).saturating_sub(changed);
     Some((unchanged / HEURISTIC_PART).min(HEURISTIC_MAX_S))
 }
@@ -166,7 +165,7 @@ pub fn is_cacheable_by_default(status: u16) -> bool {
 /// When the origin made it: its `Date`, or the moment it came.
 fn date_s(fields: &Fields, received: Received) -> u64 {
     let date = fields.get(Name::Date);
-    date.and_then(|date| date::parse(date, date::year(received.came_unix_s))).unwrap_or(received.came_unix_s)
+    date.and_then(|date| time::parse(date, received.came_unix_s)).unwrap_or(received.came_unix_s)
 }
 
 /// How old a response is by its `Date`. Clocks differ, so it is what nobody else knows better.

@@ -8,7 +8,6 @@
 
 pub mod arrival;
 pub mod content;
-pub mod date;
 pub mod directives;
 mod disguise;
 pub mod envelope;

@@ -9,6 +9,7 @@ use super::vary::Selected;
 use crate::clock;
 use crate::encoding::variants::CONTENT_BYTES_MIN;
 use crate::exchange::Response;
+use crate::http::conditions::Judgement;
 use crate::http::{Body, Fields, Name, ResponseHead};
 use bytes::Bytes;
 use http::Method;
@@ -199,8 +200,12 @@ impl Stored {
         let age_s = self.freshness.age_ns(now) / 1_000_000_000;
         head.fields.set_known(Name::Age, itoa::Buffer::new().format(age_s).as_bytes());
         let is_get = *method != Method::POST;
-        if self.head.status == 200 && is_get && validate::is_not_modified(request, self) {
-            return not_modified(head);
+        if is_get && matches!(self.head.status, 200 | 206) {
+            match validate::judge(request, self) {
+                Judgement::Go => {}
+                Judgement::NotModified => return not_modified(head),
+                Judgement::Failed => return Response::new(ResponseHead::new(412), Body::Bytes(Bytes::new())),
+            }
         }
         if *method == Method::HEAD {
             if let (false, Some(length)) = (head.is_bodiless(&Method::GET), self.content.length()) {

@@ -1,8 +1,8 @@
 //! One range of a stored response (RFC 9110 §14), and responses that are one range themselves.
 
 use super::object::Stored;
-use crate::http::{Fields, Name, ResponseHead, Size, range};
-
+use super::validate::validators;
+use crate::http::{Fields, Name, ResponseHead, Size, conditions, range};
 use http::Method;
 
 pub use crate::http::range::Wanted;
@@ -40,16 +40,14 @@ pub fn covers(method: &Method, request: &Fields, stored: &Stored) -> bool {
     if *method != Method::GET {
         return false;
     }
-    let mut ranges = request.all(Name::Range);
-    let (Some(asked), None) = (ranges.next(), ranges.next()) else { return false };
+    let Some(asked) = range::asked(request) else { return false };
     let Wanted::Part(first, last) = range::of(asked, part.total) else { return false };
     if_range_holds(request, stored) && part.first <= first && last <= part.last
 }
 
 /// What a GET wants of `stored`, counted in the whole representation.
 pub fn wanted(request: &Fields, stored: &Stored) -> Wanted {
-    let mut ranges = request.all(Name::Range);
-    let (Some(asked), None) = (ranges.next(), ranges.next()) else { return Wanted::Whole };
+    let Some(asked) = range::asked(request) else { return Wanted::Whole };
     if let Some(part) = stored.part.as_deref() {
         return range::of(asked, part.total);
     }
@@ -60,11 +58,9 @@ pub fn wanted(request: &Fields, stored: &Stored) -> Wanted {
     stored.content.length().map_or(Wanted::Whole, |length| range::of(asked, length))
 }
 
-/// A strong ETag or the exact date of the stored response; anything else asks for the whole (RFC 9110 §13.1.5).
+/// Whether the caller has the rest of what is stored, if it says what it has.
 fn if_range_holds(request: &Fields, stored: &Stored) -> bool {
-    let Some(condition) = request.get_named("if-range") else { return true };
-    let name = if condition.starts_with(b"\"") { Name::Etag } else { Name::LastModified };
-    stored.head.fields.get(name) == Some(condition)
+    request.get_named("if-range").is_none_or(|asked| conditions::is_exactly(asked, validators(stored)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The stage in front of an origin that is made up, and its decisions.
 
 mod asking;
+mod conditions;
 mod guarding;
 mod joining;
 mod model;

@@ -1,9 +1,8 @@
 //! Asking whether a stored response still holds, and answering callers that ask us (RFC 9110 §13, RFC 9111 §4.3).
 
-use super::date;
 use super::object::Stored;
-use crate::http::conditions::listed;
-use crate::http::{Fields, Name};
+use crate::http::conditions::{self, Judgement, Validators, is_same};
+use crate::http::{Fields, Name, time};
 use std::sync::Arc;
 
 /// Preconditions of a caller; they are about its own copy and do not go to the origin in our own question.
@@ -67,32 +66,33 @@ pub fn meant<'a>(offered: &[&'a Arc<Stored>], answer: &Fields) -> Option<&'a Arc
     }
 }
 
-/// Whether the caller has what is stored already. `If-None-Match` counts before `If-Modified-Since` (RFC 9110 §13.2.2).
-pub fn is_not_modified(request: &Fields, stored: &Stored) -> bool {
-    is_known(request, &stored.head.fields, stored.received.came_unix_s)
-}
-
-/// The same of an answer with these fields, which came then.
-pub fn is_known(request: &Fields, fields: &Fields, came_unix_s: u64) -> bool {
-    if request.has(Name::IfNoneMatch) {
-        let etag = fields.get(Name::Etag);
-        let mut asked = listed(request, "if-none-match");
-        return asked.any(|asked| asked == b"*" || etag.is_some_and(|etag| is_same(asked, etag)));
+/// What the preconditions of a caller make of what is stored. `If-Match` a cache might leave to the origin (RFC 9110 §13.1.1); but a
+/// caller who has a part of something else would put the two together.
+pub fn judge(request: &Fields, stored: &Stored) -> Judgement {
+    if !conditions::has_any(request) {
+        return Judgement::Go;
     }
-    let this_year = date::year(came_unix_s);
-    let Some(since) = request.get(Name::IfModifiedSince).and_then(|since| date::parse(since, this_year))
-    else {
-        return false;
-    };
-    let changed = fields.get(Name::LastModified).or_else(|| fields.get(Name::Date));
-    let changed = changed.and_then(|changed| date::parse(changed, this_year));
-    changed.unwrap_or(came_unix_s) <= since
+    conditions::judge(request, validators(stored))
 }
 
-/// Weak comparison (RFC 9110 §8.8.3.2).
-pub fn is_same(one: &[u8], other: &[u8]) -> bool {
-    let opaque = |etag| <[u8]>::strip_prefix(etag, b"W/").unwrap_or(etag);
-    opaque(one) == opaque(other)
+/// Whether a caller has the answer with these fields already, which came then.
+pub fn is_known(request: &Fields, fields: &Fields, came_unix_s: u64) -> bool {
+    conditions::judge(request, of(fields, came_unix_s)) == Judgement::NotModified
+}
+
+/// What identifies what is stored.
+pub fn validators(stored: &Stored) -> Validators<'_> {
+    of(&stored.head.fields, stored.received.came_unix_s)
+}
+
+fn of(fields: &Fields, came_unix_s: u64) -> Validators<'_> {
+    let date = |name| fields.get(name).and_then(|date| time::parse(date, came_unix_s));
+    Validators {
+        etag: fields.get(Name::Etag),
+        modified_s: date(Name::LastModified),
+        date_s: Some(date(Name::Date).unwrap_or(came_unix_s)),
+        now_s: came_unix_s,
+    }
 }
 
 /// Whether a fresh answer to HEAD is about the same representation as the stored one (RFC 9111 §4.3.5).

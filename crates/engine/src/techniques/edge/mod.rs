@@ -15,12 +15,13 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 
+use crate::clock;
 use crate::encoding::{Asked, Key, Variants, Wanted as WantedEncodings};
 use crate::error::Error;
 use crate::exchange::{Exchange, Outcome, Response};
 use crate::http::conditions::{self, Judgement, Validators};
 use crate::http::range::Wanted;
-use crate::http::{Body, Fields, Name, ResponseHead, media};
+use crate::http::{Body, Fields, Name, ResponseHead, date, media};
 use crate::pipeline::Next;
 use bytes::Bytes;
 use file::{Content, File};
@@ -109,12 +110,14 @@ impl Edge {
         let request = &exchange.head.fields;
         let chosen = self.choose(known, request);
         let validators = Validators {
-            etag: &chosen.etag,
-            last_modified: known.file.last_modified.as_bytes(),
-            modified_s: known.file.modified_s,
+            etag: Some(&chosen.etag),
+            modified_s: Some(known.file.modified_s),
+            // It may have been another one in the same second; whoever has got it has its ETag.
+            date_s: None,
+            now_s: date::unix_ms(clock::now()) / 1_000,
         };
         let mut head = ResponseHead::new(200);
-        self.describe(&mut head.fields, known, path, validators);
+        self.describe(&mut head.fields, known, path, &chosen.etag);
         match conditions::judge(request, validators) {
             Judgement::Go => {}
             Judgement::NotModified => {
@@ -142,11 +145,7 @@ impl Edge {
             Whole::Made(content) => return Ok(Response::new(head, Body::Bytes(content))),
             Whole::File(file) => file,
         };
-        let wanted = match policy::wants_part(request, known.varies) {
-            true => conditions::wanted(request, validators, length),
-            false => Wanted::Whole,
-        };
-        let (first, last) = match wanted {
+        let (first, last) = match conditions::wanted(request, validators, length) {
             Wanted::Nothing => return Ok(unsatisfiable(length)),
             Wanted::Whole => (0, length),
             Wanted::Part(first, last) => {
@@ -197,8 +196,7 @@ impl Edge {
             return Chosen { content: Whole::File(sibling), encoding: Some(encoding), etag };
         }
         // A part is one of what lies there: what was made here is another thing tomorrow.
-        if policy::wants_part(request, known.varies) || !media::is_compressible(file.content_type.as_bytes())
-        {
+        if policy::wants_part(request) || !media::is_compressible(file.content_type.as_bytes()) {
             return plain();
         }
         // Who has it in a form that it can use has the file, made here by now or not: it is not sent again to be shorter.
@@ -221,10 +219,10 @@ impl Edge {
     }
 
     /// What is said of a file whether or not it is sent.
-    fn describe(&self, fields: &mut Fields, known: &Known, path: &[u8], validators: Validators<'_>) {
+    fn describe(&self, fields: &mut Fields, known: &Known, path: &[u8], etag: &[u8]) {
         let is_immutable = self.directory.immutable.as_ref().is_some_and(|regex| regex.is_match(path));
-        fields.push_known(Name::Etag, validators.etag);
-        fields.push_known(Name::LastModified, validators.last_modified);
+        fields.push_known(Name::Etag, etag);
+        fields.push_known(Name::LastModified, known.file.last_modified.as_bytes());
         fields.push_known(Name::CacheControl, if is_immutable { IMMUTABLE } else { REVALIDATED });
         if known.varies {
             fields.push_known(Name::Vary, b"Accept-Encoding");

@@ -127,11 +127,11 @@ pub fn known_form(file: &File, wanted: &Wanted, request: &Fields) -> Option<(Opt
     plain.into_iter().chain(made).find(|(_, etag)| is_known(etag, request))
 }
 
-/// Whether a part is asked for that may be given. Where there are several forms, they have one date: it does not say which of
-/// them the caller has the beginning of (RFC 9110 §13.1.5).
-pub fn wants_part(request: &Fields, varies: bool) -> bool {
+/// Whether a part is asked for that may be given. Several forms have one date, and so may what was written twice in a second: it does
+/// not say what the caller has the beginning of (RFC 9110 §13.1.5).
+pub fn wants_part(request: &Fields) -> bool {
     let is_by_date = || request.get_named("if-range").is_some_and(|condition| !condition.ends_with(b"\""));
-    request.has(Name::Range) && !(varies && is_by_date())
+    request.has(Name::Range) && !is_by_date()
 }
 
 /// Whether a caller says that it has what this tag is of.
