@@ -185,17 +185,21 @@ pub fn strip(fields: &mut Fields, directives: &Directives) {
 ///
 /// An origin that says `Vary` by one of them does not change that: before it has said so, nobody knows, and an answer of its own
 /// that forgets to would be everybody's. Requests with and without it are one selection, and both get what it says without.
-const UNKEYED: [&str; 63] = [
+const UNKEYED: [&str; 69] = [
     "base-url",
     "cloudfront-forwarded-proto",
     "fastly-ssl",
     "front-end-https",
+    "https",
     "path-info",
+    "proxy-host",
     "request-uri",
     "script-name",
     "wl-proxy-ssl",
+    "x-accel-mapping",
     "x-appengine-https",
     "x-arr-ssl",
+    "x-base-url",
     "x-envoy-original-host",
     "x-envoy-original-path",
     "x-forwarded-base-url",
@@ -229,6 +233,7 @@ const UNKEYED: [&str; 63] = [
     "x-middleware-rewrite",
     "x-middleware-subrequest",
     "x-nextjs-data",
+    "x-now-deployment-url",
     "x-now-route-matches",
     "x-original-host",
     "x-original-method",
@@ -248,6 +253,7 @@ const UNKEYED: [&str; 63] = [
     "x-rewrite-url",
     "x-scheme",
     "x-script-name",
+    "x-sendfile-type",
     "x-url-scheme",
 ];
 
