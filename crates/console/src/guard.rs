@@ -139,8 +139,13 @@ fn bears(headers: &HeaderMap, token: Option<&Token>) -> bool {
     }
 }
 
+/// What every answer calls itself, so that a client knows whom it has met before it sends the token: other listeners of this
+/// process never say so. Without a version, which is nobody's business who may not read.
+pub const SERVER: &str = "unlag-admin";
+
 fn harden(headers: &mut HeaderMap) {
     for (name, value) in [
+        (header::SERVER, SERVER),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),

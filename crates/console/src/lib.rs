@@ -14,6 +14,7 @@ mod serve;
 mod token;
 mod view;
 
+pub use guard::SERVER;
 pub use plane::{
     Applied, CacheRoute, CacheServer, CacheShared, CacheStatus, ConfigView, Counter, EndpointState,
     EndpointStatus, Plane, PurgeCount, PurgeOrder, PurgeWhat, PutError, Readiness, RouteStatus,

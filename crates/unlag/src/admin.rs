@@ -21,21 +21,30 @@ pub(crate) struct Admin {
     agent: ureq::Agent,
 }
 
-/// Asks for a path and returns the JSON that comes back.
-pub(crate) fn get(options: &AdminOptions, path: &str) -> Result<Value> {
-    Admin::find(options)?.get(path)
-}
+type Answer = ureq::http::Response<ureq::Body>;
 
 impl Admin {
-    /// Looks where it is and what its token is, without asking it anything.
+    /// Finds out where it is and what its token is, and that it is unlag that answers there: the token is for nobody else.
     pub(crate) fn find(options: &AdminOptions) -> Result<Admin> {
         let (base, token) = find(options)?;
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(10)))
             .http_status_as_error(false)
+            // The API sends nobody elsewhere.
+            .max_redirects(0)
             .build()
             .into();
-        Ok(Admin { base, token, agent })
+        let admin = Admin { base, token, agent };
+        admin.meet()?;
+        Ok(admin)
+    }
+
+    /// Asks something harmless, without the token: the proxy's port answers too, and passes on to an origin what it is sent.
+    fn meet(&self) -> Result<()> {
+        let answer = self.agent.get(format!("{}/healthz", self.base)).call();
+        let answer = self.reached(answer)?;
+        let name = answer.headers().get("server").map(|name| name.as_bytes());
+        if name == Some(unlag_console::SERVER.as_bytes()) { Ok(()) } else { Err(self.stranger()) }
     }
 
     /// Asks for a path.
@@ -57,19 +66,34 @@ impl Admin {
         self.read(path, request.send(body.to_string()))
     }
 
-    fn read(
-        &self,
-        path: &str,
-        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Value> {
+    /// Something answers that is no admin API.
+    pub(crate) fn stranger(&self) -> anyhow::Error {
+        anyhow!(
+            "{} answers, but not as unlag's admin API does: is it the admin port? `admin.address` of the config file says \
+             which it is, {DEFAULT} unless it is set there",
+            self.base
+        )
+    }
+
+    fn reached(&self, answer: Result<Answer, ureq::Error>) -> Result<Answer> {
+        match answer {
+            Ok(answer) => Ok(answer),
+            // Bytes came, and they were no HTTP.
+            Err(ureq::Error::Protocol(_)) => Err(self.stranger()),
+            Err(error) => {
+                Err(error).with_context(|| format!("no unlag answers at {} (is it running?)", self.base))
+            }
+        }
+    }
+
+    fn read(&self, path: &str, answer: Result<Answer, ureq::Error>) -> Result<Value> {
         let base = &self.base;
-        let mut answer = answer.with_context(|| format!("no unlag answers at {base} (is it running?)"))?;
+        let mut answer = self.reached(answer)?;
         let status = answer.status().as_u16();
         let text = answer.body_mut().read_to_string()?;
-        let json: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        let reason = json.get("error").and_then(|error| error.as_str()).unwrap_or(text.trim());
+        let json = serde_json::from_str::<Value>(&text).ok().filter(Value::is_object);
         match (status, &self.token) {
-            (200, _) => Ok(json),
+            (200, _) => json.ok_or_else(|| self.stranger()),
             (401, None) => Err(anyhow!(
                 "{base}{path}: this needs the admin token, and none was found: name the config file that it runs \
                  with (-c FILE), as a user who may read its token, or put the token into {TOKEN_VARIABLE}"
@@ -78,7 +102,10 @@ impl Admin {
                 "{base}{path}: the token that was found is not the one of this unlag: name the config file that it \
                  runs with (-c FILE), or put its token into {TOKEN_VARIABLE}"
             )),
-            _ => Err(anyhow!("{base}{path}: {status} {reason}")),
+            _ => {
+                let said = json.as_ref().and_then(|json| json.get("error")?.as_str());
+                Err(anyhow!("{base}{path}: {status} {}", said.unwrap_or(text.trim())))
+            }
         }
     }
 }
@@ -86,7 +113,7 @@ impl Admin {
 /// Where it is, and its token if that can be known: of the config file where there is one, else that of the environment, else
 /// that of a run without a config.
 fn find(options: &AdminOptions) -> Result<(String, Option<String>)> {
-    let given = options.admin.as_ref().map(|url| url.trim_end_matches('/').to_owned());
+    let given = options.admin.clone();
     // The token of a file that nobody named is not sent to a URL that somebody did.
     let file = match (&options.config, &given) {
         (Some(file), _) => Some(file.as_path()),

@@ -113,7 +113,7 @@ pub(crate) struct ExplainOptions {
 #[derive(Args)]
 pub(crate) struct AdminOptions {
     /// The admin API; without it that of the config file, else http://127.0.0.1:9900
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = admin_url)]
     pub(crate) admin: Option<String>,
     /// The config file to find the admin API and its token by; without it unlag.toml, where there is one
     #[arg(short, long, value_name = "FILE")]
@@ -196,6 +196,16 @@ pub(crate) struct BenchOptions {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A URL to which paths are added.
+fn admin_url(text: &str) -> Result<String, String> {
+    let url: Option<ureq::http::Uri> = text.parse().ok();
+    let is_base = url.is_some_and(|url| url.scheme_str() == Some("http") && url.query().is_none());
+    match is_base {
+        true => Ok(text.trim_end_matches('/').to_owned()),
+        false => Err("a URL such as http://127.0.0.1:9900 is expected".to_owned()),
+    }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

@@ -3,7 +3,7 @@
 mod table;
 
 use crate::Failed;
-use crate::admin::{self, Admin};
+use crate::admin::Admin;
 use crate::args::{CacheCommand, CachePurgeOptions, CacheStatsOptions};
 use crate::papers::print;
 use serde_json::{Value, json};
@@ -17,7 +17,11 @@ pub(crate) fn run(command: CacheCommand) -> Result<(), Failed> {
 }
 
 fn stats(options: CacheStatsOptions) -> Result<(), Failed> {
-    let cache = admin::get(&options.admin, "/api/v1/cache")?;
+    let admin = Admin::find(&options.admin)?;
+    let cache = admin.get("/api/v1/cache")?;
+    if !cache["memory"].is_object() {
+        return Err(admin.stranger().into());
+    }
     match options.json {
         true => print(&format!("{cache:#}\n")),
         false => print(&table::of(&cache)),
@@ -37,6 +41,10 @@ fn purge(options: CachePurgeOptions) -> Result<(), Failed> {
     for (kind, name) in wanted {
         let order = json!({ kind: name, "soft": options.soft, "dry_run": options.dry_run });
         let mut answer = admin.post("/api/v1/cache/purge", &order)?;
+        // Success is what the answer says, not that there is one.
+        if answer["purged"] != !options.dry_run {
+            return Err(admin.stranger().into());
+        }
         if options.json {
             // Which of several it is about.
             if let Some(answer) = answer.as_object_mut() {

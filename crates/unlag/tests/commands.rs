@@ -261,3 +261,37 @@ fn an_argument_that_cannot_be_used_is_a_usage_error_that_says_which() {
         assert!(said.contains(named), "{said}");
     }
 }
+
+#[test]
+fn a_command_that_meets_something_else_than_the_admin_api_fails_and_keeps_the_token_to_itself() {
+    let origin = RawOrigin::answering(|_| ok("{\"purged\": true}"));
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let proxy = format!("http://{}", unlag.address());
+    let directory = Directory::new();
+    for arguments in [
+        &["cache", "purge", "--all"][..],
+        &["cache", "purge", "--all", "--json"],
+        &["cache", "stats"],
+        &["explain"],
+    ] {
+        let mut command = command(&[arguments, &["--admin", &proxy]].concat(), &directory);
+        let output = command.env("UNLAG_ADMIN_TOKEN", "s3kret").output().expect("run unlag");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(said.contains(&proxy) && said.contains("is it the admin port?"), "{arguments:?}: {said}");
+    }
+    let asked = origin.requests();
+    assert!(!asked.is_empty(), "they did meet it");
+    assert!(asked.iter().all(|request| request.headers("authorization").is_empty()), "{asked:?}");
+}
+
+#[test]
+fn an_admin_url_that_is_none_is_a_usage_error_that_says_so() {
+    for nonsense in ["nonsense", "127.0.0.1:9900", "ftp://127.0.0.1", "http://", "http://127.0.0.1:9900?a"] {
+        let output = unlag(&["cache", "stats", "--admin", nonsense]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{nonsense}: {said}");
+        assert!(said.contains("a URL such as http://127.0.0.1:9900"), "{nonsense}: {said}");
+    }
+}
