@@ -29,6 +29,7 @@ mod secret;
 mod source;
 mod starter;
 mod template;
+pub mod tier;
 mod to_upstream;
 mod url;
 mod value;
@@ -150,14 +151,20 @@ fn syntax_error(text: &str, reader: &Reader<'_>, error: &toml::de::Error) {
     }
     let start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
     let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or("");
-    if let Some(at) = line.find("token") {
+    let secret = ["token", "shared"].into_iter().find_map(|key| line.find(key));
+    if let Some(at) = secret {
         let value = line.get(at..).and_then(|rest| rest.find('=')).map_or(at, |equals| at + equals + 1);
-        reader.mask(&(start + value..start + line.len()));
+        let mask = start + value..start + line.len();
+        // Where in a secret it stops being TOML would tell how long it is.
+        if mask.contains(&span.start) || span.start == mask.end {
+            span = mask.start..mask.start + 1;
+        }
+        reader.mask(&mask);
     }
     let message = error.message().lines().next().unwrap_or("").trim();
     if let Some(value) = bare_value(line).filter(|value| value.contains(&(span.start - start))) {
         let written = line.get(value.clone()).unwrap_or("");
-        let help = match line.contains("token") {
+        let help = match secret.is_some() {
             true => "strings stand in quotes".to_owned(),
             false => format!("strings stand in quotes: {}", problem::quoted(written)),
         };

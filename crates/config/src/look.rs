@@ -13,7 +13,9 @@ use zeroize::Zeroizing;
 use crate::endpoints::endpoints;
 use crate::model::{Action, Config, Source};
 use crate::problem::{Problem, Severity};
+use crate::read::SHARED_HELP;
 use crate::secret::{SecretError, resolve_secret};
+use crate::tier;
 
 /// Largest file that is read, bytes: a bundle of every public authority is a quarter of it.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -49,7 +51,14 @@ pub fn look(config: &Config, base: &Path) -> Vec<Problem> {
     }
     for (key, secret) in [("admin.token", &config.admin.token), ("cache.shared", &config.cache.shared)] {
         match secret.as_ref().map(|secret| resolve_secret(secret, base)) {
-            None | Some(Ok(_)) => {}
+            None => {}
+            Some(Ok(found)) => {
+                let is_address = key == "cache.shared";
+                if let Some(Err(error)) = is_address.then(|| found.expose().parse::<tier::Address>()) {
+                    let message = format!("what this refers to is no address of a shared cache: {error}");
+                    findings.note(Severity::Error, key, message, SHARED_HELP);
+                }
+            }
             Some(Err(SecretError::Absent(message))) => {
                 findings.note(Severity::Warning, key, message, "it must be there when unlag runs")
             }

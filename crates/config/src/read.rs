@@ -11,6 +11,8 @@ mod upstream;
 
 use std::path::PathBuf;
 
+pub(crate) use cache::SHARED_HELP;
+
 use crate::keys;
 use crate::limits;
 use crate::model::{AccessLog, Config, Monitor, Sample, State, Trust};

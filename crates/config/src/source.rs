@@ -6,6 +6,8 @@ use crate::problem::Excerpt;
 
 /// Most characters of a line that are shown.
 const EXCERPT_CHARS_MAX: usize = 160;
+/// What is shown in place of a secret, however long it is.
+const MASK: &str = "***";
 
 /// A place in the text, in bytes.
 pub(crate) type Span = Range<usize>;
@@ -42,33 +44,38 @@ impl<'a> SourceText<'a> {
 
     /// The line on which `span` starts, with what of the span lies on it marked and `masks` blotted out.
     pub(crate) fn excerpt(&self, span: &Span, masks: &[Span]) -> Excerpt {
-        let (line, column) = self.locate(span.start);
+        let (line, _) = self.locate(span.start);
         let start = self.line_starts.get(line - 1).copied().unwrap_or(0);
         let rest = self.text.get(start..).unwrap_or("");
         let whole = rest.split('\n').next().unwrap_or("").trim_end_matches('\r');
-        let end = span.end.min(start + whole.len()).max(span.start);
-        let marked = self.text.get(span.start..end).unwrap_or("").chars().count().max(1);
+        let end = span.end.max(span.start + 1);
+
+        // What is shown, and whether it is marked.
+        let mut cells: Vec<(char, bool)> = Vec::with_capacity(whole.len() + 1);
+        let mut masked: Option<&Span> = None;
+        for (at, character) in whole.char_indices() {
+            let at = start + at;
+            let is_marked = (span.start..end).contains(&at);
+            let mask = masks.iter().find(|mask| mask.contains(&at));
+            match (character, mask) {
+                (_, Some(mask)) if masked == Some(mask) => {
+                    let of_mask = cells.iter_mut().rev().take(MASK.len());
+                    of_mask.for_each(|cell| cell.1 |= is_marked);
+                }
+                (_, Some(_)) => cells.extend(MASK.chars().map(|star| (star, is_marked))),
+                ('\t', None) => cells.push((' ', is_marked)),
+                (control, None) if control.is_control() => cells.push(('\u{fffd}', is_marked)),
+                (other, None) => cells.push((other, is_marked)),
+            }
+            masked = mask;
+        }
+        let first = cells.iter().position(|cell| cell.1).unwrap_or(cells.len());
 
         // A long line is shown around its marked part.
-        let skip = (column - 1).saturating_sub(EXCERPT_CHARS_MAX / 2);
-        let skip = if whole.chars().nth(EXCERPT_CHARS_MAX).is_none() { 0 } else { skip };
-        let text: String = whole
-            .char_indices()
-            .skip(skip)
-            .take(EXCERPT_CHARS_MAX)
-            .map(|(at, character)| {
-                let masked = masks.iter().any(|mask| mask.contains(&(start + at)));
-                match character {
-                    _ if masked => '*',
-                    '\t' => ' ',
-                    control if control.is_control() => '\u{fffd}',
-                    other => other,
-                }
-            })
-            .collect();
-        let start = (column - 1).saturating_sub(skip);
-        let room = text.chars().count().saturating_sub(start).max(1);
-        Excerpt { text, start, width: marked.min(room) }
+        let skip = if cells.len() > EXCERPT_CHARS_MAX { first.saturating_sub(EXCERPT_CHARS_MAX / 2) } else { 0 };
+        let shown: Vec<(char, bool)> = cells.into_iter().skip(skip).take(EXCERPT_CHARS_MAX).collect();
+        let width = shown.iter().filter(|cell| cell.1).count().max(1);
+        Excerpt { text: shown.into_iter().map(|cell| cell.0).collect(), start: first - skip, width }
     }
 }
 
@@ -103,6 +110,19 @@ mod tests {
     fn a_masked_part_is_not_shown() {
         let excerpt =
             SourceText::new("token = \"hunter2\"", "f").excerpt(&(0..5), std::slice::from_ref(&(9..16)));
-        assert_eq!(excerpt.text, "token = \"*******\"");
+        assert_eq!(excerpt.text, "token = \"***\"");
+    }
+
+    #[test]
+    fn neither_the_mask_nor_what_is_marked_tells_how_long_a_secret_is() {
+        for secret in ["x", "a secret of some length"] {
+            let text = format!("{{ token = \"{secret}\", b = 1 }}");
+            let secret = 11..11 + secret.len();
+            let source = SourceText::new(&text, "f");
+            let excerpt = source.excerpt(&secret, std::slice::from_ref(&secret));
+            assert_eq!((excerpt.text.as_str(), excerpt.start, excerpt.width), ("{ token = \"***\", b = 1 }", 11, 3));
+            let behind = source.excerpt(&(secret.end + 3..secret.end + 4), std::slice::from_ref(&secret));
+            assert_eq!((behind.start, behind.width), (17, 1));
+        }
     }
 }

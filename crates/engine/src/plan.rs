@@ -197,7 +197,7 @@ fn shared_address(secret: &unlag_config::Secret) -> Result<unlag_tier::Address, 
     if !secret.is_resolved() {
         return Err(refused("the variable or file that it names is not there".into()));
     }
-    secret.expose().trim().parse().map_err(|error: unlag_tier::AddressError| refused(error.to_string()))
+    secret.expose().parse().map_err(|error: unlag_tier::AddressError| refused(error.to_string()))
 }
 
 fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Result<Arc<Upstream>, PlanError> {

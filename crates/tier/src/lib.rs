@@ -14,7 +14,6 @@
 //! called `namespace:{log}…` and do not. A Redis of limited memory shall therefore evict keys that expire
 //! (`maxmemory-policy volatile-lru`): with `allkeys-lru` a log can be evicted, which costs all that is stored.
 
-mod address;
 mod ask;
 mod breaker;
 mod cluster;
@@ -35,6 +34,8 @@ mod wire;
 mod write;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use unlag_config::tier as address;
 
 pub use address::{Address, AddressError, Login, Server};
 pub use ask::Answer;

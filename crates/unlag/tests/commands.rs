@@ -295,3 +295,33 @@ fn an_admin_url_that_is_none_is_a_usage_error_that_says_so() {
         assert!(said.contains("a URL such as http://127.0.0.1:9900"), "{nonsense}: {said}");
     }
 }
+
+#[test]
+fn an_address_of_a_shared_cache_that_run_refuses_is_refused_by_check_with_its_place_and_no_password() {
+    let directory = Directory::new();
+    let run = |arguments: &[&str]| {
+        let mut command = command(arguments, &directory);
+        let output = command.env("ADDRESS", "reddis://me:hunter2@x").output().expect("run unlag");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (address, says) in [
+        ("redis://127.0.0.1:6390/foo", "a number such as /0"),
+        ("redis://a:1,b:2", "redis-cluster://"),
+        ("reddis://a:1", "begins with redis://"),
+        ("redis://me:hunter2@a:1/foo", "a number such as /0"),
+        ("redis://:hunter2", "a port from 1 to 65535"),
+        ("env:ADDRESS", "begins with redis://"),
+    ] {
+        let text = format!(
+            "[[listen]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[cache]\nshared = {address:?}\n\
+             [[route]]\nmatch = \"/\"\nrespond = {{ status = 204 }}\n"
+        );
+        std::fs::write(directory.path().join("unlag.toml"), text).expect("a config");
+        for arguments in [&["check"][..], &["run"]] {
+            let (code, said) = run(arguments);
+            assert_eq!(code, Some(78), "{address}: {said}");
+            assert!(said.contains("unlag.toml:6:10: error: ") && said.contains(says), "{address}: {said}");
+            assert!(!said.contains("hunter2"), "{address}: {said}");
+        }
+    }
+}

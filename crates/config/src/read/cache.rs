@@ -7,6 +7,11 @@ use crate::problem::{Invalid, quoted};
 use crate::reader::{Cursor, Value};
 use crate::secret::Secret;
 use crate::template::Template;
+use crate::tier;
+
+/// What the address of a shared tier may be.
+pub(crate) const SHARED_HELP: &str = "allowed: redis://, rediss://, redis-cluster://, rediss-cluster:// or memcached://, each \
+     followed by HOST:PORT; or env:NAME or file:PATH";
 
 pub(super) fn cache(table: &mut Cursor<'_>) -> Cache {
     let default = Cache::default();
@@ -23,37 +28,18 @@ pub(super) fn cache(table: &mut Cursor<'_>) -> Cache {
     }
 }
 
-/// What the address of a shared tier begins with.
-const SHARED_SCHEMES: [&str; 5] =
-    ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://", "memcached://"];
-
-/// Whether a text has one of the schemes and names servers behind it, each with a port if any.
-fn names_servers(text: &str) -> bool {
-    let Some(rest) = SHARED_SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) else { return false };
-    let servers = rest.rsplit_once('@').map_or(rest, |(_, servers)| servers);
-    let servers = servers.split_once('/').map_or(servers, |(servers, _)| servers);
-    servers.split(',').all(|server| {
-        let port = server.rsplit_once(':').filter(|_| !server.ends_with(']')).map(|(_, port)| port);
-        let is_named = !server.is_empty() && !server.starts_with(':');
-        is_named && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
-    })
-}
-
-/// Where answers are shared. What follows the scheme is read by whoever connects.
+/// Where answers are shared: read here as it is when it is used.
 fn shared(value: &Value<'_>) -> Option<Secret> {
     let text = value.as_str().unwrap_or("");
     let is_reference = text.starts_with("env:") || text.starts_with("file:");
-    if !is_reference && text.contains('@') {
+    if !is_reference && tier::may_hold_password(text) {
         value.reader.mask(&value.span);
     }
     value.remember();
     value.parse(|text| {
-        if !is_reference && !names_servers(text) {
-            let help = format!(
-                "allowed: {}, each followed by HOST:PORT; or env:NAME or file:PATH",
-                SHARED_SCHEMES.join(", ")
-            );
-            return Err(Invalid::new("this is not the address of a shared cache", help));
+        if !is_reference {
+            text.parse::<tier::Address>()
+                .map_err(|error| Invalid::new(format!("`cache.shared`: {error}"), SHARED_HELP))?;
         }
         Secret::new(text).map_err(|error| Invalid::new(error.to_string(), value.help()))
     })

@@ -1,6 +1,8 @@
-//! Where the shared tier is: `redis://`, `rediss://`, `redis-cluster://`, `rediss-cluster://` or `memcached://`, parsed once,
-//! with errors that say what is allowed. Whatever prints an address prints it without its password.
+//! Where the shared tier is: `redis://`, `rediss://`, `redis-cluster://`, `rediss-cluster://` or `memcached://`, parsed in one
+//! place, so that what is checked is what will run. Errors say what is allowed and repeat nothing of the text, which may hold
+//! a password where none belongs; what prints an address prints it without its login.
 
+use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
@@ -56,14 +58,22 @@ pub enum Address {
 }
 
 /// Why an address cannot be used.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AddressError(String);
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for AddressError {}
 
 impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Address, AddressError> {
+        let text = text.trim();
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         let (tls, cluster) = match scheme {
             "redis" => (false, false),
@@ -90,11 +100,7 @@ impl FromStr for Address {
             "" => 0,
             number => match number.parse() {
                 Ok(number) => number,
-                Err(_) => {
-                    return wrong(format!(
-                        "{number:?} is no database: a number such as 0 comes after the port"
-                    ));
-                }
+                Err(_) => return wrong("what follows the port is a database, a number such as /0"),
             },
         };
         match (servers.pop(), servers.is_empty()) {
@@ -102,6 +108,17 @@ impl FromStr for Address {
             _ => wrong("redis:// names one server; for several that form a cluster write redis-cluster://"),
         }
     }
+}
+
+/// Whether a text may hold a password: it has a login, or what looks like one that lacks its host.
+pub(crate) fn may_hold_password(text: &str) -> bool {
+    let servers = text.split_once("://").map_or(text, |(_, servers)| servers);
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let mut ports = servers.split(',').filter_map(|server| {
+        let server = server.split_once('/').map_or(server, |(server, _)| server);
+        server.rsplit_once(']').map_or(server, |(_, port)| port).split_once(':')
+    });
+    text.contains('@') || ports.any(|(_, port)| !is_port(port))
 }
 
 fn wrong<T>(what: impl Into<String>) -> Result<T, AddressError> {
@@ -155,7 +172,7 @@ fn servers_of(list: &str, port: u16) -> Result<Vec<Server>, AddressError> {
     for name in list.split(',') {
         let server = server(name, port)?;
         if servers.contains(&server) {
-            return wrong(format!("{server} is named twice"));
+            return wrong("a server is named twice");
         }
         servers.push(server);
     }
@@ -168,19 +185,19 @@ fn servers_of(list: &str, port: u16) -> Result<Vec<Server>, AddressError> {
 fn server(name: &str, default: u16) -> Result<Server, AddressError> {
     let (host, port) = match name.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((host, rest))) => (host, rest),
-        Some(None) => return wrong(format!("{name:?}: an IPv6 address ends with `]`")),
+        Some(None) => return wrong("an IPv6 address ends with `]`"),
         None => name.split_at(name.find(':').unwrap_or(name.len())),
     };
     let port = match port.strip_prefix(':') {
         None if port.is_empty() => default,
         digits => match digits.unwrap_or_default().parse() {
             Ok(port) if port > 0 => port,
-            _ => return wrong(format!("{name:?}: after the host comes `:` and a port from 1 to 65535")),
+            _ => return wrong("after a host comes `:` and a port from 1 to 65535"),
         },
     };
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
     if host.is_empty() || !host.bytes().all(allowed) {
-        return wrong(format!("{name:?} is not a server: write host:port, with IPv6 addresses in brackets"));
+        return wrong("a server is written host:port, an IPv6 address in brackets");
     }
     Ok(Server { host: host.to_owned(), port })
 }
@@ -252,12 +269,22 @@ mod tests {
     }
 
     #[test]
+    fn what_looks_like_a_password_is_taken_for_one() {
+        for text in ["redis://:secret@a", "redis://me:secret", "redis://:secret", "a:1,me:secret", "x@y"] {
+            assert!(may_hold_password(text), "{text}");
+        }
+        for text in ["redis://a:1/foo", "redis://a,b:2", "redis://[::1]:7", "http://a", "memcached://a/b:c"] {
+            assert!(!may_hold_password(text), "{text}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_used_is_told_with_what_can() {
         for (text, says) in [
             ("http://a", "begins with redis://"),
             ("127.0.0.1:6379", "begins with redis://"),
             ("redis://a,b", "redis-cluster://"),
-            ("redis://a/x", "a number such as 0"),
+            ("redis://a/x", "a number such as /0"),
             ("redis-cluster://a/1", "no numbered databases"),
             ("redis://a:0", "1 to 65535"),
             ("redis://a:b", "1 to 65535"),
@@ -271,6 +298,7 @@ mod tests {
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
+            assert!(!error.contains("%4@") && !error.contains("u:p"), "nothing of the text is repeated: {error}");
         }
     }
 }
