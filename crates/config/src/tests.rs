@@ -192,3 +192,33 @@ fn each_limit_is_read_into_its_own_field() {
         assert!(changed[0].starts_with(&format!("{}:", key.name)), "{changed:?}");
     }
 }
+
+#[test]
+fn what_caching_has_no_use_for_is_warned_of() {
+    let warnings = |route: &str| -> Vec<String> {
+        let text = format!(
+            "[[listen]]\naddress = \"127.0.0.1:1\"\n[upstream.a]\nendpoints = [\"http://a\"]\n[[route]]\nupstream = \"a\"\n{route}\n"
+        );
+        valid(&text).warnings.into_iter().map(|problem| problem.message).collect()
+    };
+    for (route, message) in [
+        ("match = \"/\"\ncache = \"off\"\ncoalesce = true", "`coalesce` has no effect beside `cache = \"off\"`"),
+        ("match = \"/\"\ncache = { tags = [\"\"] }", "an empty tag has no effect"),
+        ("match = \"GET /\"\ncache = { body = \"json\" }", "`body` has no effect on a route of GET"),
+        (
+            "match = \"POST /\"\ncache = { stale_while_revalidate = \"1m\" }",
+            "`stale_while_revalidate` has no effect on a route of POST",
+        ),
+        ("match = \"PUT /\"\ncache = { ttl = \"1m\" }", "`ttl` has no effect on a route of PUT"),
+    ] {
+        assert_eq!(warnings(route), [message], "{route}");
+    }
+    for route in [
+        "match = \"/\"\ncoalesce = true\ncache = { ttl = \"1m\", body = \"json\", tags = [\"a\"] }",
+        "match = \"POST /\"\ncache = { ttl = \"1m\", body = \"json\" }",
+        "match = \"QUERY /\"\ncache = { ttl = \"1m\", body = \"json\" }",
+        "match = \"/\"\ncache = \"off\"\ncoalesce = \"off\"",
+    ] {
+        assert_eq!(warnings(route), [""; 0], "{route}");
+    }
+}

@@ -68,14 +68,46 @@ pub(super) fn of_route(value: &Value<'_>, pattern: Option<&Pattern>) -> Option<O
     let stale_while_revalidate = duration("stale_while_revalidate");
     let stale_if_error = duration("stale_if_error");
     let body = table.take("body").and_then(|value| value.choice()).and_then(keyed_body);
-    let tags = table.take("tags").and_then(|value| value.list()).unwrap_or_default();
+    let mut tags = table.take("tags").and_then(|value| value.list()).unwrap_or_default();
+    tags.retain(|tag| {
+        let is_empty = tag.as_str() == Some("");
+        if is_empty {
+            tag.reader.warning(&tag.span, "an empty tag has no effect", "a purge names a tag: give it a name");
+        }
+        !is_empty
+    });
     // Without a match that can be read there is nothing to compare them with; that is an error of its own.
     let tags = pattern
         .into_iter()
         .flat_map(|pattern| tags.iter().filter_map(|tag| tag.parse(|text| Template::parse(text, pattern))));
     let rules = RouteCache { ttl, stale_while_revalidate, stale_if_error, body, tags: tags.collect() };
+    if let Some(method) = pattern.and_then(|pattern| pattern.method.as_deref()) {
+        warn_of_what_a_method_makes_useless(&table, method);
+    }
     table.finish();
     Some(Some(rules))
+}
+
+/// What is said of answers that are never stored, or of content that is never part of a key.
+fn warn_of_what_a_method_makes_useless(table: &Cursor<'_>, method: &str) {
+    const RULES: [&str; 4] = ["ttl", "stale_while_revalidate", "stale_if_error", "tags"];
+    let warn = |key: &str, help: &str| {
+        let message = format!("`{key}` has no effect on a route of {method}");
+        table.reader.warning(&table.key_span(key), message, help);
+    };
+    let keys_content = matches!(method, "POST" | "QUERY");
+    if !keys_content && table.has("body") {
+        warn("body", "the content of POST and QUERY alone is part of a key; take it out");
+    }
+    let help = match method {
+        "GET" | "HEAD" | "QUERY" => return,
+        "POST" if table.has("body") => return,
+        "POST" => "POST is a change; if it only reads here, add `body`, such as `body = \"json\"`",
+        _ => "its answers are not stored; take it out",
+    };
+    for key in RULES.into_iter().filter(|key| table.has(key)) {
+        warn(key, help);
+    }
 }
 
 fn keyed_body(word: &str) -> Option<KeyedBody> {

@@ -106,6 +106,11 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
         Some(_) => Some(false),
         None => value.boolean(),
     });
+    if coalesce == Some(true) && cache == Some(None) {
+        let help = "requests wait for one another in the cache: take out `cache = \"off\"`, or `coalesce`";
+        let message = "`coalesce` has no effect beside `cache = \"off\"`";
+        table.reader.warning(&table.key_span("coalesce"), message, help);
+    }
     let body_max = table.take("body_max").and_then(|value| value.number());
     let compress = table.take("compress").and_then(|value| encodings(&value, &Encoding::CHEAPEST_FIRST));
     warn_of_what_only_forwarding_uses(&table);
