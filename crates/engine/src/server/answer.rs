@@ -177,10 +177,9 @@ pub fn refuse(recording: &Recording, error: Error) -> Response {
     if status == 503 {
         head.fields.push(b"retry-after", b"1");
     }
-    if error == Error::Method
-        && let Some(allow) = recording.trace.allow.get()
-    {
-        head.fields.push(b"allow", allow.as_bytes());
+    if status == 405 {
+        // Of what CONNECT names nothing is served: an empty list says so (RFC 9110 §10.2.1).
+        head.fields.push(b"allow", recording.trace.allow.get().map_or(b"", |allow| allow.as_bytes()));
     }
     let mut text = String::with_capacity(80);
     let _ = writeln!(text, "unlag: {error}");
