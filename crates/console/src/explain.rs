@@ -2,7 +2,7 @@
 //! the ordinary for its route. Pure: a request and its route's histograms in, text out.
 
 use std::fmt::Write;
-use unlag_record::{Histogram, Outcome, Phase, Recent, Snapshot};
+use unlag_record::{CacheUse, Histogram, Outcome, Phase, Recent, Snapshot};
 
 /// Lines are at most this wide.
 const WIDTH: usize = 80;
@@ -121,6 +121,17 @@ fn circumstances(out: &mut String, recent: &Recent, baseline: &Baseline) {
     if let Some(cause) = recent.cause {
         let _ = write!(out, " unlag answered itself: {cause}.");
     }
+    if let Some(cache) = recent.cache {
+        out.push_str(match cache {
+            CacheUse::Hit => " It was answered from the cache.",
+            CacheUse::Stale => " It was answered from the cache, past the answer's lifetime.",
+            CacheUse::Revalidated => {
+                " The cache asked the upstream whether its answer still held, and it did."
+            }
+            CacheUse::Collapsed => " It got the answer to the fetch of another request.",
+            CacheUse::Miss => " The cache had no answer for it.",
+        });
+    }
     if recent.outcome == Outcome::Cancelled {
         out.push_str(" The caller left before the answer was complete.");
     }
@@ -155,11 +166,13 @@ fn words(phase: Phase) -> &'static str {
 fn heading(recent: &Recent) -> String {
     let target = printable(&recent.target);
     let more = if recent.target_cut { "…" } else { "" };
-    let endpoint = recent.endpoint.as_deref().unwrap_or("-");
-    let upstream = recent.upstream.as_deref().unwrap_or("none");
+    let whence = match (&recent.upstream, &recent.endpoint, recent.cache) {
+        (Some(upstream), Some(endpoint), _) => format!("upstream {upstream} at {endpoint}"),
+        (_, _, Some(CacheUse::Hit | CacheUse::Stale | CacheUse::Collapsed)) => "from the cache".to_owned(),
+        _ => "no upstream asked".to_owned(),
+    };
     let first = format!("{} {target}{more}", printable(&recent.method));
-    let second =
-        format!("{}, route {}, upstream {upstream} at {endpoint}", recent.status, printable(&recent.route));
+    let second = format!("{}, route {}, {whence}", recent.status, printable(&recent.route));
     format!("{}\n{}\n", fit(&first), fit(&second))
 }
 

@@ -78,6 +78,7 @@ pub(crate) fn request(recent: &Recent) -> Value {
         "status": recent.status,
         "outcome": recent.outcome.name(),
         "cause": recent.cause,
+        "cache": recent.cache.map(|cache| cache.name()),
         "method": recent.method,
         "target": recent.target,
         "target_cut": recent.target_cut,

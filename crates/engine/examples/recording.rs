@@ -71,6 +71,7 @@ impl Core {
             status: 200,
             outcome: Outcome::Ok,
             cause: None,
+            cache: None,
             method: trace.method.as_str(),
             target: &trace.target,
             protocol: Protocol::Http11,

@@ -11,7 +11,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use unlag_record::{EndpointId, Phase, RequestId, Timeline};
+use unlag_record::{CacheUse, EndpointId, Phase, RequestId, Timeline};
 
 /// A request on its way through the pipeline.
 #[derive(Debug)]
@@ -161,6 +161,8 @@ pub struct Trace {
     pub attempts: Cell<u8>,
     /// Whether the last attempt used a pooled connection.
     pub reused: Cell<bool>,
+    /// What the cache had for it, once it was looked up.
+    pub cache: Cell<Option<CacheUse>>,
     /// Content received from the caller.
     pub bytes_in: Cell<u64>,
     /// Content sent to the caller.
@@ -186,6 +188,7 @@ impl Trace {
             endpoint: Cell::new(None),
             attempts: Cell::new(0),
             reused: Cell::new(false),
+            cache: Cell::new(None),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             error: Cell::new(None),

@@ -2,7 +2,7 @@
 
 use crate::names::Names;
 use crate::recent::Recent;
-use crate::{EndpointId, Outcome, Protocol, Record, RequestId, RouteId, Timeline};
+use crate::{CacheUse, EndpointId, Outcome, Protocol, Record, RequestId, RouteId, Timeline};
 use std::net::SocketAddr;
 
 /// How much of a target is kept. Enough for the path of nearly every call between services.
@@ -51,6 +51,7 @@ pub(crate) struct Entry {
     pub(crate) status: u16,
     pub(crate) outcome: Outcome,
     pub(crate) cause: Option<&'static str>,
+    pub(crate) cache: Option<CacheUse>,
     pub(crate) method: Excerpt<METHOD_BYTES>,
     pub(crate) target: Excerpt<TARGET_BYTES>,
     pub(crate) protocol: Protocol,
@@ -76,6 +77,7 @@ impl Entry {
             status: record.status,
             outcome: record.outcome,
             cause: record.cause,
+            cache: record.cache,
             method: Excerpt::of(record.method.as_bytes()),
             target: Excerpt::of(record.target),
             protocol: record.protocol,
@@ -106,6 +108,7 @@ impl Entry {
             status: self.status,
             outcome: self.outcome,
             cause: self.cause,
+            cache: self.cache,
             method: lossy(self.method.as_bytes()),
             target: lossy(self.target.as_bytes()),
             target_cut: self.target.is_cut(),

@@ -50,6 +50,35 @@ impl Outcome {
     }
 }
 
+/// What the cache had for a request that it looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum CacheUse {
+    /// An answer.
+    Hit,
+    /// An answer past its lifetime, which may be served.
+    Stale,
+    /// An answer that the origin was asked about, and that still held.
+    Revalidated,
+    /// The answer to the fetch of another request.
+    Collapsed,
+    /// Nothing that would do.
+    Miss,
+}
+
+impl CacheUse {
+    /// The name used in logs and the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CacheUse::Hit => "hit",
+            CacheUse::Stale => "stale",
+            CacheUse::Revalidated => "revalidated",
+            CacheUse::Collapsed => "collapsed",
+            CacheUse::Miss => "miss",
+        }
+    }
+}
+
 /// The protocol that the caller spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -89,6 +118,8 @@ pub struct Record<'a> {
     pub outcome: Outcome,
     /// Why unlag itself answered or gave up, as a fixed word such as `connect_timeout`.
     pub cause: Option<&'static str>,
+    /// What the cache had for it; `None` if it was not looked up.
+    pub cache: Option<CacheUse>,
     /// The request method.
     pub method: &'a str,
     /// The request target as received.

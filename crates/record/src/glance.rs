@@ -9,8 +9,8 @@ const PHASES_SHOWN: usize = 2;
 /// A phase below this share of the whole explains nothing.
 const SHARE_MIN: f64 = 0.05;
 
-/// Writes `200 GET /products/7  12.3 ms  (upstream_ttfb 11.8 ms)  ` and the request id, before it the cause if there is one. Bytes
-/// that a terminal would obey are escaped.
+/// Writes `200 GET /products/7  12.3 ms  (upstream_ttfb 11.8 ms)  ` and the request id, before it the cause and what the cache had, if
+/// there are such. Bytes that a terminal would obey are escaped.
 pub(crate) fn write_glance(out: &mut String, entry: &Entry) {
     let target = entry.target.as_bytes().escape_ascii();
     let method = entry.method.as_bytes().escape_ascii();
@@ -23,6 +23,9 @@ pub(crate) fn write_glance(out: &mut String, entry: &Entry) {
     let _ = write!(out, "  ({})", shown.join(", "));
     if let Some(cause) = entry.cause {
         let _ = write!(out, "  {cause}");
+    }
+    if let Some(cache) = entry.cache {
+        let _ = write!(out, "  cache {}", cache.name());
     }
     let _ = writeln!(out, "  {}", entry.request_id.as_bytes().escape_ascii());
 }
@@ -43,7 +46,7 @@ impl std::fmt::Display for Time {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Outcome, Protocol, Record, RequestId, RouteId, Timeline};
+    use crate::{CacheUse, Outcome, Protocol, Record, RequestId, RouteId, Timeline};
 
     #[test]
     fn a_line_for_people_names_what_took_the_time_and_obeys_nobody() {
@@ -58,6 +61,7 @@ mod tests {
             status: 502,
             outcome: Outcome::ServerError,
             cause: Some("truncated"),
+            cache: Some(CacheUse::Miss),
             method: "GET",
             target: b"/a\x1b[31m",
             protocol: Protocol::Http11,
@@ -71,6 +75,9 @@ mod tests {
         };
         let mut out = String::new();
         write_glance(&mut out, &Entry::of(&record, 0));
-        assert_eq!(out, "502 GET /a\\x1b[31m  12.3 ms  (upstream_ttfb 11.9 ms)  truncated  one\n");
+        assert_eq!(
+            out,
+            "502 GET /a\\x1b[31m  12.3 ms  (upstream_ttfb 11.9 ms)  truncated  cache miss  one\n"
+        );
     }
 }

@@ -184,3 +184,40 @@ fn the_admin_pages_are_not_on_the_data_port_and_not_for_a_foreign_host() {
     let request = "GET /api/v1/upstreams HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     assert_eq!(client.send(request).read_response("GET").status(), 403);
 }
+
+#[test]
+fn the_access_log_and_explain_say_what_the_cache_had() {
+    let origin = RawOrigin::answering(|request| {
+        let fresh = match request.target().as_str() {
+            "/old" => "Cache-Control: max-age=0\r\nETag: \"1\"\r\n",
+            _ => "Cache-Control: max-age=60\r\n",
+        };
+        if !request.headers("if-none-match").is_empty() {
+            return format!("HTTP/1.1 304 Not Modified\r\n{fresh}\r\n").into_bytes();
+        }
+        format!("HTTP/1.1 200 OK\r\n{fresh}Content-Length: 2\r\n\r\nhi").into_bytes()
+    });
+    let off = "[[route]]\nname = \"off\"\nmatch = \"/off\"\nupstream = \"origin\"\ncache = \"off\"";
+    let unlag = Setup::of(UNLAG).to([origin.url()]).route("cache", "{ tags = [\"all\"] }").toml(off).start();
+    let ask = |id: &str, path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Request-Id: {id}\r\n\r\n");
+        unlag.connect().send(request).read_response("GET");
+        access_line(&unlag, id)["cache"].clone()
+    };
+    assert_eq!(ask("first", "/new"), "miss");
+    assert_eq!(ask("second", "/new"), "hit");
+    assert_eq!(ask("third", "/old"), "miss");
+    assert_eq!(ask("fourth", "/old"), "revalidated");
+    assert_eq!(ask("fifth", "/off"), Value::Null);
+    let explained = |id: &str| {
+        let answer = unlag.admin(&format!("/api/v1/explain/{id}")).text();
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        (answer["json"]["request"]["cache"].clone(), answer["text"].as_str().expect("a text").to_owned())
+    };
+    let (had, text) = explained("second");
+    assert_eq!(had, "hit");
+    assert!(text.contains("from the cache") && !text.contains("upstream"), "{text}");
+    let (had, text) = explained("fifth");
+    assert_eq!(had, Value::Null);
+    assert!(!text.contains("cache"), "{text}");
+}

@@ -28,6 +28,7 @@ fn add(registry: &Arc<Registry>, phases: &[(Phase, u64)], request_id: &str) {
         status: 200,
         outcome: Outcome::Ok,
         cause: None,
+        cache: None,
         method: "GET",
         target: b"/product/7\x1b[2J",
         protocol: Protocol::Http11,

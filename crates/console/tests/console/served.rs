@@ -79,6 +79,7 @@ impl TestPlane {
             status: 200,
             outcome: Outcome::Ok,
             cause: None,
+            cache: None,
             method: "GET",
             target: b"/product/7",
             protocol: Protocol::Http11,

@@ -95,6 +95,7 @@ impl Drop for Recording {
             status: self.status.get(),
             outcome: self.outcome(),
             cause: trace.error.get().map(Error::cause),
+            cache: trace.cache.get(),
             method: trace.method.as_str(),
             target: &trace.target,
             protocol,

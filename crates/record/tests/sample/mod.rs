@@ -27,6 +27,7 @@ pub(crate) fn record(route: RouteId, timeline: &Timeline) -> Record<'_> {
         status: 200,
         outcome: Outcome::Ok,
         cause: None,
+        cache: None,
         method: "GET",
         target: b"/product/7",
         protocol: Protocol::Http11,

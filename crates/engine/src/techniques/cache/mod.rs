@@ -67,7 +67,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use store::Store;
-use unlag_record::Phase;
+use unlag_record::{CacheUse, Phase};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// The stage, for one route on one core.
@@ -270,6 +270,7 @@ impl Cache {
     }
 
     fn serve_at(&self, stored: &Stored, request: &Exchange, status: Status, now: u64) -> Response {
+        request.trace.cache.set(Some(status.record()));
         let mut response = stored.answer(&request.head.method, &request.head.fields, now);
         status.ttl(stored.freshness.ttl_s(now)).write(&self.name, &mut response.head.fields);
         response
@@ -367,6 +368,7 @@ impl Stage for Cache {
             };
             key.extend_from_slice(&content);
         }
+        exchange.trace.cache.set(Some(CacheUse::Miss));
         match self.find(&exchange, &key, next) {
             Found::Answer(response) => {
                 if key.capacity() <= SPARE_BYTES_MAX {

@@ -2,6 +2,7 @@
 
 use super::figures::Miss;
 use crate::http::{Fields, Name};
+use unlag_record::CacheUse;
 
 /// What was done.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,17 @@ impl Status {
     /// Whether something past its lifetime was served.
     pub fn is_stale(&self) -> bool {
         self.hit && self.forwarded == Some(Miss::Stale)
+    }
+
+    /// The same for the record of the request.
+    pub fn record(&self) -> CacheUse {
+        match (self.hit, self.forwarded, self.got) {
+            _ if self.collapsed => CacheUse::Collapsed,
+            (_, _, Some(304)) => CacheUse::Revalidated,
+            (true, None, _) => CacheUse::Hit,
+            (true, Some(_), _) => CacheUse::Stale,
+            (false, _, _) => CacheUse::Miss,
+        }
     }
 
     /// It went to the origin, for this reason.
