@@ -1,8 +1,8 @@
 //! What an answer looks like: JSON, errors as JSON with one sentence that says what is allowed.
 
-use axum::Json;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::json;
 
 /// An error with its status.
@@ -18,9 +18,14 @@ impl Refusal {
     }
 }
 
+/// What an error said, as an extension of the answer.
+#[derive(Clone)]
+pub(crate) struct Message(pub(crate) String);
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.message }))).into_response()
+        let answer = Json(json!({ "error": self.message }));
+        (self.status, Extension(Message(self.message)), answer).into_response()
     }
 }
 

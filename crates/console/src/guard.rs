@@ -1,7 +1,7 @@
 //! Who may ask what. A browser that was led astray must not reach the API (Host and Origin are checked), writes
 //! need the token, and so do reads from elsewhere than this machine.
 
-use crate::answer::Refusal;
+use crate::answer::{Message, Refusal};
 use crate::token::Token;
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -9,6 +9,7 @@ use axum::http::uri::Authority;
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -26,6 +27,16 @@ pub(crate) enum Link {
     Unix,
 }
 
+impl fmt::Display for Link {
+    /// Who connected.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Link::Tcp { peer, .. } => peer.fmt(f),
+            Link::Unix => f.write_str("unix"),
+        }
+    }
+}
+
 impl Link {
     fn is_from_this_machine(self) -> bool {
         match self {
@@ -39,6 +50,10 @@ impl Link {
     }
 }
 
+/// What a write is about, in the API's own words, as an extension of its answer: for the line that it leaves in the log.
+#[derive(Clone)]
+pub(crate) struct What(pub(crate) String);
+
 /// Checks every request before anything else looks at it, and makes every answer one that no browser stores,
 /// frames or runs.
 pub(crate) async fn check(State(token): State<Option<Arc<Token>>>, request: Request, next: Next) -> Response {
@@ -51,8 +66,13 @@ pub(crate) async fn check(State(token): State<Option<Arc<Token>>>, request: Requ
         None => next.run(request).await,
     };
     if is_write(&method) {
+        let caller = link.map(tracing::field::display);
         let status = response.status().as_u16();
-        tracing::info!(target: "unlag::audit", %method, path, status, from = ?link, "admin write");
+        let what = response.extensions_mut().remove::<What>();
+        let what = what.as_ref().map(|what| what.0.as_str());
+        let error = response.extensions_mut().remove::<Message>();
+        let error = error.as_ref().map(|error| error.0.as_str());
+        tracing::info!(target: "unlag::audit", caller, %method, path, what, status, error, "audit");
     }
     if response.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

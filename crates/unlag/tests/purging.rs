@@ -499,3 +499,24 @@ fn what_was_purged_is_not_offered_to_the_origin_for_another_variant_either() {
     assert_eq!(accepting("e/f"), "old");
     assert_eq!(offers(), 1);
 }
+
+#[test]
+fn every_purge_leaves_one_line_in_the_log_that_says_who_what_and_with_what_result() {
+    let origin = counting(fresh);
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    printed(&unlag, &["purge", "--tag", "t1", "--soft"]);
+    cache(&unlag, &["purge", "--url", "/x"]);
+    post(&unlag, "Authorization: Bearer wrong\r\n", "{\"all\": true}");
+    let lines = || unlag.log().with_message("audit");
+    wait_until("a line for each", || lines().len() >= 3);
+    let lines = lines();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for (line, (what, status)) in
+        lines.iter().zip([(json!("tag t1, soft"), 200), (json!("url /x"), 400), (Value::Null, 401)])
+    {
+        let is_refused = line["error"].as_str().is_some_and(|error| !error.is_empty());
+        assert_eq!((&line["what"], &line["status"]), (&what, &json!(status)), "{line}");
+        assert_eq!((&line["path"], is_refused), (&json!("/api/v1/cache/purge"), status != 200), "{line}");
+        assert!(line["caller"].as_str().is_some_and(|caller| caller.starts_with("127.0.0.1:")), "{line}");
+    }
+}

@@ -2,13 +2,15 @@
 
 use super::Shared;
 use crate::answer::Refusal;
+use crate::guard::What;
 use crate::limits::BODY_BYTES;
 use crate::plane::{CacheRoute, CacheShared, CacheStatus, PurgeOrder, PurgeWhat};
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -113,7 +115,7 @@ impl Wanted {
 pub(super) async fn purge(
     State(shared): State<Shared>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Response, Refusal> {
     let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, message);
     let body = body.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
@@ -125,12 +127,28 @@ pub(super) async fn purge(
         bad(format!("the body is no purge: {error}; it is JSON such as {{\"tag\": \"product-7\"}}"))
     })?;
     let order = wanted.order().map_err(bad)?;
-    let (soft, dry_run) = (order.soft, order.dry_run);
-    let count = shared.ask(move |shared| shared.plane.purge(&order)).await?.map_err(bad)?;
+    let (soft, dry_run, what) = (order.soft, order.dry_run, What(words(&order)));
+    let count = match shared.ask(move |shared| shared.plane.purge(&order)).await? {
+        Ok(count) => count,
+        Err(message) => return Ok((Extension(what), bad(message)).into_response()),
+    };
     let mut answer = json!({ "purged": !dry_run, "soft": soft, "dry_run": dry_run });
     if let (Some(answer), Some(count)) = (answer.as_object_mut(), count) {
         answer.insert("objects".into(), count.objects.into());
         answer.insert("bytes".into(), count.bytes.into());
     }
-    Ok(Json(answer))
+    Ok((Extension(what), Json(answer)).into_response())
+}
+
+/// A purge in the words in which it is ordered.
+fn words(order: &PurgeOrder) -> String {
+    let what = match &order.what {
+        PurgeWhat::Url(url) => format!("url {url}"),
+        PurgeWhat::Tag(tag) => format!("tag {tag}"),
+        PurgeWhat::Prefix(prefix) => format!("prefix {prefix}"),
+        PurgeWhat::All => "all".to_owned(),
+    };
+    let soft = if order.soft { ", soft" } else { "" };
+    let dry_run = if order.dry_run { ", dry_run" } else { "" };
+    format!("{what}{soft}{dry_run}")
 }

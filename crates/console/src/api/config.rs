@@ -2,15 +2,16 @@
 //! replacement names the hash of what it replaces.
 
 use super::Shared;
-use crate::answer::Refusal;
+use crate::answer::{Message, Refusal};
+use crate::guard::What;
 use crate::limits::BODY_BYTES;
 use crate::plane::{Applied, PutError};
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::json;
 
 pub(super) async fn read(State(shared): State<Shared>) -> Result<Response, Refusal> {
@@ -60,7 +61,8 @@ fn answer(outcome: Result<Applied, PutError>) -> Response {
     match outcome {
         Ok(applied) => {
             let hash = applied.hash.clone();
-            with_etag(Json(applied).into_response(), &hash)
+            let what = What(format!("config {hash}"));
+            with_etag((Extension(what), Json(applied)).into_response(), &hash)
         }
         Err(PutError::Conflict(hash)) => {
             let message = "another configuration is in use; read it, and repeat the change on top of it";
@@ -71,9 +73,10 @@ fn answer(outcome: Result<Applied, PutError>) -> Response {
             refuse(StatusCode::PRECONDITION_FAILED, message.into())
         }
         Err(PutError::Invalid(problems)) => {
-            let body =
-                json!({ "error": "the configuration is not valid, nothing changed", "problems": problems });
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+            let error = "the configuration is not valid, nothing changed";
+            let body = json!({ "error": error, "problems": problems });
+            let error = Message(error.to_owned());
+            (StatusCode::UNPROCESSABLE_ENTITY, Extension(error), Json(body)).into_response()
         }
         Err(PutError::ReadOnly) => refuse(
             StatusCode::CONFLICT,

@@ -84,7 +84,6 @@ pub(super) fn purge(engine: &Engine, order: &PurgeOrder) -> Result<Option<PurgeC
         return Ok(Some(PurgeCount { objects, bytes }));
     }
     engine.purge(&purge);
-    tracing::info!(target: "unlag::audit", what = ?order.what, soft = order.soft, "cache purge");
     Ok(None)
 }
 
