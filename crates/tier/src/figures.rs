@@ -73,6 +73,8 @@ pub struct Figures {
     pub losses: u64,
     /// Whether purges are heard; while not, asks are refused.
     pub listening: bool,
+    /// Whether they are not heard because the server refuses our login.
+    pub refused: bool,
     /// Each server.
     pub nodes: Vec<NodeFigures>,
 }

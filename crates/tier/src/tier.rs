@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -205,6 +206,7 @@ impl Tier {
         Figures {
             announcements_pending: shared.journal.pending(),
             listening: self.is_listening(),
+            refused: !self.is_listening() && shared.journal.refused.load(Relaxed),
             nodes: shared.topology.load().nodes.iter().map(|node| node.figures()).collect(),
             ..shared.counters.figures()
         }

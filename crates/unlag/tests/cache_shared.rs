@@ -135,6 +135,23 @@ fn purge_and_wait(one: &Unlag, other: &Unlag, path: &str) -> Duration {
 }
 
 #[test]
+fn a_redis_that_refuses_the_password_is_said_to_refuse_it() {
+    let Some(redis) = Redis::start_with(SUITE, &["--requirepass", "right"]) else { return };
+    let origin = numbering("");
+    for login in ["", ":wrong@"] {
+        let url = format!("redis://{login}{}", redis.address());
+        let toml = format!("[cache]\nshared = \"{url}\"\n");
+        let unlag = Setup::of(UNLAG).to([origin.url()]).toml(&toml).start();
+        wait_until("it is refused", || shared(&unlag)["refused"] == true);
+        let mut command = std::process::Command::new(UNLAG);
+        command.args(["cache", "stats", "--admin", &format!("http://{}", unlag.admin_address())]);
+        let output = command.output().expect("run unlag");
+        let table = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(table.contains(", refuses our login") && !table.contains("not reachable"), "{table}");
+    }
+}
+
+#[test]
 fn nodes_share_answers_and_purges_through_redis() {
     let Some(redis) = Redis::start(SUITE) else { return };
     two_nodes(&redis.url());

@@ -41,6 +41,7 @@ fn shared(shared: &CacheShared) -> Value {
     json!({
         "address": shared.address,
         "listening": shared.listening,
+        "refused": shared.refused,
         "events": events,
         "servers": servers.collect::<Vec<_>>(),
     })

@@ -22,6 +22,8 @@ pub struct CacheShared {
     pub address: String,
     /// Whether purges are heard; while not, it is not asked.
     pub listening: bool,
+    /// Whether it is not, because the server refuses our login.
+    pub refused: bool,
     /// What was counted since it is used, by what.
     pub events: Vec<(&'static str, u64)>,
     /// Its servers.

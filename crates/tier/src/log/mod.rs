@@ -16,7 +16,7 @@ pub(crate) mod memcached;
 mod pending;
 pub(crate) mod redis;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -88,6 +88,8 @@ pub(crate) struct Journal {
     standing: Mutex<Standing>,
     pending: Mutex<Pending>,
     pub(crate) wake: Notify,
+    /// Whether the server did not let us in when it was last tried.
+    pub(crate) refused: AtomicBool,
     hears: Box<dyn Fn(Heard) + Send + Sync>,
     counters: Arc<Counters>,
 }
@@ -95,7 +97,15 @@ pub(crate) struct Journal {
 impl Journal {
     pub(crate) fn new(counters: Arc<Counters>, hears: Box<dyn Fn(Heard) + Send + Sync>) -> Journal {
         let (standing, pending) = Default::default();
-        Journal { seq: AtomicU64::new(0), standing, pending, wake: Notify::new(), hears, counters }
+        Journal {
+            seq: AtomicU64::new(0),
+            standing,
+            pending,
+            wake: Notify::new(),
+            refused: AtomicBool::new(false),
+            hears,
+            counters,
+        }
     }
 
     /// The number of the purge that was applied last.

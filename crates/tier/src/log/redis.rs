@@ -6,6 +6,8 @@
 //! Announcements never create the stream (`NOMKSTREAM`), so a lost one cannot pass for a short one. A server that came back with
 //! an older snapshot has a stream that ends before what was heard last; that too is a loss.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value};
 
@@ -81,7 +83,10 @@ pub(super) async fn session(shared: &Shared, target: &Target, place: &mut Place)
             ((listen, hearing), (speak, speaking))
         }
         Ok(_) => return Break::Link("not a Redis server".into()),
-        Err(error) => return Break::Link(error.to_string()),
+        Err(error) => {
+            shared.journal.refused.store(error.kind() == std::io::ErrorKind::PermissionDenied, Relaxed);
+            return Break::Link(error.to_string());
+        }
     };
     let stream = shared.log_name();
     let session = Session { shared, speak, epoch_key: format!("{stream}:epoch"), stream };

@@ -47,14 +47,27 @@ pub(super) async fn open(
         .set_pipeline_buffer_size(BUFFER);
     // This performs the login and selects the database, so the driver must run meanwhile: the crate sees to that.
     let (connection, driver) =
-        MultiplexedConnection::new_with_config(&info, stream, config).await.map_err(io::Error::other)?;
+        MultiplexedConnection::new_with_config(&info, stream, config).await.map_err(not_let_in)?;
     let connection = Connection { shared: connection, received };
     let greeting = connection.clone();
     super::settled(Box::pin(driver), async move {
-        greeting.run(&redis::cmd("PING")).await.map_err(io::Error::other)
+        greeting.run(&redis::cmd("PING")).await.map_err(|failure| match failure {
+            Failure::Refused(text) if text.contains("NOAUTH") => {
+                io::Error::new(io::ErrorKind::PermissionDenied, text)
+            }
+            other => io::Error::other(other),
+        })
     })
     .await
     .map(|(_, driver)| (connection, driver))
+}
+
+/// Tells a server that refuses our login from one that is not there.
+fn not_let_in(error: RedisError) -> io::Error {
+    let is_refused = error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"));
+    let kind = if is_refused { io::ErrorKind::PermissionDenied } else { io::ErrorKind::Other };
+    io::Error::new(kind, error)
 }
 
 impl Connection {

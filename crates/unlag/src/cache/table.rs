@@ -30,7 +30,11 @@ pub(super) fn of(cache: &Value) -> String {
         let (events, listening) = (shared.get("events"), shared.get("listening").and_then(Value::as_bool));
         let event = |name| events.and_then(|events| events.get(name)?.as_u64()).unwrap_or(0);
         let (asks, hits) = (event("asks"), event("hits"));
-        let state = if listening == Some(true) { "" } else { ", not reachable" };
+        let state = match (listening, shared["refused"] == true) {
+            (Some(true), _) => "",
+            (_, true) => ", refuses our login",
+            (_, false) => ", not reachable",
+        };
         out.push_str(&format!("shared: {address}, {hits} hits of {asks} asks{state}\n"));
     }
     let mut routes: Vec<&Value> = cache["routes"].as_array().into_iter().flatten().collect();

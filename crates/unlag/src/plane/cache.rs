@@ -51,7 +51,8 @@ fn shared(address: String, figures: unlag_tier::Figures) -> CacheShared {
         p95_us: node.p95.map(|p95| p95.as_micros() as u64),
         queue_bytes: node.queue_bytes as u64,
     });
-    CacheShared { address, listening: figures.listening, events, servers: servers.collect() }
+    let (listening, refused) = (figures.listening, figures.refused);
+    CacheShared { address, listening, refused, events, servers: servers.collect() }
 }
 
 fn figures(route: String, sums: &Sums) -> CacheRoute {
