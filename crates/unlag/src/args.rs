@@ -37,8 +37,8 @@ pub(crate) enum Command {
     },
     /// Print the manual page, of unlag or of one of its commands
     Man {
-        /// The command
-        command: Option<String>,
+        /// The command, such as `cache purge`
+        command: Vec<String>,
     },
     /// Print the version
     Version,

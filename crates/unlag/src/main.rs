@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         Command::Cache(command) => cache::run(command),
         Command::Bench(options) => bench::run(options),
         Command::Completions { shell } => papers::completions(shell),
-        Command::Man { command } => papers::man(command.as_deref()),
+        Command::Man { command } => papers::man(&command),
         Command::Version => papers::version(),
     };
     match result {

@@ -37,18 +37,14 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), Failed> {
 }
 
 /// `unlag man`
-pub(crate) fn man(command: Option<&str>) -> Result<(), Failed> {
+pub(crate) fn man(command: &[String]) -> Result<(), Failed> {
     let mut all = Cli::command();
     all.build();
-    let page = match command {
-        None => all,
-        Some(name) => {
-            // A page names what stands below it as `unlag-cache-purge(1)`.
-            let found = name.split('-').try_fold(&all, |above, part| above.find_subcommand(part));
-            let unknown = || anyhow::anyhow!("there is no command {name:?}; `unlag help` lists them");
-            found.ok_or_else(unknown)?.clone()
-        }
-    };
+    // A page names what stands below it as `unlag-cache-purge(1)`; it is typed so, or as it is run.
+    let mut parts = command.iter().flat_map(|part| part.split('-'));
+    let found = parts.try_fold(&all, |above, part| above.find_subcommand(part));
+    let unknown = || anyhow::anyhow!("there is no command {:?}; `unlag help` lists them", command.join(" "));
+    let page = found.ok_or_else(unknown)?.clone();
     let mut out = Vec::new();
     let title = page.get_display_name().unwrap_or("unlag").to_owned();
     clap_mangen::Man::new(page).title(title).render(&mut out)?;

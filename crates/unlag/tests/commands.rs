@@ -213,8 +213,10 @@ fn there_is_a_manual_page_of_everything() {
         assert!(printed(&["man", command]).contains(&format!(".TH unlag-{command}")), "{command}");
     }
     let below = printed(&["man", "cache-purge"]);
+    assert_eq!(printed(&["man", "cache", "purge"]), below);
     assert!(below.contains(".TH unlag-cache-purge") && below.contains("dry"), "{below}");
     assert!(complaint(&["man", "juggle"]).contains("no command \"juggle\""));
+    assert!(complaint(&["man", "cache", "juggle"]).contains("no command \"cache juggle\""));
 }
 
 #[test]
