@@ -72,7 +72,8 @@ impl<'a> SourceText<'a> {
         let first = cells.iter().position(|cell| cell.1).unwrap_or(cells.len());
 
         // A long line is shown around its marked part.
-        let skip = if cells.len() > EXCERPT_CHARS_MAX { first.saturating_sub(EXCERPT_CHARS_MAX / 2) } else { 0 };
+        let skip =
+            if cells.len() > EXCERPT_CHARS_MAX { first.saturating_sub(EXCERPT_CHARS_MAX / 2) } else { 0 };
         let shown: Vec<(char, bool)> = cells.into_iter().skip(skip).take(EXCERPT_CHARS_MAX).collect();
         let width = shown.iter().filter(|cell| cell.1).count().max(1);
         Excerpt { text: shown.into_iter().map(|cell| cell.0).collect(), start: first - skip, width }
@@ -120,7 +121,10 @@ mod tests {
             let secret = 11..11 + secret.len();
             let source = SourceText::new(&text, "f");
             let excerpt = source.excerpt(&secret, std::slice::from_ref(&secret));
-            assert_eq!((excerpt.text.as_str(), excerpt.start, excerpt.width), ("{ token = \"***\", b = 1 }", 11, 3));
+            assert_eq!(
+                (excerpt.text.as_str(), excerpt.start, excerpt.width),
+                ("{ token = \"***\", b = 1 }", 11, 3)
+            );
             let behind = source.excerpt(&(secret.end + 3..secret.end + 4), std::slice::from_ref(&secret));
             assert_eq!((behind.start, behind.width), (17, 1));
         }

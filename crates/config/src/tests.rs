@@ -202,7 +202,10 @@ fn what_caching_has_no_use_for_is_warned_of() {
         valid(&text).warnings.into_iter().map(|problem| problem.message).collect()
     };
     for (route, message) in [
-        ("match = \"/\"\ncache = \"off\"\ncoalesce = true", "`coalesce` has no effect beside `cache = \"off\"`"),
+        (
+            "match = \"/\"\ncache = \"off\"\ncoalesce = true",
+            "`coalesce` has no effect beside `cache = \"off\"`",
+        ),
         ("match = \"/\"\ncache = { tags = [\"\"] }", "an empty tag has no effect"),
         ("match = \"GET /\"\ncache = { body = \"json\" }", "`body` has no effect on a route of GET"),
         (

@@ -298,7 +298,10 @@ mod tests {
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
-            assert!(!error.contains("%4@") && !error.contains("u:p"), "nothing of the text is repeated: {error}");
+            assert!(
+                !error.contains("%4@") && !error.contains("u:p"),
+                "nothing of the text is repeated: {error}"
+            );
         }
     }
 }

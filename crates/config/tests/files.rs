@@ -47,7 +47,7 @@ fn every_example_in_the_starter_file_is_valid() {
     for with in ["", alternatives[0], alternatives[1]] {
         let parsed = parse(&file(with), "unlag.toml").unwrap_or_else(|problems| panic!("{with}: {problems}"));
         assert_eq!(parsed.warnings, []);
-        assert_eq!((parsed.config.listen.len(), parsed.config.routes.len()), (2, 3));
+        assert_eq!((parsed.config.listen.len(), parsed.config.routes.len()), (2, 4));
     }
 }
 

@@ -72,7 +72,11 @@ pub(super) fn of_route(value: &Value<'_>, pattern: Option<&Pattern>) -> Option<O
     tags.retain(|tag| {
         let is_empty = tag.as_str() == Some("");
         if is_empty {
-            tag.reader.warning(&tag.span, "an empty tag has no effect", "a purge names a tag: give it a name");
+            tag.reader.warning(
+                &tag.span,
+                "an empty tag has no effect",
+                "a purge names a tag: give it a name",
+            );
         }
         !is_empty
     });
