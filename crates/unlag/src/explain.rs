@@ -30,7 +30,8 @@ pub(crate) fn run(options: ExplainOptions) -> Result<(), Failed> {
 
 fn slowest(admin: &Admin) -> Result<String, Failed> {
     let answer = admin.get("/api/v1/requests?slow=0ms&limit=1")?;
-    let Some(requests) = answer["requests"].as_array() else { return Err(admin.stranger().into()) };
-    let first = requests.first().and_then(|request| request["id"].as_str());
+    let requests = answer.get("requests").and_then(|requests| requests.as_array());
+    let first = requests.ok_or_else(|| admin.stranger())?.first();
+    let first = first.and_then(|request| request.get("id")?.as_str());
     Ok(first.ok_or_else(|| anyhow!("no request was recorded yet"))?.to_owned())
 }
