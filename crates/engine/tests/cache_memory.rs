@@ -13,7 +13,7 @@ use unlag_engine::techniques::cache::Overrides;
 use unlag_engine::techniques::cache::arrival::OBJECT_BYTES_MAX;
 use unlag_engine::techniques::cache::directives::Directives;
 use unlag_engine::techniques::cache::freshness::{Freshness, Received};
-use unlag_engine::techniques::cache::object::{Content, Marks, Stored};
+use unlag_engine::techniques::cache::object::{Content, Notes, Stored};
 use unlag_engine::techniques::cache::store::Store;
 
 #[global_allocator]
@@ -47,7 +47,7 @@ fn stored(content: usize) -> Arc<Stored> {
         asker: 0,
         selected: Box::default(),
         tags: Box::new([7]),
-        marks: Marks::default(),
+        notes: Notes::default(),
     })
 }
 

@@ -188,7 +188,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::freshness::{Freshness, Overrides, Received};
-    use super::super::object::Marks;
+    use super::super::object::Notes;
     use super::*;
     use proptest::prelude::*;
 
@@ -211,7 +211,7 @@ mod tests {
             asker: 0,
             selected: [(b"accept"[..].into(), Some(b"b"[..].into())), (b"x"[..].into(), None)].into(),
             tags: Box::default(),
-            marks: Marks::default(),
+            notes: Notes::default(),
         }
     }
 

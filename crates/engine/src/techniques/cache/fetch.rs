@@ -185,7 +185,7 @@ impl Cache {
     /// Whether an object of another node answers a request without the origin.
     fn is_served_as_it_is(&self, found: &Stored, exchange: &Exchange) -> bool {
         let directives = Directives::of_request(&exchange.head.fields);
-        let is_stale = found.marks.is_stale.load(Relaxed);
+        let is_stale = found.notes.is_stale.load(Relaxed);
         !is_stale && policy::judge(&found.freshness, &directives, clock::now()) == Verdict::Serve
     }
 

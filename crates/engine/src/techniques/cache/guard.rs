@@ -5,7 +5,8 @@
 //! on: the key is taken out, passed by for an hour, and it is said so.
 
 use super::object::{Content, Stored};
-use super::{Cache, beside, same};
+use super::refresh::beside;
+use super::{Cache, same};
 use crate::clock;
 use crate::exchange::Exchange;
 use crate::http::{Chunk, Fields, Name};

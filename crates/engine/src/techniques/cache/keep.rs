@@ -7,7 +7,7 @@ use super::fetch::{Asking, received};
 use super::figures::Counts;
 use super::flight::{For, Landing};
 use super::freshness::{self, Freshness, Overrides, Received};
-use super::object::{Content, Marks, Stored};
+use super::object::{Content, Notes, Stored};
 use super::range::{self, Part};
 use super::storable::{self, Refusal};
 use super::store::Room;
@@ -334,7 +334,7 @@ impl Cache {
         let fields = &head.fields;
         let freshness = Freshness::new(head.status, fields, &kept.directives, kept.received, &self.overrides);
         let selected = vary::selected(fields, &request.head.fields);
-        let (asker, marks) = (same::credentials(&request.head.fields), Marks::default());
+        let (asker, notes) = (same::credentials(&request.head.fields), Notes::default());
         Stored {
             asker,
             route: self.learned.route,
@@ -346,7 +346,7 @@ impl Cache {
             received: kept.received,
             selected,
             tags: kept.tags.clone(),
-            marks,
+            notes,
         }
     }
 }

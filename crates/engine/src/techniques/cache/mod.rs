@@ -7,6 +7,7 @@
 //! `[cache]`, `cache` and `coalesce` of a route. Seen in `Cache-Status`.
 
 pub mod arrival;
+mod changes;
 pub mod content;
 pub mod directives;
 mod disguise;
@@ -21,6 +22,7 @@ pub mod guard;
 pub mod join;
 pub mod keep;
 pub mod learned;
+mod marks;
 pub mod memory;
 pub mod named;
 pub mod nodes;
@@ -29,6 +31,7 @@ mod patience;
 pub mod policy;
 pub mod purge;
 pub mod range;
+mod refresh;
 pub mod same;
 pub mod stamps;
 pub mod status;
@@ -44,22 +47,19 @@ pub mod vary;
 pub use freshness::Overrides;
 
 use crate::clock;
-use crate::exchange::{Exchange, Outcome, Response, Trace};
+use crate::exchange::{Exchange, Outcome, Response};
 use crate::http::{Body, Name, RequestHead, ResponseHead, Size};
-use crate::panics;
 use crate::pipeline::{Next, Stage};
 use bytes::Bytes;
 use directives::Directives;
-use fetch::{Asking, Missing};
+use fetch::Missing;
 use figures::{Counts, Miss};
-use flight::Turn;
 use glance::Glance;
 use http::Method;
 use learned::Learned;
 use memory::Variants;
-use object::{Refreshing, Stored};
+use object::Stored;
 use policy::Verdict;
-use purge::{Purge, What};
 use stamps::Doom;
 use status::Status;
 use std::cell::Cell;
@@ -134,17 +134,6 @@ impl Cache {
             || exchange.head.fields.has(Name::CacheControl)
     }
 
-    /// Passes on what it has nothing to do with. A change that began while there was nothing that it could make wrong may end when
-    /// there is.
-    pub async fn pass<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
-        let mut response = next.run(exchange).await?;
-        if response.request.is_some() && !self.store.is_quiet() {
-            return Ok(self.passed(response));
-        }
-        response.request = None;
-        Ok(response)
-    }
-
     /// What there is for a request that reads. What is served needs nobody to be waited for.
     fn find<N: Next>(&self, exchange: &Exchange, url: &[u8], next: &Rc<N>) -> Found {
         let directives = Directives::of_request(&exchange.head.fields);
@@ -159,7 +148,7 @@ impl Cache {
         let stored =
             stored.filter(|stored| self.overrides.set_cookie || !stored.head.fields.has(Name::SetCookie));
         if let (Some(stored), Some(Variants::More(_))) = (stored, &variants) {
-            stored.marks.is_used.store(true, Relaxed);
+            stored.notes.is_used.store(true, Relaxed);
         }
         let (stored, _hold) = match stored.map(|stored| (stored, stored.content.hold())) {
             Some((stored, Some(hold))) => (Some(stored), hold),
@@ -233,17 +222,6 @@ impl Cache {
         reason
     }
 
-    /// Whether something that is fresh is fetched again before its end, because many ask for it.
-    fn is_due_early(&self, stored: &Arc<Stored>, now: u64) -> bool {
-        if !policy::is_near_its_end(&stored.freshness, stored.received, now) {
-            return false;
-        }
-        let uses = stored.marks.uses.fetch_add(1, Relaxed);
-        let draw = self.store.hash(&now.to_le_bytes());
-        let own = self.store.hash(&stored.received.came_ns.to_le_bytes());
-        uses >= 2 && policy::is_due_early(&stored.freshness, stored.received, now, draw, own)
-    }
-
     /// What is stored that this request selects.
     fn selected<'a>(&self, variants: &'a Variants, request: &RequestHead) -> Option<&'a Arc<Stored>> {
         let fields = &request.fields;
@@ -272,73 +250,12 @@ impl Cache {
     fn serve_at(&self, stored: &Stored, request: &Exchange, status: Status, now: u64) -> Response {
         request.trace.cache.set(Some(status.record()));
         let mut response = stored.answer(&request.head.method, &request.head.fields, now);
-        status.ttl(stored.freshness.ttl_s(now)).write(&self.name, &mut response.head.fields);
+        let ttl_s = stored.freshness.ttl_s(now);
+        // A purge may have ended it early.
+        let ttl_s = if status.is_stale() { ttl_s.min(0) } else { ttl_s };
+        status.ttl(ttl_s).write(&self.name, &mut response.head.fields);
         response
     }
-
-    /// Fetches again what has just been served, once at a time.
-    fn refresh<N: Next>(&self, exchange: &Exchange, url: &[u8], stored: &Arc<Stored>, next: &Rc<N>) {
-        // What fails at once would be asked again with every request.
-        if !stored.can_be_asked_about() || stored.is_left_in_peace(clock::now()) {
-            return;
-        }
-        let Some(refreshing) = Refreshing::begin(stored) else { return };
-        let missing =
-            Missing { stored: Some((Arc::clone(stored), true)), reason: Miss::Stale, ..Missing::default() };
-        let (key, now) = (self.key(exchange, url, &missing), clock::now());
-        let Some(turn) = self.store.begin_refresh(&self.learned) else { return };
-        // Most find that somebody does already: the request is copied after that.
-        let Turn::Lead(leading) = self.store.board(url, &key, now, true, self.cap(&missing)) else { return };
-        let Some(exchange) = beside(exchange) else { return };
-        let asking = Asking::leading(self, url.into(), leading, &exchange).beside(refreshing);
-        let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));
-        panics::spawn("refresh", async move {
-            let _turn = turn;
-            drop(fetch.await);
-        });
-    }
-
-    /// Passes on what was not looked up. What changes something makes what is stored of it wrong (RFC 9111 §4.4), unless it says
-    /// what is there now (RFC 9110 §9.3.3).
-    fn passed(&self, mut response: Response) -> Response {
-        let Some(request) = response.request.take() else { return response };
-        if request.head.method.is_safe() || content::is_query(&request.head.method) {
-            return response;
-        }
-        let told = &response.head.fields;
-        let content = told.get_named("content-location");
-        if !(200..400).contains(&response.head.status) {
-            return response;
-        }
-        let (url, origin, now) = (url::of(&request), url::origin(&request), clock::now());
-        let content = content.and_then(|value| url::resolve(&origin, value));
-        let location = told.get(Name::Location).and_then(|value| url::resolve(&origin, value));
-        for changed in content.iter().chain(&location).chain([&url]) {
-            self.store.remove(changed, now);
-        }
-        for tag in tags::invalidated(told, &origin) {
-            self.store.purge(&Purge { what: What::Tag(tag), soft: false }, now, None);
-        }
-        let tells = request.head.method == Method::POST && response.head.status == 200;
-        if !tells || content.as_ref() != Some(&url) {
-            return response;
-        }
-        let asking = Asking::alone(self, url).after_change(now);
-        self.take(response, &request, asking)
-    }
-}
-
-/// The same request, beside the one that has its answer already: it must not move that one's timeline.
-fn beside(exchange: &Exchange) -> Option<Box<Exchange>> {
-    let mut exchange = exchange.replica()?;
-    let now = clock::now();
-    exchange.trace = Rc::new(Trace::new(now, &exchange.head, None));
-    exchange.deadline_ns = now.saturating_add(exchange.route.total_timeout_ns);
-    exchange.interim = None;
-    if exchange.head.method == Method::HEAD {
-        exchange.head.method = Method::GET;
-    }
-    Some(exchange)
 }
 
 /// What is not stored and was not to be asked for (RFC 9111 §5.2.1.7).

@@ -4,7 +4,7 @@
 
 use super::envelope::{self, Letter, Shared};
 use super::freshness::{Freshness, Received};
-use super::object::{Content, Marks, Stored};
+use super::object::{Content, Notes, Stored};
 use super::purge::{Purge, What};
 use super::stamps::{Doom, Number, Origin};
 use super::store::Store;
@@ -192,9 +192,9 @@ impl Cache {
             asker: 1,
             selected,
             tags,
-            marks: Marks::default(),
+            notes: Notes::default(),
         };
-        stored.marks.is_stale.store(doom == Doom::Stale, Relaxed);
+        stored.notes.is_stale.store(doom == Doom::Stale, Relaxed);
         let stored = Arc::new(stored);
         self.store.put(url, Arc::clone(&stored));
         self.learned.stores.store(true, Relaxed);

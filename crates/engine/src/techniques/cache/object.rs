@@ -40,7 +40,7 @@ pub struct Stored {
     /// By what it is purged: its URL, the origin's tags, the route's own.
     pub tags: Box<[u64]>,
     /// What is noted on it while it is stored.
-    pub marks: Marks,
+    pub notes: Notes,
 }
 
 /// The content of a response.
@@ -54,7 +54,7 @@ pub enum Content {
 
 /// Notes on a stored response, by whoever serves it.
 #[derive(Debug, Default)]
-pub struct Marks {
+pub struct Notes {
     /// The last purge that it was compared with.
     pub compared: AtomicU64,
     /// A purge has made it stale.
@@ -75,7 +75,7 @@ pub struct Refreshing(Arc<Stored>);
 impl Refreshing {
     /// Begins one, unless there is one.
     pub fn begin(stored: &Arc<Stored>) -> Option<Refreshing> {
-        let is_refreshed = stored.marks.is_refreshed.swap(true, Relaxed);
+        let is_refreshed = stored.notes.is_refreshed.swap(true, Relaxed);
         (!is_refreshed).then(|| Refreshing(Arc::clone(stored)))
     }
 
@@ -87,7 +87,7 @@ impl Refreshing {
 
 impl Drop for Refreshing {
     fn drop(&mut self) {
-        self.0.marks.is_refreshed.store(false, Relaxed);
+        self.0.notes.is_refreshed.store(false, Relaxed);
     }
 }
 
@@ -140,12 +140,12 @@ impl Stored {
     pub fn leave_in_peace(&self, retry_after: Option<&[u8]>) {
         let asked = retry_after.and_then(|text| std::str::from_utf8(text).ok()?.trim().parse::<u64>().ok());
         let peace_s = asked.map_or(PEACE_S, |seconds| seconds.clamp(1, PEACE_MAX_S));
-        self.marks.not_before_ns.store(clock::now() + peace_s * 1_000_000_000, Relaxed);
+        self.notes.not_before_ns.store(clock::now() + peace_s * 1_000_000_000, Relaxed);
     }
 
     /// Whether its origin has failed just now.
     pub fn is_left_in_peace(&self, now: u64) -> bool {
-        now < self.marks.not_before_ns.load(Relaxed)
+        now < self.notes.not_before_ns.load(Relaxed)
     }
 
     /// Whether it takes the place of another one: the same request would find both.
@@ -166,7 +166,7 @@ impl Stored {
             asker: self.asker,
             selected: self.selected.clone(),
             tags: self.tags.clone(),
-            marks: Marks::default(),
+            notes: Notes::default(),
         }
     }
 

@@ -233,18 +233,18 @@ impl Purges {
     pub fn judge(&self, url: &[u8], stored: &Stored) -> Doom {
         let generation = self.generation.load(Acquire);
         // Who sees that it was compared sees what came of it (`is_stale`) too, whichever core that was on.
-        if stored.marks.compared.load(Acquire) == generation {
-            return if stored.marks.is_stale.load(Relaxed) { Doom::Stale } else { Doom::None };
+        if stored.notes.compared.load(Acquire) == generation {
+            return if stored.notes.is_stale.load(Relaxed) { Doom::Stale } else { Doom::None };
         }
         let mut doom = self.dooms(url, &stored.tags, Origin::Here { asked_ns: stored.received.asked_ns });
-        if stored.marks.is_stale.load(Relaxed) {
+        if stored.notes.is_stale.load(Relaxed) {
             doom = doom.max(Doom::Stale);
         }
         if doom == Doom::Stale {
-            stored.marks.is_stale.store(true, Relaxed);
+            stored.notes.is_stale.store(true, Relaxed);
         }
         if doom != Doom::Gone {
-            stored.marks.compared.store(generation, Release);
+            stored.notes.compared.store(generation, Release);
         }
         doom
     }

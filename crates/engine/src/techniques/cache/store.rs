@@ -3,7 +3,8 @@
 use super::figures::Sums;
 use super::flight::{Flights, Turn};
 use super::guard;
-use super::learned::{Learned, Marks, PASS_S};
+use super::learned::Learned;
+use super::marks::{Marks, PASS_S};
 use super::memory::{Memory, QuickCache, Variants};
 use super::nodes::Nodes;
 use super::object::Stored;
@@ -115,7 +116,7 @@ fn with_room_for_one(mut variants: VecDeque<Arc<Stored>>, room: u64) -> VecDeque
             break;
         }
         let Some(oldest) = variants.pop_back() else { break };
-        if oldest.marks.is_used.swap(false, Relaxed) && turn < VARIANTS_MAX {
+        if oldest.notes.is_used.swap(false, Relaxed) && turn < VARIANTS_MAX {
             variants.push_front(oldest);
         } else {
             bytes -= oldest.bytes();

@@ -8,12 +8,12 @@ mod model;
 
 use super::directives::Directives;
 use super::freshness::{Freshness, Overrides, Received};
-use super::object::{Content, Marks};
+use super::object::{Content, Notes};
 use super::policy::{Verdict, judge};
 use super::store::Store;
 use super::*;
 use crate::error::Error;
-use crate::exchange::Failure;
+use crate::exchange::{Failure, Trace};
 use crate::http::body::Source;
 use crate::http::{Body, Chunk, Fields, RequestHead, Scheme, Version};
 use crate::plan::{Action, Route};
@@ -445,7 +445,7 @@ fn what_is_stored_stays_within_its_bound() {
             asker: 0,
             selected: Box::default(),
             tags: Box::default(),
-            marks: Marks::default(),
+            notes: Notes::default(),
         };
         store.put(format!("http://a/{number}").as_bytes(), Arc::new(stored));
     }

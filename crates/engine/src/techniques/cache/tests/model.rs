@@ -2,6 +2,7 @@
 //! purged and changed through the cache, callers come with credentials and without. The model does not know what is stored. It
 //! knows of every answer of the origin when it was given and to whom, and judges what callers get by that.
 
+use super::super::purge::{Purge, What};
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
