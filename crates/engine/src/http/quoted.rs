@@ -30,9 +30,13 @@ pub fn is_closed(value: &[u8]) -> bool {
 
 /// The parts between separators, quoted strings whole, without white space around them and without empty parts.
 pub fn parts(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    split(value, separator).map(<[u8]>::trim_ascii).filter(|part| !part.is_empty())
+}
+
+/// What stands between separators, as it is.
+pub fn split(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut quoted = Quoted::default();
-    let parts = value.split(move |&byte| !quoted.holds(byte) && byte == separator);
-    parts.map(<[u8]>::trim_ascii).filter(|part| !part.is_empty())
+    value.split(move |&byte| !quoted.holds(byte) && byte == separator)
 }
 
 #[cfg(test)]
