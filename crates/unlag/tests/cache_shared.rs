@@ -483,3 +483,29 @@ fn a_purge_that_waits_for_a_server_that_is_away_reaches_the_nodes_through_the_ne
     wait_until("the other node hears it", || text(&other, "/x") != before);
     redis.resume();
 }
+
+fn age(answer: &Response) -> u64 {
+    answer.header("age").and_then(|age| age.parse().ok()).expect("an age")
+}
+
+#[test]
+fn an_answer_is_as_old_on_a_node_that_has_just_begun_as_where_it_was_fetched() {
+    let Some(redis) = Redis::start(SUITE) else { return };
+    let origin = numbering("Cache-Control: max-age=2000000000\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    let (one, other) = (node(&origin, &redis.url()), node(&origin, &redis.url()));
+    let path = wait_found(&one, &other, "/x");
+    let (there, here) = (age(&get(&one, &path, "")), age(&get(&other, &path, "")));
+    assert!((there..there + 5).contains(&here), "{there} s old there, {here} s here");
+}
+
+#[test]
+fn an_age_that_the_origin_declares_counts_once() {
+    let Some(redis) = Redis::start(SUITE) else { return };
+    let origin = numbering("Cache-Control: max-age=600\r\nAge: 2\r\n");
+    let began = Instant::now();
+    let (one, other) = (node(&origin, &redis.url()), node(&origin, &redis.url()));
+    wait_until("the nodes are older than their answers", || began.elapsed() > Duration::from_secs(5));
+    let path = wait_found(&one, &other, "/x");
+    let (there, here) = (age(&get(&one, &path, "")), age(&get(&other, &path, "")));
+    assert!(here <= there + 1, "{there} s old there, {here} s here");
+}

@@ -70,6 +70,21 @@ impl Freshness {
         received: Received,
         overrides: &Overrides,
     ) -> Freshness {
+        // The operator counts from the answer on, whatever the origin's clock shows.
+        let apparent_ns = if overrides.ttl_ns.is_some() { 0 } else { apparent_age_ns(fields, received) };
+        let age_ns = apparent_ns.max(said_age_ns(fields, received));
+        Freshness::aged(status, fields, directives, received, overrides, age_ns)
+    }
+
+    /// Of one that was so old when it came, whatever its fields say of that.
+    pub fn aged(
+        status: u16,
+        fields: &Fields,
+        directives: &Directives,
+        received: Received,
+        overrides: &Overrides,
+        age_ns: u64,
+    ) -> Freshness {
         let ttl_ns = overrides.ttl_ns;
         let lifetime_ns = ttl_ns.unwrap_or_else(|| {
             declared_s(fields, directives, received)
@@ -78,9 +93,6 @@ impl Freshness {
                 .saturating_mul(SECOND)
         });
         let forbids_stale = ttl_ns.is_none() && directives.forbids_stale();
-        // The operator counts from the answer on, whatever the origin's clock shows.
-        let apparent_ns = if ttl_ns.is_some() { 0 } else { apparent_age_ns(fields, received) };
-        let initial_ns = apparent_ns.max(said_age_ns(fields, received));
         let window = |own: Option<u64>, said: Option<Seconds>| match own {
             Some(ns) => ns,
             None if forbids_stale => 0,
@@ -88,7 +100,7 @@ impl Freshness {
         };
         Freshness {
             lifetime_ns,
-            new_ns: signed(received.came_ns).saturating_sub(signed(initial_ns)),
+            new_ns: signed(received.came_ns).saturating_sub(signed(age_ns)),
             always_validate: ttl_ns.is_none() && directives.no_cache.is_all(),
             forbids_stale,
             stale_while_revalidate_ns: window(
@@ -254,6 +266,18 @@ mod tests {
         assert!(slow.is_fresh(29 * SECOND) && !slow.is_fresh(30 * SECOND));
         let aged = freshness(&[("date", AN_HOUR_BEFORE), ("age", "20")], &own);
         assert!(aged.is_fresh(9 * SECOND) && !aged.is_fresh(10 * SECOND));
+    }
+
+    #[test]
+    fn what_came_from_another_node_is_as_old_as_that_says_also_if_it_is_older_than_this_process() {
+        let mut fields = Fields::default();
+        [("date", AN_HOUR_BEFORE), ("age", "10"), ("cache-control", "max-age=90")]
+            .iter()
+            .for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
+        let directives = Directives::of_response(&fields);
+        let freshness = Freshness::aged(200, &fields, &directives, CAME, &Overrides::default(), 60 * SECOND);
+        assert_eq!(freshness.age_ns(5 * SECOND), 65 * SECOND);
+        assert!(freshness.is_fresh(29 * SECOND) && !freshness.is_fresh(30 * SECOND));
     }
 
     #[test]

@@ -170,16 +170,17 @@ impl Cache {
             return None;
         }
         let now = clock::now();
-        let since_ms = wall::unix_ms(now).saturating_sub(written_unix_ms).saturating_add(age_ms);
-        let came_ns = now.saturating_sub(since_ms.saturating_mul(1_000_000));
-        let came_unix_s = wall::unix_ms(now).saturating_sub(since_ms) / 1_000;
+        let since_ms = wall::unix_ms(now).saturating_sub(written_unix_ms);
+        let age_ns = since_ms.saturating_add(age_ms).saturating_mul(1_000_000);
+        // When it was new, by the clock of whoever wrote it.
+        let came_unix_s = written_unix_ms.saturating_sub(age_ms) / 1_000;
         let directives = super::directives::Directives::of_response(&head.fields);
         // The rules of this node's route, whatever the other one's are.
         let request = storable::Asked::of(asked, false);
         let received = Received { asked_ns, came_ns: now, came_unix_s };
         storable::may_store(request, &head, false, &directives, received, &self.overrides).ok()?;
-        let aged = Received { asked_ns: came_ns, came_ns, came_unix_s };
-        let freshness = Freshness::new(head.status, &head.fields, &directives, aged, &self.overrides);
+        let freshness =
+            Freshness::aged(head.status, &head.fields, &directives, received, &self.overrides, age_ns);
         let stored = Stored {
             route: self.learned.route,
             head,
