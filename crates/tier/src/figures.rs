@@ -53,9 +53,9 @@ pub struct Figures {
     pub given_up: u64,
     /// Asks that ended in an error.
     pub failures: u64,
-    /// Values to be written.
+    /// Values to be written or removed.
     pub puts: u64,
-    /// Values that were written.
+    /// Values that were written or removed.
     pub puts_written: u64,
     /// Values that were dropped: no room in the queue, too large, too old when their turn came, or nowhere to go.
     pub puts_dropped: u64,

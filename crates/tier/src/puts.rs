@@ -1,5 +1,5 @@
-//! What waits to be written to one server. Nobody waits for a write, so the queue is where pressure shows: it is bounded in
-//! bytes, the newest value of a key replaces an older one that still waits, and what waits longest is dropped first.
+//! What waits to be written to one server, or removed from it. Nobody waits for a write, so the queue is where pressure shows: it
+//! is bounded in bytes, the newest word on a key replaces an older one that still waits, and what waits longest is dropped first.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -17,14 +17,15 @@ const ENTRY_BYTES: usize = 256;
 pub(crate) struct Put {
     pub(crate) epoch: u64,
     pub(crate) key: Bytes,
-    pub(crate) value: Bytes,
+    /// None when what stands under the key is to be removed.
+    pub(crate) value: Option<Bytes>,
     /// When the value is of no use any more.
     pub(crate) until: Instant,
 }
 
 impl Put {
     fn cost(&self) -> usize {
-        self.key.len() + self.value.len() + ENTRY_BYTES
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len) + ENTRY_BYTES
     }
 
     /// What is left of its life.
@@ -78,6 +79,14 @@ impl Puts {
         dropped
     }
 
+    /// Takes removals back that were not done, unless there is a newer word on their keys: what they were to take out would be
+    /// found again. Returns how many were dropped for want of room.
+    pub(crate) fn take_back(&mut self, removals: Vec<(Name, Put)>) -> u64 {
+        let removals = removals.into_iter().filter(|(name, _)| !self.waiting.contains_key(name));
+        let removals: Vec<(Name, Put)> = removals.collect();
+        removals.into_iter().map(|(name, put)| self.push(name, put)).sum()
+    }
+
     /// Takes the next few, in the order they came: at most so many, and no more once they have so many bytes.
     pub(crate) fn take(&mut self, count: usize, bytes: usize) -> Vec<(Name, Put)> {
         let (mut taken, mut size) = (Vec::new(), 0);
@@ -104,7 +113,7 @@ mod tests {
         Put {
             epoch: 1,
             key: Bytes::from_static(b"k"),
-            value: Bytes::copy_from_slice(value.as_bytes()),
+            value: Some(Bytes::copy_from_slice(value.as_bytes())),
             until,
         }
     }
@@ -115,7 +124,10 @@ mod tests {
 
     fn values(puts: &mut Puts) -> Vec<String> {
         let taken = puts.take(100, usize::MAX);
-        taken.iter().map(|(_, put)| String::from_utf8_lossy(&put.value).into_owned()).collect()
+        let value = |put: &Put| {
+            put.value.as_ref().map_or("removed".into(), |value| String::from_utf8_lossy(value).into_owned())
+        };
+        taken.iter().map(|(_, put)| value(put)).collect()
     }
 
     #[test]
@@ -125,6 +137,21 @@ mod tests {
             assert_eq!(puts.push(name(key), put(value)), 0);
         }
         assert_eq!(values(&mut puts), ["333", "2"]);
+        assert_eq!(puts.bytes(), 0);
+    }
+
+    #[test]
+    fn a_removal_that_failed_is_done_later_unless_there_is_a_newer_word_on_its_key() {
+        let mut puts = Puts::new(10_000);
+        let removal = || Put { value: None, ..put("") };
+        for key in [b"a", b"b", b"c"] {
+            puts.push(name(key), put("old"));
+            puts.push(name(key), removal());
+        }
+        let taken = puts.take(100, usize::MAX);
+        puts.push(name(b"b"), put("new"));
+        assert_eq!(puts.take_back(taken), 0);
+        assert_eq!(values(&mut puts), ["new", "removed", "removed"]);
         assert_eq!(puts.bytes(), 0);
     }
 

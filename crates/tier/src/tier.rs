@@ -145,6 +145,17 @@ impl Tier {
 
     /// Has a value written some time soon. It never waits: without room, what has waited longest is dropped and counted.
     pub fn put(&self, key: &[u8], value: Bytes, lifetime: Duration) {
+        self.write(key, Some(value), lifetime);
+    }
+
+    /// Has what stands under a key removed some time soon, in order with what is put there: the newest word on a key is the one
+    /// that counts. It never waits, and is dropped like a value.
+    pub fn remove(&self, key: &[u8]) {
+        // Nothing that is there now lives longer.
+        self.write(key, None, LIFETIME_MAX);
+    }
+
+    fn write(&self, key: &[u8], value: Option<Bytes>, lifetime: Duration) {
         let shared = &self.shared;
         count(&shared.counters.puts);
         let target = shared.journal.epoch().and_then(|epoch| {

@@ -1,5 +1,6 @@
 //! Write-behind: takes what waits for one server, packs it beside the tier's thread, and sends it in one go on a connection
-//! that no ask uses. What fails is counted and forgotten: the next answer of the origin will be put again.
+//! that no ask uses. What fails is counted and forgotten: the next answer of the origin will be put again. Only removals that a broken
+//! connection took along are done again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::wire::{Failure, Item};
 const BATCH: usize = 128;
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Packs what has been waiting; gives back what can be sent, and how much could not be.
+/// What has been waiting: what can be sent, and how much could not be.
 type Packed = (Vec<Item>, u64);
 
 pub(crate) struct Writer {
@@ -50,6 +51,8 @@ impl Writer {
                 self.node.put.notified().await;
                 continue;
             }
+            let removals: Vec<(Name, Put)> =
+                taken.iter().filter(|(_, put)| put.value.is_none()).cloned().collect();
             let (items, dropped) = self.pack(taken).await;
             add(&self.counters.puts_dropped, dropped);
             let count_of_items = items.len() as u64;
@@ -61,7 +64,8 @@ impl Writer {
                 failed => {
                     let error = failed.map_or("no answer in time".to_owned(), |lost| format!("{lost:?}"));
                     tracing::debug!(server = %self.node.name, error, "writes to the shared cache failed");
-                    add(&self.counters.puts_failed, count_of_items);
+                    add(&self.counters.puts_failed, count_of_items - removals.len() as u64);
+                    add(&self.counters.puts_dropped, lock(&self.node.puts).take_back(removals));
                     // The next connection stands when the server answers again; until then, writes wait.
                     self.node.writer.replace();
                 }
@@ -105,14 +109,15 @@ fn packed(taken: Vec<(Name, Put)>, namespace: &str, item_bytes: usize) -> Packed
     let (mut items, mut dropped, now) = (Vec::with_capacity(taken.len()), 0, Instant::now());
     for (name, put) in taken {
         let lifetime = put.left(now);
-        let sealed =
-            envelope::seal(put.epoch, &put.key, &put.value).filter(|sealed| sealed.len() <= item_bytes);
-        match sealed {
-            Some(value) if !lifetime.is_zero() => {
-                items.push(Item { name: name.stored(namespace), value, lifetime });
-            }
-            _ => dropped += 1,
-        }
+        let Some(value) = put.value else {
+            items.push(Item { name: name.stored(namespace), value: None, lifetime });
+            continue;
+        };
+        // What cannot be written must not leave what is older in its place.
+        let sealed = envelope::seal(put.epoch, &put.key, &value).filter(|sealed| sealed.len() <= item_bytes);
+        dropped += u64::from(sealed.is_none() || lifetime.is_zero());
+        let value = sealed.filter(|_| !lifetime.is_zero());
+        items.push(Item { name: name.stored(namespace), value, lifetime });
     }
     (items, dropped)
 }

@@ -41,8 +41,14 @@ fn round_trips(url: &str) {
     }
     one.put(b"text", b"newer");
     other.wait_for(b"text", b"newer");
+    one.tier.remove(b"text");
+    one.tier.remove(b"what was never there");
+    other.wait("it is removed", |node| node.get(b"text") == Answer::Absent);
+    one.tier.remove(b"large");
+    one.put(b"large", b"after it was removed");
+    other.wait_for(b"large", b"after it was removed");
     let figures = one.tier.figures();
-    assert_eq!((figures.puts, figures.puts_dropped, figures.puts_failed), (7, 0, 0), "{figures:#?}");
+    assert_eq!((figures.puts, figures.puts_dropped, figures.puts_failed), (11, 0, 0), "{figures:#?}");
     assert_eq!(other.tier.figures().odd, 0);
 }
 
@@ -137,10 +143,12 @@ fn what_is_too_large_for_memcached_is_not_stored_and_counted() {
     let Some(memcached) = Memcached::start("tier") else { return };
     let node = Node::joined(&memcached.url());
     let noise: Vec<u8> = (0..300_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+    node.put(b"too large", b"older");
+    node.wait_for(b"too large", b"older");
     node.put(b"too large", &noise);
     node.put(b"fits", &noise[..1_000_000]);
     node.wait_for(b"fits", &noise[..1_000_000]);
-    assert_eq!(node.get(b"too large"), Answer::Absent);
+    assert_eq!(node.get(b"too large"), Answer::Absent, "nor is what is older left there");
     let figures = node.tier.figures();
     assert_eq!((figures.puts_dropped, figures.puts_failed), (1, 0));
 }

@@ -123,11 +123,18 @@ impl Connection {
     pub(super) async fn put(&self, items: &[Item]) -> Result<Vec<Result<(), Failure>>, Failure> {
         let mut bytes = Vec::new();
         for item in items {
-            set(&mut bytes, &item.name, &item.value, Some(item.lifetime), false);
+            match &item.value {
+                Some(value) => set(&mut bytes, &item.name, value, Some(item.lifetime), false),
+                None => bytes.extend_from_slice(format!("md {}\r\n", item.name).as_bytes()),
+            }
         }
         let replies = self.all(bytes, items.len()).await?;
-        let stored = |reply| if reply == Reply::Done { Ok(()) } else { Err(refused(reply)) };
-        Ok(replies.into_iter().map(stored).collect())
+        let done = |(item, reply): (&Item, Reply)| match reply {
+            Reply::Done => Ok(()),
+            Reply::Absent if item.value.is_none() => Ok(()),
+            other => Err(refused(other)),
+        };
+        Ok(items.iter().zip(replies).map(done).collect())
     }
 
     /// One request with one answer.

@@ -57,10 +57,10 @@ pub(crate) enum Speaks {
     Memcached,
 }
 
-/// A write, ready to be sent.
+/// A write, ready to be sent; a removal without a value.
 pub(crate) struct Item {
     pub(crate) name: String,
-    pub(crate) value: Vec<u8>,
+    pub(crate) value: Option<Vec<u8>>,
     pub(crate) lifetime: Duration,
 }
 

@@ -86,7 +86,10 @@ impl Connection {
         for item in items {
             let milliseconds = item.lifetime.min(LIFETIME_MAX).as_millis().max(1);
             let milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX);
-            pipeline.cmd("SET").arg(&item.name).arg(&item.value).arg("PX").arg(milliseconds);
+            match &item.value {
+                Some(value) => pipeline.cmd("SET").arg(&item.name).arg(value).arg("PX").arg(milliseconds),
+                None => pipeline.cmd("DEL").arg(&item.name),
+            };
         }
         Ok(self.run_all(&pipeline).await?.into_iter().map(|value| checked(value).map(drop)).collect())
     }

@@ -185,6 +185,12 @@ impl Arrival {
         }
     }
 
+    /// Whether it has come to its end and is too large to be kept.
+    pub fn is_outgrown(&self) -> bool {
+        let state = self.state();
+        state.is_too_large() && matches!(state.end, Some(End::Whole | End::Trailers(_)))
+    }
+
     /// Whether nobody has read it for too long.
     fn is_given_up(&self, since: &mut Option<u64>) -> bool {
         if self.state().slowest().is_some() {

@@ -7,6 +7,7 @@ use super::fetch::{Asking, received};
 use super::figures::Counts;
 use super::flight::{For, Landing};
 use super::freshness::{self, Freshness, Overrides, Received};
+use super::nodes::is_for_others;
 use super::object::{Content, Notes, Stored};
 use super::range::{self, Part};
 use super::storable::{self, Refusal};
@@ -73,7 +74,10 @@ impl Cache {
         match verdict {
             Ok(()) => {
                 self.store.put(&asking.url, Arc::clone(&fresh));
-                self.write_down(&fresh, &asking.url, &request.route.config.name, asking.seq);
+                // What was not for others before was taken out of the tier then.
+                if is_for_others(stored) || is_for_others(&fresh) {
+                    self.write_down(&fresh, &asking.url, &request.route.config.name, asking.seq);
+                }
                 self.share(&fresh, &kept, request, &mut asking);
             }
             // That is about this caller, and what is stored is not.
@@ -100,10 +104,20 @@ impl Cache {
         match judged {
             Ok(kept) => {
                 self.glance.found(true);
+                if kept.whose == Whose::TheSame {
+                    self.supersede(&asking.url, request, &response.head);
+                }
                 self.keep(response, request, &kept, asking)
             }
             Err(refusal) => {
                 self.counts.refuse(refusal);
+                // What the caller or this node is to blame for says nothing of what there is.
+                if !matches!(
+                    refusal,
+                    Refusal::RequestNoStore | Refusal::Authorization | Refusal::SetCookie | Refusal::Identity
+                ) {
+                    self.supersede(&asking.url, request, &response.head);
+                }
                 if refusal != Refusal::NoLifetime {
                     self.refuse(&mut asking, request, response.head.status);
                 }
@@ -199,6 +213,7 @@ impl Cache {
     fn keep(&self, mut response: Response, request: &Exchange, kept: &Kept, mut asking: Asking) -> Response {
         let head = response.head.clone();
         let Some((content, arriving)) = self.content_of(&mut response) else {
+            self.supersede(&asking.url, request, &response.head);
             asking.land(|_| Landing::Refused);
             return response;
         };
@@ -278,14 +293,19 @@ impl Cache {
     ) {
         let Arriving { arrival, body, mut room } = arriving;
         let whole = arrival.take_in(body, || room.shrink(PASSING_BYTES_MAX)).await;
+        let is_outgrown = whole.is_none() && arrival.is_outgrown();
         if let (None, Some(refreshing)) = (&whole, &asking.beside) {
             refreshing.leave_in_peace();
         }
         let Some((stored, is_early, route)) = keeps else { return };
         let whole = whole.filter(|whole| self.is_good(&whole.content, whole.trailers.as_ref(), &stored.head));
         let whole = whole.map(|whole| stored.with(whole));
-        if let Some(whole) = &whole {
-            self.write_down(whole, &asking.url, &route.config.name, asking.seq);
+        match &whole {
+            Some(whole) => self.write_down(whole, &asking.url, &route.config.name, asking.seq),
+            None if is_outgrown => {
+                self.take_out_of_tier(&asking.url, &route.config.name, &stored.selected);
+            }
+            None => {}
         }
         match (is_early, whole) {
             (true, whole) => self.store.replace(&asking.url, &stored, whole),

@@ -8,10 +8,13 @@ use super::object::{Content, Notes, Stored};
 use super::purge::{Purge, What};
 use super::stamps::{Doom, Number, Origin};
 use super::store::Store;
-use super::{Cache, policy, storable, tags, vary};
+use super::vary::Selected;
+use super::{Cache, policy, same, storable, tags, vary};
 use crate::clock;
 use crate::exchange::Exchange;
-use crate::http::date as wall;
+use crate::http::{Name, ResponseHead, date as wall};
+use bytes::Bytes;
+use http::Method;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
@@ -25,6 +28,8 @@ pub type Lookup = Pin<Box<dyn Future<Output = Option<Arc<Stored>>>>>;
 const ANSWER_MAX: Duration = Duration::from_millis(50);
 /// What lives shorter is not worth writing down.
 const LIFETIME_MIN_NS: u64 = 2_000_000_000;
+/// How long what is written down of a key that goes on is kept, where this writes no variant: others may be there for longer.
+const VARIES_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Before its first answers, the tier is taken to need so long.
 const UNKNOWN_NS: u64 = 1_000_000;
 
@@ -171,6 +176,9 @@ impl Cache {
         }
         let now = clock::now();
         let since_ms = wall::unix_ms(now).saturating_sub(written_unix_ms);
+        if self.has_newer(url, asked, now.checked_sub(since_ms.saturating_mul(1_000_000))) {
+            return None;
+        }
         let age_ns = since_ms.saturating_add(age_ms).saturating_mul(1_000_000);
         // When it was new, by the clock of whoever wrote it.
         let came_unix_s = written_unix_ms.saturating_sub(age_ms) / 1_000;
@@ -202,30 +210,88 @@ impl Cache {
         Some(stored)
     }
 
-    /// Writes an object down for other nodes.
+    /// Whether there is something here for a request that came after this moment; none is one before this process.
+    fn has_newer(&self, url: &[u8], asked: &Exchange, written_ns: Option<u64>) -> bool {
+        let variants = self.store.get(url);
+        let here = variants.as_ref().and_then(|variants| self.selected(variants, &asked.head));
+        here.is_some_and(|here| written_ns.is_none_or(|written_ns| here.received.came_ns > written_ns))
+    }
+
+    /// Writes an object down for other nodes, in the place of what stands there; what is not worth that only takes that out, or
+    /// it would be found again when this has had its day.
     pub(super) fn write_down(&self, stored: &Stored, url: &[u8], route: &str, known: Number) {
         // What was asked for under the numbers of another tier could not be judged by those of this one.
         let nodes = self.store.nodes.load();
         let Some(nodes) = nodes.as_ref().filter(|nodes| nodes.id == known.tier) else { return };
-        let now = clock::now();
-        let fresh_ns = stored.freshness.lifetime_ns.saturating_sub(stored.freshness.age_ns(now));
-        let stale_ns = stored.freshness.stale_while_revalidate_ns.max(stored.freshness.stale_if_error_ns);
-        // Errors are for one node and a moment, parts for whoever reads on.
-        if fresh_ns < LIFETIME_MIN_NS || stored.head.status >= 400 || stored.part.is_some() {
+        // A part is for whoever reads on, and takes nobody's place.
+        if stored.part.is_some() {
             return;
+        }
+        let mut name = nodes_key(route, url);
+        let letter = self.letter(stored, known.seq);
+        if !stored.selected.is_empty() {
+            let lifetime = letter.as_ref().map_or(VARIES_LIFETIME, |(_, lifetime)| *lifetime);
+            nodes.tier.put(&name, envelope::varies(&stored.selected), lifetime);
+            vary::write(&stored.selected, &mut name);
+        }
+        match letter {
+            Some((letter, lifetime)) => nodes.tier.put(&name, letter, lifetime),
+            None => nodes.tier.remove(&name),
+        }
+    }
+
+    /// An object as other nodes may read it and for how long, if that is worth it.
+    fn letter(&self, stored: &Stored, seq: u64) -> Option<(Bytes, Duration)> {
+        let now = clock::now();
+        let age_ns = stored.freshness.age_ns(now);
+        let fresh_ns = stored.freshness.lifetime_ns.saturating_sub(age_ns);
+        let stale_ns = stored.freshness.stale_while_revalidate_ns.max(stored.freshness.stale_if_error_ns);
+        if fresh_ns < LIFETIME_MIN_NS || !is_for_others(stored) {
+            return None;
         }
         // Up to a tenth less, so that what was written together does not end together.
         let lifetime_ns = fresh_ns.saturating_add(stale_ns);
         let lifetime_ns = lifetime_ns - self.store.hash(&now.to_le_bytes()) % (lifetime_ns / 10).max(1);
-        let age_ms = stored.freshness.age_ns(now) / 1_000_000;
-        let Some(letter) = envelope::response(stored, known.seq, wall::unix_ms(now), age_ms) else { return };
-        let (mut name, lifetime) = (nodes_key(route, url), Duration::from_nanos(lifetime_ns));
-        if !stored.selected.is_empty() {
-            nodes.tier.put(&name, envelope::varies(&stored.selected), lifetime);
-            vary::write(&stored.selected, &mut name);
-        }
-        nodes.tier.put(&name, letter, lifetime);
+        let letter = envelope::response(stored, seq, wall::unix_ms(now), age_ns / 1_000_000)?;
+        Some((letter, Duration::from_nanos(lifetime_ns)))
     }
+
+    /// Has what other nodes find under a URL removed, for requests that select the same: it is not what the origin says any more.
+    pub(super) fn take_out_of_tier(&self, url: &[u8], route: &str, selected: &Selected) {
+        if let Some(nodes) = &*self.store.nodes.load() {
+            let mut name = nodes_key(route, url);
+            if !selected.is_empty() {
+                vary::write(selected, &mut name);
+            }
+            nodes.tier.remove(&name);
+        }
+    }
+
+    /// Takes out what is stored for a request whose answer says something else now and may not be stored: it would be served
+    /// again after that. Only an answer that says what there is for all who ask like this.
+    pub(super) fn supersede(&self, url: &[u8], request: &Exchange, response: &ResponseHead) {
+        let asked = &request.head.fields;
+        let says_what_there_is = matches!(response.status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 410)
+            && request.head.method == Method::GET
+            && !asked.has(Name::Range)
+            && !same::has_credentials(asked);
+        if !says_what_there_is || !self.learned.stores.load(Relaxed) {
+            return;
+        }
+        let variants = self.store.get(url).and_then(|variants| self.store.left(url, variants));
+        if variants.is_some_and(|variants| self.selected(&variants, &request.head).is_some()) {
+            // What the tier holds is dead by that too.
+            self.store.remove(url, clock::now());
+        } else {
+            let selected = vary::selected(&response.fields, asked);
+            self.take_out_of_tier(url, &request.route.config.name, &selected);
+        }
+    }
+}
+
+/// Whether an object may be worth writing down: errors are for one node and a moment.
+pub fn is_for_others(stored: &Stored) -> bool {
+    stored.freshness.lifetime_ns >= LIFETIME_MIN_NS && stored.head.status < 400
 }
 
 /// Under what nodes share the answer to a key: numbers of routes are each node's own, their names are not.
