@@ -16,7 +16,7 @@ use crate::figures::count;
 use crate::health::{Outcome, Ticket};
 use crate::node::Node;
 use crate::shared::Shared;
-use crate::wire::Failure;
+use crate::wire::{Failure, Held};
 
 /// Longer content is unpacked beside the tier's thread, which others wait for.
 const ASIDE_BYTES: usize = 64 << 10;
@@ -24,8 +24,8 @@ const ASIDE_BYTES: usize = 64 << 10;
 /// What an ask brings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// The value.
-    Value(Bytes),
+    /// The value, and how much of its lifetime the server says is left.
+    Value(Bytes, Duration),
     /// There is none.
     Absent,
     /// Not known: ask the origin.
@@ -50,7 +50,7 @@ const BUSY_BYTES: u64 = 64 << 10;
 
 /// How the server took it.
 enum End {
-    Came(Result<Option<Bytes>, Failure>),
+    Came(Result<Option<Held>, Failure>),
     Late,
     /// Not in time, but behind a large value.
     Behind,
@@ -91,7 +91,7 @@ impl Ask {
         out.end(outcome);
         let answer = match end {
             End::Came(Ok(_)) if caller.is_none() => return count(&counters.late),
-            End::Came(Ok(Some(sealed))) => self.open(sealed, shared).await,
+            End::Came(Ok(Some(held))) => self.open(held, shared).await,
             End::Came(Ok(None)) => {
                 count(&counters.misses);
                 Answer::Absent
@@ -159,7 +159,7 @@ impl Ask {
         }
     }
 
-    async fn open(&self, sealed: Bytes, shared: &Shared) -> Answer {
+    async fn open(&self, Held { value: sealed, left }: Held, shared: &Shared) -> Answer {
         let (epoch, key) = (self.epoch, self.key.clone());
         let opened = if sealed.len() < ASIDE_BYTES {
             envelope::open(epoch, &key, &sealed)
@@ -181,7 +181,7 @@ impl Ask {
         match opened {
             Ok(value) => {
                 count(&counters.hits);
-                Answer::Value(value)
+                Answer::Value(value, left)
             }
             Err(envelope::Odd) => {
                 count(&counters.odd);

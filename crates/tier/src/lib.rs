@@ -45,6 +45,7 @@ pub use log::{Announced, Heard, MESSAGE_MAX};
 pub use settings::Settings;
 pub use tier::Tier;
 pub use wire::meta;
+pub use wire::redis::LIFETIME_MAX;
 
 /// What a lock guards here is never left half changed, so a panic elsewhere does not make it unusable.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

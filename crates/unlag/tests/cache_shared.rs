@@ -510,6 +510,20 @@ fn an_age_that_the_origin_declares_counts_once() {
     assert!(here <= there + 1, "{there} s old there, {here} s here");
 }
 
+#[test]
+fn an_answer_is_no_younger_than_the_server_of_the_tier_says_whatever_the_clocks_of_the_nodes() {
+    let Some(redis) = Redis::start(SUITE) else { return };
+    let origin = numbering("Cache-Control: max-age=600\r\n");
+    let (one, other) = (node(&origin, &redis.url()), node(&origin, &redis.url()));
+    write_down(&one, "/x", "", 1);
+    // As if it had been there for five minutes.
+    let name = redis.cli(&["--raw", "keys", "unlag:????????????????????????????????"]);
+    assert_eq!(redis.cli(&["pexpire", &name, "300000"]), "1");
+    let found = get(&other, "/x", "");
+    assert_eq!(found.text(), "answer 1");
+    assert!((230..=310).contains(&age(&found)), "{} s", age(&found));
+}
+
 /// An origin whose second answer is this one; the others may be kept for long.
 fn changing(second: &'static str) -> RawOrigin {
     let count = AtomicUsize::new(0);

@@ -240,7 +240,7 @@ impl Session<'_> {
 
 fn value(reply: Reply) -> Option<Bytes> {
     match reply {
-        Reply::Value(bytes) => Some(bytes),
+        Reply::Value { value, .. } => Some(value),
         _ => None,
     }
 }

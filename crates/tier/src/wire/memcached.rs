@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::meta::{self, Reply};
 use super::metered::Received;
 use super::redis::LIFETIME_MAX;
-use super::{Driver, Failure, Item};
+use super::{Driver, Failure, Held, Item};
 use crate::lock;
 
 /// Requests that wait for the socket; how many are out is bounded before they come here.
@@ -112,9 +112,12 @@ impl Connection {
         }
     }
 
-    pub(crate) async fn get(&self, name: &str) -> Result<Option<Bytes>, Failure> {
-        match self.one(format!("mg {name} v\r\n").into_bytes()).await? {
-            Reply::Value(bytes) => Ok(Some(bytes)),
+    pub(crate) async fn get(&self, name: &str) -> Result<Option<Held>, Failure> {
+        match self.one(format!("mg {name} t v\r\n").into_bytes()).await? {
+            Reply::Value { value, left_s } => {
+                let left = Duration::from_secs(left_s.map_or(0, u64::from));
+                Ok(Some(Held { value, left }))
+            }
             Reply::Absent => Ok(None),
             other => Err(refused(other)),
         }

@@ -20,7 +20,12 @@ pub enum Reply {
     /// `HD`: it is done.
     Done,
     /// `VA`: a value.
-    Value(Bytes),
+    Value {
+        /// It.
+        value: Bytes,
+        /// The seconds until it expires, if that was asked for (flag `t`) and it does.
+        left_s: Option<u32>,
+    },
     /// `EN` or `NF`: there is no such item.
     Absent,
     /// `NS` or `EX`: not stored, because of what is there already.
@@ -49,7 +54,8 @@ pub fn parse(buffer: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
     let reply = match code {
         b"VA" => {
             let size = size(words.next().unwrap_or_default())?;
-            return value(size, end + 1, buffer);
+            let left_s = words.find_map(|word| word.strip_prefix(b"t")).and_then(seconds);
+            return value(size, left_s, end + 1, buffer);
         }
         b"HD" => Reply::Done,
         b"EN" | b"NF" => Reply::Absent,
@@ -74,7 +80,16 @@ fn size(size: &[u8]) -> Result<usize, Malformed> {
     Ok(size)
 }
 
-fn value(size: usize, start: usize, buffer: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
+fn seconds(digits: &[u8]) -> Option<u32> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn value(
+    size: usize,
+    left_s: Option<u32>,
+    start: usize,
+    buffer: &mut BytesMut,
+) -> Result<Option<Reply>, Malformed> {
     let Some(rest) = buffer.get(start..) else { return Ok(None) };
     let Some(end) = rest.get(size..size + 2) else {
         // No more room than what has come asks for, however large the server says that it will be.
@@ -86,7 +101,7 @@ fn value(size: usize, start: usize, buffer: &mut BytesMut) -> Result<Option<Repl
     buffer.advance(start);
     let value = buffer.split_to(size).freeze();
     buffer.advance(2);
-    Ok(Some(Reply::Value(value)))
+    Ok(Some(Reply::Value { value, left_s }))
 }
 
 #[cfg(test)]
@@ -104,12 +119,16 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let text = b"HD\r\nHD f1 t30\r\nVA 3 f0\r\na\r\n\r\nVA 0\r\n\r\nEN\r\nNF\r\nNS\r\nEX\r\nMN\r\nSERVER_ERROR out of memory\r\nVA 4\r\nab";
+        let text = b"HD\r\nHD f1 t30\r\nVA 3 f0\r\na\r\n\r\nVA 0 t30\r\n\r\nVA 0 f1 t-1\r\n\r\nEN\r\nNF\r\nNS\r\nEX\r\nMN\r\nSERVER_ERROR out of memory\r\nVA 4\r\nab";
         let (replies, rest) = all(text).unwrap();
         use Reply::{Absent, Done, Error, Kept, Nothing, Value};
-        let (three, none) = (Value(Bytes::from_static(b"a\r\n")), Value(Bytes::new()));
+        let three = Value { value: Bytes::from_static(b"a\r\n"), left_s: None };
+        let none = |left_s| Value { value: Bytes::new(), left_s };
         let error = Error("SERVER_ERROR out of memory".into());
-        assert_eq!(replies, [Done, Done, three, none, Absent, Absent, Kept, Kept, Nothing, error]);
+        assert_eq!(
+            replies,
+            [Done, Done, three, none(Some(30)), none(None), Absent, Absent, Kept, Kept, Nothing, error]
+        );
         assert_eq!(rest, "VA 4\r\nab".len());
     }
 

@@ -64,6 +64,13 @@ pub(crate) struct Item {
     pub(crate) lifetime: Duration,
 }
 
+/// What is stored under a name.
+pub(crate) struct Held {
+    pub(crate) value: Bytes,
+    /// Until it expires, by the server's clock: the only one that all nodes share.
+    pub(crate) left: Duration,
+}
+
 /// A connection; clones share it.
 #[derive(Clone)]
 pub(crate) enum Wire {
@@ -112,7 +119,7 @@ async fn settled<T>(
 
 impl Wire {
     /// What is stored under a name.
-    pub(crate) async fn get(&self, name: &str) -> Result<Option<Bytes>, Failure> {
+    pub(crate) async fn get(&self, name: &str) -> Result<Option<Held>, Failure> {
         match self {
             Wire::Redis(wire) => wire.get(name).await,
             Wire::Memcached(wire) => wire.get(name).await,

@@ -11,7 +11,7 @@ use redis::{
 };
 
 use super::metered::Received;
-use super::{Driver, Failure, Item, Stream};
+use super::{Driver, Failure, Held, Item, Stream};
 use crate::address::Login;
 use crate::envelope::PLAIN_MAX;
 
@@ -19,7 +19,7 @@ use crate::envelope::PLAIN_MAX;
 const BUFFER: usize = 512;
 
 /// Nothing is kept for longer: Memcached reads a larger number as a date, and both shall behave alike.
-pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(29 * 24 * 3600);
+pub const LIFETIME_MAX: Duration = Duration::from_secs(29 * 24 * 3600);
 
 #[derive(Clone)]
 pub(crate) struct Connection {
@@ -71,12 +71,22 @@ fn not_let_in(error: RedisError) -> io::Error {
 }
 
 impl Connection {
-    pub(super) async fn get(&self, name: &str) -> Result<Option<Bytes>, Failure> {
+    pub(super) async fn get(&self, name: &str) -> Result<Option<Held>, Failure> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        // In this order: what comes to stand there in between has less left than it could have, not more.
+        pipeline.cmd("PTTL").arg(name);
         // Like GET, but whatever somebody has put there, no more than this comes back.
-        let mut command = redis::cmd("GETRANGE");
-        command.arg(name).arg(0).arg(PLAIN_MAX);
-        match self.run(&command).await? {
-            Value::BulkString(bytes) if !bytes.is_empty() => Ok(Some(Bytes::from(bytes))),
+        pipeline.cmd("GETRANGE").arg(name).arg(0).arg(PLAIN_MAX);
+        let mut answers = self.run_all(&pipeline).await?.into_iter().map(checked);
+        let (Some(left), Some(value)) = (answers.next(), answers.next()) else {
+            return Err(Failure::Refused("not as many answers as questions".into()));
+        };
+        match (left?, value?) {
+            (Value::Int(ms), Value::BulkString(bytes)) if !bytes.is_empty() => {
+                // Below zero for what is not there or does not expire, and so is not ours.
+                let left = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+                Ok(Some(Held { value: Bytes::from(bytes), left }))
+            }
             _ => Ok(None),
         }
     }

@@ -65,12 +65,12 @@ impl Node {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Answer {
-        block_on(self.tier.get(key, PATIENCE))
+        without_lifetime(block_on(self.tier.get(key, PATIENCE)))
     }
 
     /// Asks until the value is there: what is put is written some time soon.
     pub(crate) fn wait_for(&self, key: &[u8], value: &[u8]) {
-        let value = Answer::Value(Bytes::copy_from_slice(value));
+        let value = answer(value);
         self.wait("the value can be read", |node| node.get(key) == value);
     }
 
@@ -134,6 +134,19 @@ impl Node {
 
     pub(crate) fn breaker(&self) -> BreakerState {
         self.tier.figures().nodes[0].breaker
+    }
+}
+
+/// A value, whatever is left of its lifetime.
+pub(crate) fn answer(value: &[u8]) -> Answer {
+    Answer::Value(Bytes::copy_from_slice(value), Duration::ZERO)
+}
+
+/// An answer as [`answer`] has it.
+pub(crate) fn without_lifetime(found: Answer) -> Answer {
+    match found {
+        Answer::Value(value, _) => answer(&value),
+        other => other,
     }
 }
 

@@ -1,9 +1,9 @@
-//! A stored response as nodes share it: fields and content as they are, the age that it had, what selected it, and the number of
-//! the last purge that its writer knew of before it asked. Whoever reads it judges its freshness by its own rules. Anything odd
+//! A stored response as nodes share it: fields and content as they are, the age that it had and for how long it was written down,
+//! what selected it, and the number of the last purge that its writer knew of before it asked. Whoever reads it judges its freshness by its own rules. Anything odd
 //! is nothing.
 //!
 //! ```text
-//! version u8 | kind u8 | seq u64 | written_unix_ms u64 | age_ms u64 | status u16 | fields | trailers | selected | content
+//! version u8 | kind u8 | seq u64 | written_unix_ms u64 | age_ms u64 | kept_ms u64 | status u16 | fields | trailers | selected | content
 //! ```
 //! Numbers are big-endian; a list is its length (u16) and its members, a text its length (u32) and its bytes.
 
@@ -12,8 +12,9 @@ use super::object::{Content, Stored};
 use super::vary::Selected;
 use crate::http::{Fields, ResponseHead};
 use bytes::Bytes;
+use std::time::Duration;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// What a head usually takes.
 const HEAD_BYTES: usize = 1_024;
 /// More fields are not read; a head has fewer (`limits.fields`).
@@ -37,12 +38,23 @@ pub struct Letter {
     pub written_unix_ms: u64,
     /// Its age then.
     pub age_ms: u64,
+    /// For how long it was to be kept.
+    pub kept_ms: u64,
     /// Status and fields.
     pub head: ResponseHead,
     /// Content and trailers.
     pub whole: Whole,
     /// The request fields that chose it.
     pub selected: Selected,
+}
+
+impl Letter {
+    /// How long ago it was written, with so much left of the time for which it is kept. By the writer's clock and the reader's, and
+    /// no less than by that of the server between them: those two may differ by any time, and what is old must not pass for new.
+    pub fn since_ms(&self, now_unix_ms: u64, left: Duration) -> u64 {
+        let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        now_unix_ms.saturating_sub(self.written_unix_ms).max(self.kept_ms.saturating_sub(left_ms))
+    }
 }
 
 /// Writes down that a key goes on with the values of these fields.
@@ -53,11 +65,11 @@ pub fn varies(selected: &Selected) -> Bytes {
 }
 
 /// Writes down a response whose content is whole.
-pub fn response(stored: &Stored, seq: u64, now_unix_ms: u64, age_ms: u64) -> Option<Bytes> {
+pub fn response(stored: &Stored, seq: u64, now_unix_ms: u64, age_ms: u64, kept_ms: u64) -> Option<Bytes> {
     let Content::Whole(content) = &stored.content else { return None };
     let mut out = Vec::with_capacity(content.len() + HEAD_BYTES);
     out.extend_from_slice(&[VERSION, b'r']);
-    for number in [seq, now_unix_ms, age_ms] {
+    for number in [seq, now_unix_ms, age_ms, kept_ms] {
         out.extend_from_slice(&number.to_be_bytes());
     }
     out.extend_from_slice(&stored.head.status.to_be_bytes());
@@ -158,7 +170,8 @@ impl Reader<'_> {
     }
 
     fn letter(&mut self) -> Option<Letter> {
-        let (seq, written_unix_ms, age_ms) = (self.number()?, self.number()?, self.number()?);
+        let (seq, written_unix_ms) = (self.number()?, self.number()?);
+        let (age_ms, kept_ms) = (self.number()?, self.number()?);
         let status = u16::from_be_bytes(self.array()?);
         let head = ResponseHead { status, fields: self.fields()? };
         let trailers = match self.array()? {
@@ -178,6 +191,7 @@ impl Reader<'_> {
             seq,
             written_unix_ms,
             age_ms,
+            kept_ms,
             head,
             whole: Whole { content, trailers },
             selected: selected.into(),
@@ -217,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_one_node_writes_down_another_reads() {
-        let written = response(&stored(), 7, 1_000, 20).unwrap();
+        let written = response(&stored(), 7, 1_000, 20, 600_000).unwrap();
         let Some(Shared::Response(letter)) = read(&written) else { panic!("a response") };
         assert_eq!((letter.seq, letter.written_unix_ms, letter.age_ms), (7, 1_000, 20));
         assert_eq!((letter.head.status, letter.head.fields.len()), (200, 2));
@@ -229,18 +243,29 @@ mod tests {
     }
 
     #[test]
+    fn a_letter_is_no_younger_than_the_server_says_whatever_the_clocks_of_the_nodes() {
+        let written = response(&stored(), 7, 100_000, 20, 60_000).unwrap();
+        let Some(Shared::Response(letter)) = read(&written) else { panic!("a response") };
+        let since = |now_ms, left_s| letter.since_ms(now_ms, Duration::from_secs(left_s));
+        assert_eq!(since(115_000, 45), 15_000);
+        assert_eq!(since(55_000, 45), 15_000, "the reader's clock is a minute behind");
+        assert_eq!(since(115_000, 61), 15_000, "the server rounds up");
+        assert_eq!(since(115_000, 0), 60_000, "it cannot say");
+    }
+
+    #[test]
     fn a_head_that_would_not_be_one_is_nothing() {
         for (name, value) in [("a b", "c"), ("", "c"), ("a", "b\r\nc"), ("a", " b")] {
             let mut odd = stored();
             odd.head.fields.push(name.as_bytes(), value.as_bytes());
-            assert!(read(&response(&odd, 0, 0, 0).unwrap()).is_none(), "{name:?} {value:?}");
+            assert!(read(&response(&odd, 0, 0, 0, 0).unwrap()).is_none(), "{name:?} {value:?}");
         }
     }
 
     proptest! {
         #[test]
         fn whatever_stands_there_is_read_or_is_nothing(at in 0usize..150, byte: u8, cut in 0usize..150) {
-            let mut bytes = response(&stored(), 7, 1_000, 20).unwrap().to_vec();
+            let mut bytes = response(&stored(), 7, 1_000, 20, 600_000).unwrap().to_vec();
             let length = bytes.len();
             bytes[at % length] = byte;
             read(&bytes.clone().into());

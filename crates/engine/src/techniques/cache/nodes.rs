@@ -19,10 +19,13 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use unlag_tier::{Address, Answer, Heard, Settings, Tier};
+use unlag_tier::{Address, Answer, Heard, LIFETIME_MAX, Settings, Tier};
 
 /// A lookup under way.
 pub type Lookup = Pin<Box<dyn Future<Output = Option<Arc<Stored>>>>>;
+
+/// What was found there, and how much is left of its time there.
+type Found = (Box<Letter>, Duration);
 
 /// Nobody waits longer than this for the tier.
 const ANSWER_MAX: Duration = Duration::from_millis(50);
@@ -139,22 +142,23 @@ impl Cache {
             // That nobody answers says nothing about what there is.
             let found = this.read(&nodes.tier, &name, &asked).await?;
             this.learned.tier_answered(found.is_some());
-            this.admitted(*found?, &url, &asked, asked_ns, nodes.id)
+            let (letter, left) = found?;
+            this.admitted(*letter, left, &url, &asked, asked_ns, nodes.id)
         };
         Some((Box::pin(lookup), head_start))
     }
 
     /// What stands under a name, or under the name that its variant has; none if nobody answers.
-    async fn read(&self, tier: &Tier, name: &[u8], asked: &Exchange) -> Option<Option<Box<Letter>>> {
+    async fn read(&self, tier: &Tier, name: &[u8], asked: &Exchange) -> Option<Option<Found>> {
         let names = match value(tier.get(name, ANSWER_MAX).await)? {
-            Some(Shared::Varies(names)) => names,
-            Some(Shared::Response(letter)) => return Some(Some(letter)),
+            Some((Shared::Varies(names), _)) => names,
+            Some((Shared::Response(letter), left)) => return Some(Some((letter, left))),
             None => return Some(None),
         };
         let mut name = name.to_vec();
         vary::write_values(names.iter().map(Vec::as_slice), &asked.head.fields, &mut name);
         match value(tier.get(&name, ANSWER_MAX).await)? {
-            Some(Shared::Response(letter)) => Some(Some(letter)),
+            Some((Shared::Response(letter), left)) => Some(Some((letter, left))),
             _ => Some(None),
         }
     }
@@ -163,19 +167,20 @@ impl Cache {
     fn admitted(
         &self,
         letter: Letter,
+        left: Duration,
         url: &[u8],
         asked: &Exchange,
         asked_ns: u64,
         tier: u64,
     ) -> Option<Arc<Stored>> {
-        let Letter { seq, written_unix_ms, age_ms, head, whole, selected } = letter;
+        let now = clock::now();
+        let since_ms = letter.since_ms(wall::unix_ms(now), left);
+        let Letter { seq, written_unix_ms, age_ms, head, whole, selected, .. } = letter;
         let tags = tags::of(&self.store.purges, url, &head.fields, asked)?;
         let doom = self.store.purges.dooms(url, &tags, Origin::Shared(Number { tier, seq }));
         if doom == Doom::Gone || !vary::matches(&selected, &head.fields, &asked.head.fields) {
             return None;
         }
-        let now = clock::now();
-        let since_ms = wall::unix_ms(now).saturating_sub(written_unix_ms);
         if self.has_newer(url, asked, now.checked_sub(since_ms.saturating_mul(1_000_000))) {
             return None;
         }
@@ -252,8 +257,10 @@ impl Cache {
         // Up to a tenth less, so that what was written together does not end together.
         let lifetime_ns = fresh_ns.saturating_add(stale_ns);
         let lifetime_ns = lifetime_ns - self.store.hash(&now.to_le_bytes()) % (lifetime_ns / 10).max(1);
-        let letter = envelope::response(stored, seq, wall::unix_ms(now), age_ns / 1_000_000)?;
-        Some((letter, Duration::from_nanos(lifetime_ns)))
+        let lifetime = Duration::from_nanos(lifetime_ns).min(LIFETIME_MAX);
+        let kept_ms = clock::ns(lifetime) / 1_000_000;
+        let letter = envelope::response(stored, seq, wall::unix_ms(now), age_ns / 1_000_000, kept_ms)?;
+        Some((letter, lifetime))
     }
 
     /// Has what other nodes find under a URL removed, for requests that select the same: it is not what the origin says any more.
@@ -300,9 +307,9 @@ fn nodes_key(route: &str, key: &[u8]) -> Vec<u8> {
 }
 
 /// What an answer holds, if there was one.
-fn value(answer: Answer) -> Option<Option<Shared>> {
+fn value(answer: Answer) -> Option<Option<(Shared, Duration)>> {
     match answer {
-        Answer::Value(value) => Some(envelope::read(&value)),
+        Answer::Value(value, left) => Some(envelope::read(&value).map(|shared| (shared, left))),
         Answer::Absent => Some(None),
         Answer::Unavailable => None,
     }
