@@ -132,6 +132,17 @@ impl Freshness {
         Freshness { lifetime_ns: self.lifetime_ns.min(self.age_ns(now)), immutable: false, ..self.clone() }
     }
 
+    /// The same, as something that is never served without asking, whatever else is allowed.
+    pub fn unsure(&self, now: u64) -> Freshness {
+        Freshness {
+            always_validate: true,
+            forbids_stale: true,
+            stale_while_revalidate_ns: 0,
+            stale_if_error_ns: 0,
+            ..self.ended(now)
+        }
+    }
+
     /// Whole seconds until it is stale, below zero after that: the `ttl` of `Cache-Status`.
     pub fn ttl_s(&self, now: u64) -> i64 {
         let (lifetime, age) = ((self.lifetime_ns / SECOND) as i64, (self.age_ns(now) / SECOND) as i64);

@@ -202,6 +202,7 @@ impl Cache {
         match self.store.doom(url, stored) {
             Doom::Gone => None,
             Doom::Stale => Some(policy::judge(&stored.freshness.ended(now), asked, now)),
+            Doom::Unsure => Some(policy::judge(&stored.freshness.unsure(now), asked, now)),
             Doom::None => Some(policy::judge(&stored.freshness, asked, now)),
         }
     }

@@ -5,7 +5,7 @@
 use super::envelope::{self, Letter, Shared};
 use super::freshness::{Freshness, Received};
 use super::object::{Content, Notes, Stored};
-use super::purge::{Purge, What};
+use super::purge::Purge;
 use super::stamps::{Doom, Number, Origin};
 use super::store::Store;
 use super::vary::Selected;
@@ -108,7 +108,7 @@ impl Store {
         self.nodes.load().is_some()
     }
 
-    fn hear(&self, heard: Heard, tier: u64) {
+    pub(super) fn hear(&self, heard: Heard, tier: u64) {
         let now = clock::now();
         match heard {
             Heard::Purge { seq, message } => match Purge::decode(&message) {
@@ -117,8 +117,8 @@ impl Store {
             },
             Heard::Announced { ticket, seq } => self.purges.is_in_log(ticket, Number { tier, seq }),
             Heard::Joined { floor } => self.purges.begin_at(Number { tier, seq: floor }),
-            // Purges may have been missed: what is here is asked about before it is served again.
-            Heard::Lost => self.purges.apply(&Purge { what: What::All, soft: true }, now, None),
+            // What is here is asked about before it is served again: hard purges may be among those that were missed.
+            Heard::Lost => self.purges.lose(now),
         }
     }
 }

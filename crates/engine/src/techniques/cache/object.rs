@@ -59,6 +59,8 @@ pub struct Notes {
     pub compared: AtomicU64,
     /// A purge has made it stale.
     pub is_stale: AtomicBool,
+    /// Purges were missed since it was asked for.
+    pub is_unsure: AtomicBool,
     /// It was served since room was last made among the answers to its URL.
     pub is_used: AtomicBool,
     /// It is fetched again beside the requests.

@@ -25,6 +25,8 @@ pub enum Doom {
     None,
     /// It is stale.
     Stale,
+    /// It may be any of these: the origin is asked before it is served.
+    Unsure,
     /// It is not there.
     Gone,
 }
@@ -104,6 +106,8 @@ struct Stamps {
     tags: HashMap<u64, Stamp>,
     prefixes: Vec<(Box<[u8]>, Stamp)>,
     all: Stamp,
+    /// When purges were last missed, soft ones or hard.
+    lost_ns: u64,
     /// Those of this node whose number it does not know: what is shared may be of before them.
     expected: Expected,
     /// Shared tiers that were used, with the one in use: all numbers are of that.
@@ -199,6 +203,12 @@ impl Purges {
         }
     }
 
+    /// Purges may have been missed: any of what is stored here now may have been meant.
+    pub fn lose(&self, now: u64) {
+        self.stamps.write().unwrap_or_else(PoisonError::into_inner).lost_ns = now.max(1);
+        self.generation.fetch_add(1, Release);
+    }
+
     /// From now on the purges from this number on are known.
     pub fn begin_at(&self, floor: Number) {
         let mut stamps = self.stamps.write().unwrap_or_else(PoisonError::into_inner);
@@ -232,16 +242,22 @@ impl Purges {
     /// What came of an object that is stored here, under this URL.
     pub fn judge(&self, url: &[u8], stored: &Stored) -> Doom {
         let generation = self.generation.load(Acquire);
-        // Who sees that it was compared sees what came of it (`is_stale`) too, whichever core that was on.
-        if stored.notes.compared.load(Acquire) == generation {
-            return if stored.notes.is_stale.load(Relaxed) { Doom::Stale } else { Doom::None };
+        // Who sees that it was compared sees what came of it too, whichever core that was on.
+        let is_compared = stored.notes.compared.load(Acquire) == generation;
+        let known = match (stored.notes.is_unsure.load(Relaxed), stored.notes.is_stale.load(Relaxed)) {
+            (true, _) => Doom::Unsure,
+            (false, true) => Doom::Stale,
+            (false, false) => Doom::None,
+        };
+        if is_compared {
+            return known;
         }
-        let mut doom = self.dooms(url, &stored.tags, Origin::Here { asked_ns: stored.received.asked_ns });
-        if stored.notes.is_stale.load(Relaxed) {
-            doom = doom.max(Doom::Stale);
-        }
-        if doom == Doom::Stale {
-            stored.notes.is_stale.store(true, Relaxed);
+        let origin = Origin::Here { asked_ns: stored.received.asked_ns };
+        let doom = self.dooms(url, &stored.tags, origin).max(known);
+        match doom {
+            Doom::Unsure => stored.notes.is_unsure.store(true, Relaxed),
+            Doom::Stale => stored.notes.is_stale.store(true, Relaxed),
+            Doom::None | Doom::Gone => {}
         }
         if doom != Doom::Gone {
             stored.notes.compared.store(generation, Release);
@@ -263,7 +279,11 @@ impl Purges {
         {
             return Doom::Gone;
         }
-        by_tag.chain(by_prefix).fold(stamps.all.dooms(origin), Doom::max)
+        let lost = match origin {
+            Origin::Here { asked_ns } if stamps.lost_ns > 0 && stamps.lost_ns >= asked_ns => Doom::Unsure,
+            Origin::Here { .. } | Origin::Shared(_) => Doom::None,
+        };
+        by_tag.chain(by_prefix).chain([lost]).fold(stamps.all.dooms(origin), Doom::max)
     }
 }
 

@@ -346,10 +346,10 @@ impl Store {
         self.hasher.hash_one(key)
     }
 
-    /// Whether an answer may be of before the last change of its URL, or of a purge.
+    /// Whether an answer may be of before the last change of its URL, or of a purge, also of one that was missed.
     pub fn is_of_before(&self, url: &[u8], stored: &Stored) -> bool {
         let taken_out = self.changed_ns(url);
-        taken_out > 0 && taken_out >= stored.received.asked_ns || self.doom(url, stored) == Doom::Gone
+        taken_out > 0 && taken_out >= stored.received.asked_ns || self.doom(url, stored) >= Doom::Unsure
     }
 
     fn turn(&self, url: &[u8]) -> Option<MutexGuard<'_, ()>> {

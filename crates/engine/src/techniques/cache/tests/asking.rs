@@ -2,6 +2,7 @@
 
 use super::*;
 use tokio::task::{LocalSet, spawn_local};
+use unlag_tier::Heard;
 
 const STALE: &[(&str, &str)] = &[("cache-control", "max-age=1, stale-if-error=60"), ("etag", "\"v\"")];
 
@@ -290,4 +291,24 @@ async fn a_part_says_once_which_it_is() {
     bed.get("/x", &[]).await;
     let part = bed.raw(Method::GET, "/x", &[("range", "bytes=1-1")]).await.unwrap().head;
     assert_eq!(part.fields.all(Name::ContentRange).collect::<Vec<_>>(), [b"bytes 1-1/3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_purges_may_have_been_missed_nothing_is_served_unasked_and_what_still_holds_is_kept() {
+    let bed = Bed::new(Overrides::default());
+    let lives = ("cache-control", "max-age=60, stale-while-revalidate=60, stale-if-error=60");
+    bed.answers(200, Box::leak(Box::new([lives, ("etag", "\"v1\"")])), "one");
+    bed.get("/x", &[]).await;
+    seconds(1).await;
+    bed.cache.store.hear(Heard::Lost, 0);
+    bed.fails();
+    for asked in [&[][..], &[("cache-control", "max-stale, stale-if-error=60")]] {
+        assert_ne!(bed.get("/x", asked).await.2, "one", "it may have been purged, and nobody can say");
+    }
+    // What is asked for in the same instant may be of before it.
+    seconds(1).await;
+    bed.answers(304, &[("etag", "\"v1\"")], "");
+    assert_eq!(bed.get("/x", &[]).await, got(200, "unlag; hit; fwd=stale; fwd-status=304; ttl=60", "one"));
+    assert_eq!(bed.get("/x", &[]).await, got(200, "unlag; hit; ttl=60", "one"));
+    assert_eq!(bed.asked(), 4);
 }
