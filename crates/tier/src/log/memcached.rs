@@ -8,7 +8,7 @@
 //! ns:{log}:<epoch>:7  message            for an hour
 //! ```
 //!
-//! A number is taken first, then its item is written, so none is given out twice. An item that is not there a while after its
+//! Numbers are taken first, for as many as wait, then their items are written, so none is given out twice. An item that is not there a while after its
 //! number is evicted, too old, or its announcer died in between: then a node has lost the thread, and joins anew above it.
 
 use std::convert::Infallible;
@@ -40,8 +40,8 @@ const READ: u64 = 64;
 pub(super) struct Place {
     epoch: u64,
     last: u64,
-    /// A number that was taken for the next announcement, whose item is not written yet.
-    taken: Option<u64>,
+    /// Numbers that were taken for the next announcements, whose items are not known to be written: so many from this one on.
+    taken: (u64, u64),
 }
 
 struct Session<'a> {
@@ -105,7 +105,7 @@ impl Session<'_> {
             last = upto;
         }
         journal.applied(count);
-        *place = Place { epoch, last: count, taken: None };
+        *place = Place { epoch, last: count, taken: (0, 0) };
         journal.joined(epoch, floor);
         tracing::info!(epoch = format!("{epoch:016x}"), "purges of all nodes are heard");
         Ok(())
@@ -117,24 +117,19 @@ impl Session<'_> {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut refused = false;
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = journal.wake.notified() => {}
-            }
-            while let Some(message) = journal.next() {
-                match self.say(place, &message).await? {
-                    Some(number) => {
-                        journal.delivered(number);
-                        refused = false;
-                    }
-                    None => {
-                        if !std::mem::replace(&mut refused, true) {
-                            tracing::warn!("the shared cache refuses purges, they are kept and tried again");
-                        }
-                        break;
-                    }
+            // What more there is to be said does not wait for the next tick, and hearing does not wait until all is said.
+            if refused || journal.pending() == 0 {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = journal.wake.notified() => {}
                 }
             }
+            let messages = journal.next();
+            let all_said = self.say(place, &messages).await?;
+            if !all_said && !std::mem::replace(&mut refused, true) {
+                tracing::warn!("the shared cache refuses purges, they are kept and tried again");
+            }
+            refused = !all_said;
             match self.look(Some(place.epoch)).await? {
                 Some((epoch, _, Some(count))) if epoch == place.epoch && count >= place.last => {
                     self.catch_up(place, count).await?;
@@ -205,20 +200,34 @@ impl Session<'_> {
         number.ok_or(Break::Lost("the log was lost"))
     }
 
-    /// Takes a number and writes its item; the number, if that was taken.
-    async fn say(&self, place: &mut Place, message: &[u8]) -> Result<Option<u64>, Break> {
-        let number = match place.taken {
-            Some(number) => number,
-            None => self.add(place.epoch, 1).await?,
-        };
-        place.taken = Some(number);
-        let mut bytes = Vec::new();
-        set(&mut bytes, &format!("{}:{:016x}:{number}", self.log, place.epoch), message, Some(KEPT), false);
-        let written = self.ask(bytes, 1).await? == [Reply::Done];
-        if written {
-            place.taken = None;
+    /// Takes numbers and writes their items, in two round trips however many there are; whether all were written. Those that were
+    /// taken before come first: they are those of the same messages.
+    async fn say(&self, place: &mut Place, messages: &[Bytes]) -> Result<bool, Break> {
+        if messages.is_empty() {
+            return Ok(true);
         }
-        Ok(written.then_some(number))
+        if place.taken.1 == 0 {
+            let count = messages.len() as u64;
+            let last = self.add(place.epoch, count).await?;
+            place.taken = (last.saturating_sub(count - 1), count);
+        }
+        let (first, count) = place.taken;
+        let (mut bytes, mut numbers) = (Vec::new(), Vec::new());
+        for (number, message) in (first..first + count).zip(messages) {
+            let name = format!("{}:{:016x}:{number}", self.log, place.epoch);
+            set(&mut bytes, &name, message, Some(KEPT), false);
+            numbers.push(number);
+        }
+        let answers = self.ask(bytes, numbers.len()).await?;
+        for (number, answer) in numbers.into_iter().zip(answers) {
+            // Announcements are delivered in order: what comes after one that is refused is written again.
+            if answer != Reply::Done {
+                return Ok(false);
+            }
+            place.taken = (number + 1, place.taken.1.saturating_sub(1));
+            self.shared.journal.delivered(number);
+        }
+        Ok(true)
     }
 
     /// The items after `after` up to `upto`; those that are not there without a message.

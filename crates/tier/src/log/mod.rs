@@ -147,8 +147,8 @@ impl Journal {
         lock(&self.pending).len()
     }
 
-    /// What is to be sent, until it is delivered.
-    fn next(&self) -> Option<Bytes> {
+    /// What is to be sent in one go, until it is delivered.
+    fn next(&self) -> Vec<Bytes> {
         lock(&self.pending).send()
     }
 

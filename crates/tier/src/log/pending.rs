@@ -11,6 +11,10 @@ use super::MESSAGE_MAX;
 pub(super) const PENDING_MAX: usize = 4096;
 const BYTES_MAX: usize = 4 << 20;
 
+/// Announcements that are sent in one go: a round trip for each would let no more than its reciprocal through in a second. As many as
+/// a reader takes at once.
+pub(super) const SENT_MAX: usize = 64;
+
 /// What came of an announcement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Announced {
@@ -26,8 +30,8 @@ pub enum Announced {
 pub(super) struct Pending {
     queue: VecDeque<(u64, Bytes)>,
     bytes: usize,
-    /// The first one has been sent, perhaps over a link that broke then: it may be in the log.
-    is_sent: bool,
+    /// So many of the first have been sent, perhaps over a link that broke then: they may be in the log.
+    sent: usize,
     /// The others. What is announced again is not sent again: it will be heard with a number above all that is known now.
     unsent: HashSet<Bytes>,
     tickets: u64,
@@ -54,7 +58,7 @@ impl Pending {
     /// Keeps one in the place of all others; its ticket, and how many those were. What has been sent stays before it, since its
     /// place in the log may be taken.
     pub(super) fn replace(&mut self, message: Bytes) -> (u64, usize) {
-        let kept = usize::from(self.is_sent);
+        let kept = self.sent;
         let replaced = self.queue.len().saturating_sub(kept);
         self.queue.truncate(kept);
         self.unsent.clear();
@@ -70,20 +74,22 @@ impl Pending {
         self.tickets
     }
 
-    /// The first one, which is sent now.
-    pub(super) fn send(&mut self) -> Option<Bytes> {
-        let (_, message) = self.queue.front()?;
-        if !std::mem::replace(&mut self.is_sent, true) {
+    /// The first few, in order, which are sent now; those that were sent before and are not known to be in the log among them.
+    pub(super) fn send(&mut self) -> Vec<Bytes> {
+        let batch: Vec<Bytes> =
+            self.queue.iter().take(SENT_MAX).map(|(_, message)| message.clone()).collect();
+        for message in batch.iter().skip(self.sent) {
             self.unsent.remove(message);
         }
-        Some(message.clone())
+        self.sent = self.sent.max(batch.len());
+        batch
     }
 
     /// The first one is in the log; its ticket.
     pub(super) fn delivered(&mut self) -> Option<u64> {
         let (ticket, message) = self.queue.pop_front()?;
         self.bytes -= message.len();
-        self.is_sent = false;
+        self.sent = self.sent.saturating_sub(1);
         Some(ticket)
     }
 }
@@ -99,12 +105,12 @@ mod tests {
     }
 
     fn sent(pending: &mut Pending) -> Vec<Bytes> {
-        std::iter::from_fn(|| {
-            let sent = pending.send();
-            pending.delivered();
-            sent
-        })
-        .collect()
+        let mut all = Vec::new();
+        while let batch @ [_, ..] = &pending.send()[..] {
+            all.extend_from_slice(batch);
+            batch.iter().for_each(|_| _ = pending.delivered());
+        }
+        all
     }
 
     #[test]
@@ -123,18 +129,20 @@ mod tests {
     #[test]
     fn one_that_covers_all_takes_their_place_as_often_as_there_is_no_room() {
         let mut pending = filled(PENDING_MAX);
-        assert_eq!(pending.send(), Some("0".into()));
+        let first = pending.send();
+        assert_eq!(first.len(), SENT_MAX);
         for _ in 0..2 {
             let before = pending.tickets;
             let (ticket, replaced) = pending.replace("all".into());
-            assert_eq!((ticket, replaced), (before + 1, PENDING_MAX - 1));
+            assert_eq!((ticket, replaced), (before + 1, PENDING_MAX - SENT_MAX));
             for at in pending.len()..PENDING_MAX {
                 assert!(matches!(pending.add(format!("more {at}").into()), Announced::Kept(_)));
             }
             assert_eq!((pending.len(), pending.add("full".into())), (PENDING_MAX, Announced::Full));
         }
         pending.replace("all".into());
-        assert_eq!(sent(&mut pending), ["0", "all"], "what was sent may have its place in the log already");
+        let expected = [first, vec!["all".into()]].concat();
+        assert_eq!(sent(&mut pending), expected, "what was sent may have its place in the log already");
         assert_eq!((pending.len(), pending.bytes, pending.unsent.len()), (0, 0, 0));
     }
 
@@ -146,14 +154,14 @@ mod tests {
             (Announced::Kept(1), Announced::Kept(2))
         );
         assert_eq!((pending.add("a".into()), pending.add("b".into())), (Announced::Waits, Announced::Waits));
-        assert_eq!(
-            (pending.send(), pending.send()),
-            (Some("a".into()), Some("a".into())),
-            "until it is there"
-        );
+        for _ in 0..2 {
+            assert_eq!(pending.send(), ["a", "b"], "until they are there");
+        }
         assert_eq!(pending.add("a".into()), Announced::Kept(3), "the first one may have its number already");
         assert_eq!(pending.add("a".into()), Announced::Waits);
         assert_eq!(pending.delivered(), Some(1));
-        assert_eq!(sent(&mut pending), ["b", "a"]);
+        assert_eq!(pending.add("b".into()), Announced::Kept(4), "and so may the second");
+        assert_eq!(sent(&mut pending), ["b", "a", "b"]);
+        assert_eq!((pending.len(), pending.sent), (0, 0));
     }
 }

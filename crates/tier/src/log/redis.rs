@@ -234,30 +234,24 @@ impl Session<'_> {
         Err(Break::Lost("another node has begun a new log"))
     }
 
-    /// Announces what waits, one by one and in order.
+    /// Announces what waits, many in one go and in order.
     async fn say(&self) -> Result<(), Break> {
         let journal = &self.shared.journal;
         let mut refused = false;
         loop {
-            let Some(message) = journal.next() else {
+            let messages = journal.next();
+            if messages.is_empty() {
                 journal.wake.notified().await;
                 continue;
-            };
-            let mut command = redis::cmd("XADD");
-            command.arg(&self.stream).arg("NOMKSTREAM").arg("MAXLEN").arg("~").arg(LOG_MAX);
-            command.arg("*").arg("p").arg(&message[..]);
-            match self.one(&command).await {
-                Ok(Value::Nil) => return Err(Break::Lost("the log was lost")),
-                Ok(id) => {
-                    let id = Id::parse(&id).ok_or_else(odd)?;
-                    journal.delivered(id.seq());
-                    refused = false;
-                    if id.count > COUNT_MAX / 2 {
-                        let epoch = journal.epoch().unwrap_or_default();
-                        self.mark(epoch, &Id { ms: id.ms + 1, count: 0 }.shown()).await?;
-                    }
-                }
-                Err(Failure::Refused(error)) => {
+            }
+            let mut pipeline = Pipeline::with_capacity(messages.len());
+            for message in &messages {
+                pipeline.cmd("XADD").arg(&self.stream).arg("NOMKSTREAM").arg("MAXLEN").arg("~").arg(LOG_MAX);
+                pipeline.arg("*").arg("p").arg(&message[..]);
+            }
+            match self.added(&pipeline).await? {
+                None => refused = false,
+                Some(error) => {
                     if !std::mem::replace(&mut refused, true) {
                         tracing::warn!(
                             error,
@@ -266,9 +260,34 @@ impl Session<'_> {
                     }
                     tokio::time::sleep(super::PAUSE_FIRST * 10).await;
                 }
+            }
+        }
+    }
+
+    /// Adds entries, up to the first that is refused, and why that is. What comes after it is in the log perhaps, and is sent again
+    /// all the same: announcements are delivered in order.
+    async fn added(&self, pipeline: &Pipeline) -> Result<Option<String>, Break> {
+        let journal = &self.shared.journal;
+        let running = self.speak.run_all(pipeline);
+        let answers = tokio::time::timeout(self.shared.settings.write_timeout, running).await;
+        let answers = answers.map_err(|_| Break::Link("no answer in time".into()))?.map_err(broken)?;
+        let mut last = Id::default();
+        for answer in answers {
+            match wire::redis::checked(answer) {
+                Ok(Value::Nil) => return Err(Break::Lost("the log was lost")),
+                Ok(id) => {
+                    last = Id::parse(&id).ok_or_else(odd)?;
+                    journal.delivered(last.seq());
+                }
+                Err(Failure::Refused(error)) => return Ok(Some(error)),
                 Err(failure) => return Err(broken(failure)),
             }
         }
+        if last.count > COUNT_MAX / 2 {
+            let epoch = journal.epoch().unwrap_or_default();
+            self.mark(epoch, &Id { ms: last.ms + 1, count: 0 }.shown()).await?;
+        }
+        Ok(None)
     }
 
     async fn one(&self, command: &Cmd) -> Result<Value, Failure> {

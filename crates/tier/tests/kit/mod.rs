@@ -158,6 +158,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 /// A way to a server that can be cut without a word: connections of before the cut stand, and carry nothing any more.
 pub(crate) struct Path {
     port: u16,
+    delay_ms: Arc<AtomicUsize>,
     cuts: Arc<AtomicUsize>,
 }
 
@@ -165,22 +166,30 @@ impl Path {
     pub(crate) fn to(server: String) -> Path {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let (port, cuts) = (listener.local_addr().unwrap().port(), Arc::<AtomicUsize>::default());
-        let seen = cuts.clone();
+        let (seen, delay_ms) = (cuts.clone(), Arc::<AtomicUsize>::default());
+        let delay = delay_ms.clone();
         std::thread::spawn(move || {
             for near in listener.incoming() {
                 let (near, far) = (near.unwrap(), TcpStream::connect(&server).unwrap());
                 let (near_too, far_too) = (near.try_clone().unwrap(), far.try_clone().unwrap());
                 for (from, to) in [(near, far), (far_too, near_too)] {
-                    let (cuts, born) = (seen.clone(), seen.load(Ordering::SeqCst));
-                    std::thread::spawn(move || carry(from, to, || cuts.load(Ordering::SeqCst) > born));
+                    let (cuts, born, delay) = (seen.clone(), seen.load(Ordering::SeqCst), delay.clone());
+                    std::thread::spawn(move || {
+                        carry(from, to, &delay, || cuts.load(Ordering::SeqCst) > born);
+                    });
                 }
             }
         });
-        Path { port, cuts }
+        Path { port, cuts, delay_ms }
     }
 
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// From here on, whatever is carried in either direction comes so much later.
+    pub(crate) fn delay(&self, ms: usize) {
+        self.delay_ms.store(ms, Ordering::SeqCst);
     }
 
     pub(crate) fn cut(&self) {
@@ -188,9 +197,13 @@ impl Path {
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, is_cut: impl Fn() -> bool) {
+fn carry(mut from: TcpStream, mut to: TcpStream, delay_ms: &AtomicUsize, is_cut: impl Fn() -> bool) {
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
+        match delay_ms.load(Ordering::SeqCst) {
+            0 => {}
+            ms => unlag_testkit::wait::pause(Duration::from_millis(ms as u64)),
+        }
         if !is_cut() && to.write_all(&buffer[..length]).is_err() {
             return;
         }
