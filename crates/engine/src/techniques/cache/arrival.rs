@@ -266,6 +266,9 @@ impl Arrival {
         if !state.is_too_large() {
             return Poll::Ready(true);
         }
+        // What was read before it became too large is let go of only now.
+        state.intake = None;
+        state.trim();
         let Some(slowest) = state.slowest() else { return Poll::Ready(false) };
         let held: usize = state.pieces.iter().map(Bytes::len).sum();
         let is_full = held as u64 > PASSING_BYTES_MAX || state.pieces.len() > PIECES_MAX;

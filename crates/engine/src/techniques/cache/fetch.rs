@@ -17,6 +17,7 @@ use crate::exchange::{Exchange, Outcome, Response};
 use crate::http::{Name, date as wall};
 use crate::pipeline::Next;
 use http::Method;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -60,6 +61,10 @@ pub struct Asking {
     pub no_store: bool,
     /// Something good is served meanwhile, and stays until this is whole.
     pub beside: Option<Refreshing>,
+    /// What stands there until this comes, and again if it comes to nothing.
+    pub before: Option<Arc<Stored>>,
+    /// Whether whoever asked has been answered meanwhile.
+    pub is_answered: Rc<Cell<bool>>,
     _way: OnItsWay,
     others: Option<Others>,
 }
@@ -94,7 +99,19 @@ impl Asking {
         let (asked_ns, way) = (clock::now(), cache.store.on_its_way());
         let seq = cache.store.seq();
         let (reason, status) = (Miss::default(), Status::default());
-        Asking { url, asked_ns, seq, reason, status, no_store: false, beside: None, _way: way, others: None }
+        Asking {
+            url,
+            asked_ns,
+            seq,
+            reason,
+            status,
+            no_store: false,
+            beside: None,
+            before: None,
+            is_answered: Rc::default(),
+            _way: way,
+            others: None,
+        }
     }
 
     /// For all who come meanwhile.
@@ -102,6 +119,11 @@ impl Asking {
         let identity = same::identity(&exchange.head.fields);
         let others = Others { leading, identity, _counted: Counted::new(&cache.learned) };
         Asking { others: Some(others), ..Asking::alone(cache, url) }
+    }
+
+    /// Whether nobody waits for the answer to serve it: whoever asked has one.
+    pub fn is_beside(&self) -> bool {
+        self.beside.is_some() || self.is_answered.get()
     }
 
     /// Beside the requests, which are served what there is.
@@ -151,7 +173,7 @@ impl Cache {
         (asking.no_store, asking.reason) = (missing.no_store, missing.reason);
         let lookup = match missing.no_store || exchange.head.method == Method::HEAD {
             true => None,
-            false => self.look_up(&exchange, &asking.url),
+            false => self.look_up(&exchange, &asking),
         };
         let Some((mut lookup, head_start)) = lookup else {
             return self.ask_origin(exchange, missing, asking, &next).await;
@@ -163,7 +185,10 @@ impl Cache {
         match first {
             Ok(found) => match found.filter(|found| is_good(found, &exchange)) {
                 Some(found) => {
-                    asking.land(|_| Landing::Shared(Arc::clone(&found), For::Everybody));
+                    // Stale by the word of this caller alone, it is for nobody else.
+                    if found.freshness.is_fresh(clock::now()) {
+                        asking.land(|_| Landing::Shared(Arc::clone(&found), For::Everybody));
+                    }
                     Ok(self.shared_hit(&found, &exchange))
                 }
                 None => self.ask_origin(exchange, missing, asking, &next).await,
@@ -275,7 +300,7 @@ impl Cache {
                 if failure.error != Error::CallerGone {
                     stored.leave_in_peace(None);
                 }
-                if !may_serve || asking.beside.is_some() {
+                if !may_serve || asking.is_beside() {
                     self.counts.miss(asking.reason);
                 }
                 match may_serve {
@@ -311,7 +336,7 @@ impl Cache {
         if fails {
             stored.leave_in_peace(fields.get_named("retry-after"));
         }
-        if !(fails && or_serve) || asking.beside.is_some() {
+        if !(fails && or_serve) || asking.is_beside() {
             self.counts.miss(asking.reason);
         }
         match told {
@@ -337,9 +362,9 @@ impl Cache {
 
     /// Serves what is stored although the origin fails. A hit, unless this is only a refresh beside one.
     fn last_resort(&self, stored: &Stored, request: &Exchange, asking: &Asking, status: Status) -> Response {
-        match asking.beside {
-            Some(_) => self.serve(stored, request, status),
-            None => self.hit(stored, request, status),
+        match asking.is_beside() {
+            true => self.serve(stored, request, status),
+            false => self.hit(stored, request, status),
         }
     }
 }

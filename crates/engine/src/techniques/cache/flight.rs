@@ -7,6 +7,8 @@
 //! fetch goes on, see [`Surviving`]).
 
 use super::object::Stored;
+use super::refresh::read_to_its_end;
+use super::store::Refresh;
 use crate::clock::ns;
 use crate::error::Error;
 use crate::exchange::Outcome;
@@ -70,9 +72,10 @@ impl Flight {
         self.led_ns.saturating_add(ns(cap).saturating_mul(1 << self.overtaken.min(OVERTAKEN_MAX)))
     }
 
-    fn waiting(&self, cap: Duration) -> Waiting {
+    fn waiting(&self, key: &[u8], cap: Duration) -> Waiting {
         let told = self.aboard.landing.subscribe();
-        Waiting { overdue_ns: self.overdue_ns(cap), aboard: Arc::clone(&self.aboard), told }
+        let aboard = Arc::clone(&self.aboard);
+        Waiting { key: key.into(), overdue_ns: self.overdue_ns(cap), aboard, told }
     }
 
     fn leading(&self, flights: &Arc<Flights>, key: &[u8]) -> Leading {
@@ -117,6 +120,7 @@ pub struct Leading {
 
 /// A place among those who wait.
 pub struct Waiting {
+    key: Box<[u8]>,
     /// From when on it may go itself, beside the one that it waits for.
     pub overdue_ns: u64,
     aboard: Arc<Aboard>,
@@ -145,7 +149,7 @@ impl Flights {
             && (changed_ns == 0 || flight.began_ns > changed_ns)
         {
             return match flight.aboard.landing.receiver_count() < WAITERS_MAX {
-                true => Turn::Wait(flight.waiting(cap)),
+                true => Turn::Wait(flight.waiting(key, cap)),
                 false => Turn::Alone,
             };
         }
@@ -160,7 +164,8 @@ impl Flights {
     }
 
     /// Sets out beside a fetch that takes too long, unless somebody has just done so.
-    pub fn overtake(self: &Arc<Flights>, key: &[u8], waiting: Waiting, now: u64, cap: Duration) -> Turn {
+    pub fn overtake(self: &Arc<Flights>, waiting: Waiting, now: u64, cap: Duration) -> Turn {
+        let key = &*waiting.key;
         let Some(mut flights) = self.shard(key) else { return Turn::Alone };
         match flights.get_mut(key) {
             Some(flight) if Arc::ptr_eq(&flight.aboard, &waiting.aboard) && now >= flight.overdue_ns(cap) => {
@@ -168,7 +173,7 @@ impl Flights {
                 Turn::Lead(flight.leading(self, key))
             }
             // It is another one since a change, or has another leader.
-            Some(flight) => Turn::Wait(flight.waiting(cap)),
+            Some(flight) => Turn::Wait(flight.waiting(key, cap)),
             None => Turn::Wait(Waiting { overdue_ns: u64::MAX, ..waiting }),
         }
     }
@@ -246,21 +251,22 @@ impl Watch {
 /// A fetch that goes on without its caller as long as others wait for it, within a grace.
 pub struct Surviving {
     fetch: Option<Pin<Box<dyn Future<Output = Outcome>>>>,
-    watch: Watch,
+    watch: Option<Watch>,
 }
 
 impl Surviving {
-    /// Of a fetch.
-    pub fn new(fetch: impl Future<Output = Outcome> + 'static, watch: Watch) -> Surviving {
+    /// Of a fetch; `watch` sees whether others wait for it.
+    pub fn new(fetch: impl Future<Output = Outcome> + 'static, watch: Option<Watch>) -> Surviving {
         Surviving { fetch: Some(Box::pin(fetch)), watch }
     }
-}
 
-impl Surviving {
     /// Goes on whoever waits: its caller has left with something else.
-    pub fn goes_on(mut self) {
+    pub fn goes_on(mut self, turn: Refresh) {
         if let Some(fetch) = self.fetch.take() {
-            panics::spawn("fetch", async move { drop(fetch.await) });
+            panics::spawn("fetch", async move {
+                let _turn = turn;
+                read_to_its_end(fetch.await).await;
+            });
         }
     }
 }
@@ -280,7 +286,8 @@ impl Drop for Surviving {
     fn drop(&mut self) {
         let Some(fetch) = self.fetch.take() else { return };
         // At the end of a core's life there is nobody to go on with it.
-        if self.watch.is_awaited() && tokio::runtime::Handle::try_current().is_ok() {
+        let is_awaited = self.watch.as_ref().is_some_and(Watch::is_awaited);
+        if is_awaited && tokio::runtime::Handle::try_current().is_ok() {
             panics::spawn("fetch", async move { drop(tokio::time::timeout(GRACE, fetch).await) });
         }
     }
@@ -355,7 +362,7 @@ mod tests {
         let wait = || wait(&flights, 0);
         let (mut one, other) = (wait(), wait());
         assert_eq!(one.overdue_ns, 1_100);
-        let overtake = |waiting, now| flights.overtake(b"k", waiting, now, CAP);
+        let overtake = |waiting, now| flights.overtake(waiting, now, CAP);
         assert!(matches!(overtake(wait(), 1_099), Turn::Wait(_)), "not yet");
         let Turn::Lead(second) = overtake(other, 1_100) else { panic!("it is time") };
         assert!(matches!(overtake(wait(), 1_101), Turn::Wait(next) if next.overdue_ns == 1_300));

@@ -3,7 +3,7 @@
 use super::directives::Directives;
 use super::fetch::{Asking, Missing};
 use super::figures::Counts;
-use super::flight::{For, Landing, Leading, Surviving, Turn};
+use super::flight::{For, Landing, Leading, Surviving, Turn, Watch};
 use super::learned::WAIT_MAX_NS;
 use super::object::Stored;
 use super::policy::{self, Verdict};
@@ -53,10 +53,8 @@ impl Cache {
                 Turn::Wait(waiting) => waiting,
                 Turn::Lead(leading) => return self.lead(exchange, url, missing, leading, next).await,
             };
-            let leads = self.may_lead(&exchange, &missing);
-            let overdue_ns = if leads { waiting.overdue_ns } else { u64::MAX };
             let too_late_ns = exchange.deadline_ns.min(self.patience_ns(&exchange, &missing));
-            let until_ns = overdue_ns.min(limit_ns).min(too_late_ns);
+            let until_ns = waiting.overdue_ns.min(limit_ns).min(too_late_ns);
             let within = until_ns.saturating_sub(exchange.trace.enter(Phase::Cache));
             let landed = waiting.landed(Duration::from_nanos(within)).await;
             let now = exchange.trace.enter(Phase::Overhead);
@@ -64,11 +62,11 @@ impl Cache {
                 if now >= too_late_ns {
                     return self.too_late(missing.stale().map(|stored| (&**stored, &*exchange)));
                 }
-                if now >= limit_ns {
+                // Who may not fetch for others fetches for itself, and nobody waits for ever.
+                if now >= limit_ns || !self.may_lead(&exchange, &missing) {
                     break;
                 }
-                let (key, cap) = (self.key(&exchange, &url, &missing), self.cap(&missing));
-                turn = self.store.flights.overtake(&key, waiting, now, cap);
+                turn = self.store.flights.overtake(waiting, now, self.cap(&missing));
                 continue;
             };
             match self.landed(landing, &exchange, &url, &missing) {
@@ -83,7 +81,7 @@ impl Cache {
             turn = self.turn(&exchange, &url, &missing);
         }
         let asking = Asking::alone(self, url);
-        self.clone().go(exchange, missing, asking, Rc::clone(next)).await
+        self.patiently(exchange, missing, asking, u64::MAX, None, next).await
     }
 
     /// Fetches for all who come meanwhile. How long they get is the route's word: one caller's own deadline ends its waiting, and
@@ -106,22 +104,39 @@ impl Cache {
             exchange.head.fields.remove_known(Name::GrpcTimeout);
             exchange.head.fields.remove_known(Name::XRequestTimeoutMs);
         }
+        let limit_ns = if has_own_limit { own_ns } else { u64::MAX };
+        let outcome = self.patiently(exchange, missing, asking, limit_ns, Some(watch), next).await;
+        outcome.map(|response| answered(response, copies.as_ref()))
+    }
+
+    /// Asks, and waits for the answer until the caller's own limit, and no longer than is worth it where something stale may be
+    /// served.
+    async fn patiently<N: Next>(
+        &self,
+        exchange: Box<Exchange>,
+        missing: Missing,
+        mut asking: Asking,
+        limit_ns: u64,
+        watch: Option<Watch>,
+        next: &Rc<N>,
+    ) -> Outcome {
+        let limit_ns = limit_ns.min(self.patience_ns(&exchange, &missing));
         let stale = missing.stale().and_then(|stored| Some((Arc::clone(stored), exchange.replica()?)));
-        let limit_ns = own_ns.min(self.patience_ns(&exchange, &missing));
+        let is_answered = Rc::clone(&asking.is_answered);
+        asking.before = stale.as_ref().map(|(stored, _)| Arc::clone(stored));
         let mut fetch = Surviving::new(self.clone().go(exchange, missing, asking, Rc::clone(next)), watch);
-        let within = Duration::from_nanos(limit_ns.saturating_sub(now));
-        let outcome = match has_own_limit || stale.is_some() {
-            true => tokio::time::timeout(within, &mut fetch).await.ok(),
-            false => Some((&mut fetch).await),
-        };
-        match (outcome, stale) {
-            (Some(outcome), _) => outcome.map(|response| answered(response, copies.as_ref())),
-            (None, None) => Err(Error::Deadline.into()),
-            (None, Some((stored, request))) => {
-                fetch.goes_on();
-                self.too_late(Some((&stored, &request)))
-            }
+        if limit_ns == u64::MAX {
+            return fetch.await;
         }
+        let within = Duration::from_nanos(limit_ns.saturating_sub(clock::now()));
+        if let Ok(outcome) = tokio::time::timeout(within, &mut fetch).await {
+            return outcome;
+        }
+        is_answered.set(stale.is_some());
+        if let (Some(_), Some(turn)) = (&stale, self.store.begin_refresh(&self.learned)) {
+            fetch.goes_on(turn);
+        }
+        self.too_late(stale.as_ref().map(|(stored, request)| (&**stored, &**request)))
     }
 
     /// Until when a request waits that may be served something stale.
@@ -265,8 +280,11 @@ impl Cache {
 
 /// The answer to a caller that has copies.
 fn answered(response: Response, copies: Option<&Fields>) -> Response {
-    let Some(copies) = copies.filter(|_| response.head.status == 200) else { return response };
     let fields = &response.head.fields;
+    // A cookie that is set with the whole is not for a 304 to lose; and what has no date of its own is no older than anything.
+    let may_be_known = response.head.status == 200 && !fields.has(Name::SetCookie);
+    let has_date = |copies: &&Fields| copies.has(Name::IfNoneMatch) || fields.has(Name::LastModified);
+    let Some(copies) = copies.filter(|_| may_be_known).filter(has_date) else { return response };
     if !validate::is_known(copies, fields, wall::unix_ms(clock::now()) / 1_000) {
         return response;
     }

@@ -73,9 +73,9 @@ impl Cache {
         let fresh = Arc::new(self.stored(head, stored.content.clone(), request, &kept));
         match verdict {
             Ok(()) => {
-                self.store.put(&asking.url, Arc::clone(&fresh));
+                let is_kept = self.store.put(&asking.url, Arc::clone(&fresh));
                 // What was not for others before was taken out of the tier then.
-                if is_for_others(stored) || is_for_others(&fresh) {
+                if is_kept && (is_for_others(stored) || is_for_others(&fresh)) {
                     self.write_down(&fresh, &asking.url, &request.route.config.name, asking.seq);
                 }
                 self.share(&fresh, &kept, request, &mut asking);
@@ -105,7 +105,7 @@ impl Cache {
             Ok(kept) => {
                 self.glance.found(true);
                 if kept.whose == Whose::TheSame {
-                    self.supersede(&asking.url, request, &response.head);
+                    self.supersede(&asking, request, &response.head);
                 }
                 self.keep(response, request, &kept, asking)
             }
@@ -116,7 +116,7 @@ impl Cache {
                     refusal,
                     Refusal::RequestNoStore | Refusal::Authorization | Refusal::SetCookie | Refusal::Identity
                 ) {
-                    self.supersede(&asking.url, request, &response.head);
+                    self.supersede(&asking, request, &response.head);
                 }
                 if refusal != Refusal::NoLifetime {
                     self.refuse(&mut asking, request, response.head.status);
@@ -213,7 +213,7 @@ impl Cache {
     fn keep(&self, mut response: Response, request: &Exchange, kept: &Kept, mut asking: Asking) -> Response {
         let head = response.head.clone();
         let Some((content, arriving)) = self.content_of(&mut response) else {
-            self.supersede(&asking.url, request, &response.head);
+            self.supersede(&asking, request, &response.head);
             asking.land(|_| Landing::Refused);
             return response;
         };
@@ -228,17 +228,15 @@ impl Cache {
         // Nor must what ends early take the place of something good.
         let may_end = may_end || asking.beside.is_some();
         let is_early = arriving.is_none() || !may_end && !url::has_content(&asking.url);
-        if stores && is_early {
-            self.store.put(&asking.url, Arc::clone(&stored));
-        }
-        if stores && arriving.is_none() {
+        let is_kept = stores && (!is_early || self.store.put(&asking.url, Arc::clone(&stored)));
+        if is_kept && arriving.is_none() {
             self.write_down(&stored, &asking.url, &request.route.config.name, asking.seq);
         }
-        self.share(&stored, kept, request, &mut asking);
+        let is_shared = self.share(&stored, kept, request, &mut asking);
         let mut status = std::mem::take(&mut asking.status);
         if stores {
             Counts::one(&self.counts.stored);
-            if self.store.marks.are_used() {
+            if is_shared && self.store.marks.are_used() {
                 self.store.marks.clear(self.mark(request, &asking.url));
             }
             self.learned.stores.store(true, Relaxed);
@@ -299,18 +297,22 @@ impl Cache {
         }
         let Some((stored, is_early, route)) = keeps else { return };
         let whole = whole.filter(|whole| self.is_good(&whole.content, whole.trailers.as_ref(), &stored.head));
-        let whole = whole.map(|whole| stored.with(whole));
-        match &whole {
-            Some(whole) => self.write_down(whole, &asking.url, &route.config.name, asking.seq),
+        let whole = whole.map(|whole| Arc::new(stored.with(whole)));
+        // What comes to nothing leaves what there was.
+        let in_its_place = whole.clone().or(asking.before);
+        let is_kept = match (is_early, &whole) {
+            (true, _) => self.store.replace(&asking.url, &stored, in_its_place),
+            (false, Some(whole)) => self.store.put(&asking.url, Arc::clone(whole)),
+            (false, None) => false,
+        };
+        match whole {
+            Some(whole) if is_kept => {
+                self.write_down(&whole, &asking.url, &route.config.name, asking.seq);
+            }
             None if is_outgrown => {
                 self.take_out_of_tier(&asking.url, &route.config.name, &stored.selected);
             }
-            None => {}
-        }
-        match (is_early, whole) {
-            (true, whole) => self.store.replace(&asking.url, &stored, whole),
-            (false, Some(whole)) => self.store.put(&asking.url, Arc::new(whole)),
-            (false, None) => {}
+            _ => {}
         }
     }
 
@@ -325,8 +327,8 @@ impl Cache {
         }
     }
 
-    /// Gives an answer to those who wait for it.
-    fn share(&self, stored: &Arc<Stored>, kept: &Kept, request: &Exchange, asking: &mut Asking) {
+    /// Gives an answer to those who wait for it, and says whether it is one for others.
+    fn share(&self, stored: &Arc<Stored>, kept: &Kept, request: &Exchange, asking: &mut Asking) -> bool {
         if asking.is_awaited() {
             // Worth a look from now on, whether or not anything is stored.
             self.glance.found(true);
@@ -336,12 +338,14 @@ impl Cache {
         // Nobody may use it without asking, at the same time or later (RFC 9111 §5.2.2.4).
         let is_for_one = directives.no_cache.is_all() || directives.must_revalidate;
         if !is_fresh && is_for_one && self.overrides.ttl_ns.is_none() {
-            return self.refuse(asking, request, stored.head.status);
+            self.refuse(asking, request, stored.head.status);
+            return false;
         }
         asking.land(|identity| {
             let whose = if is_fresh { For::Everybody } else { For::TheSame(identity) };
             Landing::Shared(Arc::clone(stored), whose)
         });
+        true
     }
 
     /// An answer in the form in which it is kept.

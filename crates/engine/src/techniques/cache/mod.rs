@@ -253,7 +253,7 @@ impl Cache {
         let mut response = stored.answer(&request.head.method, &request.head.fields, now);
         let ttl_s = stored.freshness.ttl_s(now);
         // A purge may have ended it early.
-        let ttl_s = if status.is_stale() { ttl_s.min(0) } else { ttl_s };
+        let ttl_s = if stored.notes.is_stale.load(Relaxed) { ttl_s.min(0) } else { ttl_s };
         status.ttl(ttl_s).write(&self.name, &mut response.head.fields);
         response
     }

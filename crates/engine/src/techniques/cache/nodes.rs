@@ -3,6 +3,7 @@
 //! answer races the origin's after a short head start, and what is written to it is written behind everybody's back.
 
 use super::envelope::{self, Letter, Shared};
+use super::fetch::Asking;
 use super::freshness::{Freshness, Received};
 use super::object::{Content, Notes, Stored};
 use super::purge::Purge;
@@ -125,7 +126,7 @@ impl Store {
 
 impl Cache {
     /// Asks the tier for what is missing here, and says for how long the origin is not asked meanwhile.
-    pub(super) fn look_up(&self, exchange: &Exchange, key: &[u8]) -> Option<(Lookup, Duration)> {
+    pub(super) fn look_up(&self, exchange: &Exchange, asking: &Asking) -> Option<(Lookup, Duration)> {
         let nodes = self.store.nodes.load_full()?;
         let draw = self.store.hash(&clock::now().to_le_bytes());
         let (route, mean_ns) = (&self.learned, clock::ns(nodes.tier.mean()));
@@ -135,8 +136,9 @@ impl Cache {
         let tail_ns = nodes.tier.p95().map_or(UNKNOWN_NS, clock::ns);
         let head_start = policy::head_start(tail_ns, route.fetch_ns());
         let asked = exchange.replica()?;
-        let (this, url) = (self.clone(), key.to_vec());
-        let asked_ns = clock::now();
+        let (this, url) = (self.clone(), asking.url.clone());
+        // Not later than the origin, whose answer knows better.
+        let asked_ns = asking.asked_ns;
         let lookup = async move {
             let name = nodes_key(&asked.route.config.name, &url);
             // That nobody answers says nothing about what there is.
@@ -276,8 +278,8 @@ impl Cache {
 
     /// Takes out what is stored for a request whose answer says something else now and may not be stored: it would be served
     /// again after that. Only an answer that says what there is for all who ask like this.
-    pub(super) fn supersede(&self, url: &[u8], request: &Exchange, response: &ResponseHead) {
-        let asked = &request.head.fields;
+    pub(super) fn supersede(&self, asking: &Asking, request: &Exchange, response: &ResponseHead) {
+        let (url, asked) = (&*asking.url, &request.head.fields);
         let says_what_there_is = matches!(response.status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 410)
             && request.head.method == Method::GET
             && !asked.has(Name::Range)
@@ -286,12 +288,12 @@ impl Cache {
             return;
         }
         let variants = self.store.get(url).and_then(|variants| self.store.left(url, variants));
-        if variants.is_some_and(|variants| self.selected(&variants, &request.head).is_some()) {
-            // What the tier holds is dead by that too.
-            self.store.remove(url, clock::now());
-        } else {
-            let selected = vary::selected(&response.fields, asked);
-            self.take_out_of_tier(url, &request.route.config.name, &selected);
+        let known = variants.as_ref().and_then(|variants| self.selected(variants, &request.head));
+        // Only what it takes the place of, and not if that was asked for later.
+        if let Some(known) = known.filter(|known| known.received.asked_ns <= asking.asked_ns)
+            && self.store.replace(url, known, None)
+        {
+            self.take_out_of_tier(url, &request.route.config.name, &known.selected);
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Fetching again what is served, beside the requests for it: before its end, because many ask for it, or after it, while stale
 //! answers are allowed. One at a time, and its answer takes the place of what there is when it is whole.
 
+use super::arrival::OBJECT_BYTES_MAX;
 use super::fetch::{Asking, Missing};
 use super::figures::Miss;
 use super::flight::Turn;
 use super::object::{Refreshing, Stored};
 use super::{Cache, policy};
 use crate::clock;
-use crate::exchange::{Exchange, Trace};
+use crate::exchange::{Exchange, Outcome, Trace};
+use crate::http::Chunk;
 use crate::panics;
 use crate::pipeline::Next;
 use http::Method;
@@ -51,7 +53,7 @@ impl Cache {
         let fetch = self.clone().go(exchange, missing, asking, Rc::clone(next));
         panics::spawn("refresh", async move {
             let _turn = turn;
-            drop(fetch.await);
+            read_to_its_end(fetch.await).await;
         });
     }
 }
@@ -67,4 +69,16 @@ pub(super) fn beside(exchange: &Exchange) -> Option<Box<Exchange>> {
         exchange.head.method = Method::GET;
     }
     Some(exchange)
+}
+
+/// Reads an answer that nobody else may find before it is whole, as far as it may be kept.
+pub(super) async fn read_to_its_end(outcome: Outcome) {
+    let Ok(mut response) = outcome else { return };
+    let mut bytes = 0;
+    while let Some(Ok(Chunk::Data(data))) = response.body.chunk().await {
+        bytes += data.len() as u64;
+        if bytes > OBJECT_BYTES_MAX {
+            return;
+        }
+    }
 }

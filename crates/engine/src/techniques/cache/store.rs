@@ -111,12 +111,13 @@ impl Drop for Refresh {
 fn with_room_for_one(mut variants: VecDeque<Arc<Stored>>, room: u64) -> VecDeque<Arc<Stored>> {
     let mut bytes: u64 = variants.iter().map(|stored| stored.bytes()).sum();
     // The second time round nobody is spared any more.
-    for turn in 0..2 * variants.len() {
+    let count = variants.len();
+    for turn in 0..2 * count {
         if variants.len() < VARIANTS_MAX && bytes <= room {
             break;
         }
         let Some(oldest) = variants.pop_back() else { break };
-        if oldest.notes.is_used.swap(false, Relaxed) && turn < VARIANTS_MAX {
+        if oldest.notes.is_used.swap(false, Relaxed) && turn < count {
             variants.push_front(oldest);
         } else {
             bytes -= oldest.bytes();
@@ -236,12 +237,18 @@ impl Store {
     }
 
     /// Keeps a response, unless its URL was taken out since it was asked for: then it may be of before.
-    pub fn put(&self, url: &[u8], stored: Arc<Stored>) {
+    pub fn put(&self, url: &[u8], stored: Arc<Stored>) -> bool {
         let _turn = self.turn(url);
         if self.is_of_before(url, &stored) {
-            return;
+            return false;
         }
         let before = self.memory.peek(url).and_then(|before| self.left(url, before));
+        // Whoever asked later knows better.
+        let knows_better =
+            |other: &Stored| stored.replaces(other) && other.received.asked_ns > stored.received.asked_ns;
+        if before.iter().flat_map(Variants::all).any(|other| knows_better(other)) {
+            return false;
+        }
         let others = before.iter().flat_map(Variants::all).filter(|other| !stored.replaces(other));
         let room = self.memory.entry_bytes_max().saturating_sub(stored.bytes());
         let others = with_room_for_one(others.cloned().collect(), room);
@@ -251,20 +258,22 @@ impl Store {
         }
         let all = Variants::new(std::iter::once(stored).chain(others).collect());
         all.into_iter().for_each(|all| self.memory.put(url, all));
+        true
     }
 
     /// Keeps what has come whole in the place of what was arriving, if that still stands there.
-    pub fn replace(&self, url: &[u8], arriving: &Arc<Stored>, whole: Option<Stored>) {
+    pub fn replace(&self, url: &[u8], arriving: &Arc<Stored>, whole: Option<Arc<Stored>>) -> bool {
         let _turn = self.turn(url);
-        let Some(before) = self.memory.peek(url) else { return };
+        let Some(before) = self.memory.peek(url) else { return false };
         if !before.all().iter().any(|other| Arc::ptr_eq(other, arriving)) {
-            return;
+            return false;
         }
         let others = before.all().iter().filter(|other| !Arc::ptr_eq(other, arriving)).cloned();
-        match Variants::new(whole.map(Arc::new).into_iter().chain(others).collect()) {
+        match Variants::new(whole.into_iter().chain(others).collect()) {
             None => self.memory.remove(url),
             Some(all) => self.memory.put(url, all),
         }
+        true
     }
 
     /// Takes out what is stored for a URL, and what is on its way, here and on all nodes.

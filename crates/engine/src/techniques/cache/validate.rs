@@ -30,7 +30,8 @@ pub fn unask(request: &mut Fields) {
 pub fn is_about(stored: &Stored, answer: &Fields) -> bool {
     match (stored.head.fields.get(Name::Etag), answer.get(Name::Etag)) {
         (Some(known), Some(said)) => is_same(known, said),
-        _ => true,
+        (None, Some(said)) => said.starts_with(b"W/"),
+        (_, None) => true,
     }
 }
 

@@ -222,3 +222,17 @@ async fn trailers_come_after_content_of_known_length_where_they_may() {
     assert!(matches!(reader.chunk().await, Some(Ok(Chunk::Data(_)))));
     assert!(matches!(reader.chunk().await, Some(Ok(Chunk::Trailers(_)))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_read_a_little_and_stalls_holds_back_the_origin_as_well() {
+    let arrival = Arrival::new(None, false);
+    let mut alone = arrival.read(None);
+    let (body, taken) = pieces(100_000, None);
+    let reads_a_little = async {
+        alone.chunk().await;
+        std::future::pending::<()>().await
+    };
+    let both = async { tokio::join!(arrival.take_in(body, || ()), reads_a_little) };
+    assert!(tokio::time::timeout(Duration::from_secs(60), both).await.is_err());
+    assert!(taken.get() < 2_000, "{}", taken.get());
+}

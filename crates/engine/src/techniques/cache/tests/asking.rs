@@ -312,3 +312,90 @@ async fn where_purges_may_have_been_missed_nothing_is_served_unasked_and_what_st
     assert_eq!(bed.get("/x", &[]).await, got(200, "unlag; hit; ttl=60", "one"));
     assert_eq!(bed.asked(), 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_may_take_as_long_as_its_content_does() {
+    LocalSet::new()
+        .run_until(async {
+            let bed = Bed::new(Overrides::default());
+            bed.answers(200, &[("cache-control", "max-age=1, stale-while-revalidate=600")], "one");
+            bed.get("/x", &[]).await;
+            seconds(2).await;
+            bed.answers(200, &[("cache-control", "max-age=600")], "two");
+            bed.origin.pieces.set(Some((1, Duration::from_secs(2))));
+            bed.get("/x", &[]).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(bed.get("/x", &[]).await.2, "two");
+            assert_eq!(bed.asked(), 2);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cut_off_leaves_what_may_be_served_stale() {
+    LocalSet::new()
+        .run_until(async {
+            let bed = Bed::new(Overrides::default());
+            bed.answers(200, STALE, "one");
+            bed.get("/x", &[]).await;
+            seconds(2).await;
+            bed.answers(200, &[("cache-control", "max-age=600")], "two");
+            bed.origin.pieces.set(Some((1, Duration::from_millis(1))));
+            bed.origin.is_cut.set(true);
+            bed.get("/x", &[]).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            bed.fails();
+            assert_eq!(bed.get("/x", &[]).await.2, "one");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_asked_for_earlier_takes_no_newer_ones_place() {
+    LocalSet::new()
+        .run_until(async {
+            let bed = Rc::new(Bed::new(Overrides { explains: true, ..Overrides::default() }));
+            bed.answers(200, &[("cache-control", "max-age=60")], "old");
+            bed.origin.delay.set(Duration::from_secs(2));
+            let (slow, lines) = (Rc::clone(&bed), &[("cache-control", "no-cache")]);
+            let slow = spawn_local(async move { slow.get("/x", lines).await });
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            bed.origin.delay.set(Duration::ZERO);
+            bed.answers(200, &[("cache-control", "max-age=60")], "new");
+            bed.get("/x", lines).await;
+            bed.answers(200, &[("cache-control", "max-age=60")], "old");
+            slow.await.unwrap();
+            assert_eq!(bed.get("/x", &[]).await.2, "new");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_with_credentials_waits_no_longer_for_an_origin_that_hangs_and_counts_once() {
+    LocalSet::new()
+        .run_until(async {
+            let bed = Bed::new(Overrides::default());
+            bed.answers(200, &[("cache-control", "public, max-age=1, stale-if-error=60")], "one");
+            bed.origin.delay.set(Duration::from_millis(1));
+            bed.get("/x", &[]).await;
+            seconds(2).await;
+            bed.origin.delay.set(Duration::from_secs(20));
+            let began = clock::now();
+            let answer = bed.get("/x", &[("cookie", "a=b")]).await;
+            assert_eq!((answer.2.as_str(), clock::now() - began), ("one", SECOND));
+            bed.fails();
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            let sums = sums(&bed);
+            assert_eq!((sums.hits, sums.stale), (1, 1), "what it came to in the end is no hit");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cookie_that_comes_with_the_whole_reaches_a_caller_that_has_a_copy() {
+    let bed = Bed::new(Overrides { explains: true, ..Overrides::default() });
+    let told: &[(&str, &str)] = &[("etag", "\"v\""), ("set-cookie", "a=b")];
+    bed.answers(200, told, "one");
+    let answer = bed.raw(Method::GET, "/x", &[("if-none-match", "\"v\"")]).await.unwrap().head;
+    assert_eq!((answer.status, answer.fields.has(Name::SetCookie)), (200, true));
+}

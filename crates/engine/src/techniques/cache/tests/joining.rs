@@ -79,6 +79,12 @@ async fn what_must_be_asked_about_each_time_is_not_shared_even_at_the_same_time(
         bed.answers(200, &[("cache-control", "no-cache"), ("etag", "\"1\"")], "one");
         timed(&bed, 5, &[]).await;
         assert_eq!(bed.asked(), 5);
+        bed.answers(200, &[("cache-control", "no-cache"), ("etag", "\"2\"")], "two");
+        for round in 2..4 {
+            seconds(1).await;
+            let (_, took) = timed(&bed, 5, &[]).await;
+            assert_eq!((bed.asked(), took), (5 * round, DELAY), "and nobody waits for it again");
+        }
     })
     .await;
 }
@@ -421,6 +427,23 @@ async fn those_who_read_slowly_what_is_too_large_leave_room_for_what_is_kept() {
         bed.answers(200, &[("cache-control", "max-age=60")], "small");
         bed.get("/x", &[]).await;
         assert!(bed.get("/x", &[]).await.1.contains("hit"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_fetch_for_others_waits_no_longer_than_another_would_take() {
+    run(async {
+        let bed = slow(Overrides::default());
+        bed.answers(200, &[("cache-control", "max-age=60")], "one");
+        bed.get("/what-is-stored", &[]).await;
+        bed.origin.delay.set(Duration::from_secs(600));
+        let stuck = burst(&bed, 1, &[]);
+        tokio::task::yield_now().await;
+        bed.origin.delay.set(DELAY);
+        let (_, took) = timed(&bed, 3, &[("range", "bytes=0-0")]).await;
+        assert_eq!((bed.asked(), took), (5, 2 * DELAY + DELAY));
+        drop(stuck);
     })
     .await;
 }
