@@ -12,6 +12,7 @@
 pub mod client;
 pub mod daemon;
 pub mod dns;
+pub mod encoding;
 pub mod h2;
 pub mod log;
 pub mod memcached;

@@ -50,6 +50,11 @@ impl Response {
         self.head.header(name)
     }
 
+    /// The body without its encoding.
+    pub fn decoded(&self) -> Vec<u8> {
+        crate::encoding::decoded(self.header("content-encoding"), &self.body)
+    }
+
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use unlag_testkit::h2::Call;
 use unlag_testkit::response::{Framing, Response};
-use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, wait_until};
+use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, encoding, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -58,20 +58,8 @@ fn takes(unlag: &Unlag, encodings: &str) -> Response {
     ask(unlag, "GET", &format!("Accept-Encoding: {encodings}\r\n"))
 }
 
-fn decoded(encoding: Option<&str>, body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    match encoding {
-        None => return body.to_vec(),
-        Some("gzip") => flate2::read::GzDecoder::new(body).read_to_end(&mut out).expect("gzip"),
-        Some("br") => brotli::Decompressor::new(body, 4096).read_to_end(&mut out).expect("brotli"),
-        Some("zstd") => return zstd::decode_all(body).expect("zstd"),
-        Some(other) => panic!("an encoding that nobody asked for: {other}"),
-    };
-    out
-}
-
 fn content(response: &Response) -> String {
-    String::from_utf8(decoded(response.header("content-encoding"), &response.body)).expect("text")
+    String::from_utf8(response.decoded()).expect("text")
 }
 
 #[test]
@@ -98,7 +86,7 @@ fn an_answer_leaves_in_the_best_encoding_that_the_caller_takes() {
             assert_eq!((answer.header("accept-ranges"), answer.header("content-digest")), (None, None));
             let over_http2 = Call::get("/x").field("accept-encoding", accepted).send(unlag.address());
             assert_eq!(over_http2.header("content-encoding"), Some(encoding));
-            assert_eq!(decoded(Some(encoding), &over_http2.body), json(size).into_bytes());
+            assert_eq!(encoding::decoded(Some(encoding), &over_http2.body), json(size).into_bytes());
         }
         for accepted in ["identity", "gzip;q=0", "deflate", "identity;q=1, gzip;q=0.5"] {
             let answer = takes(&unlag, accepted);

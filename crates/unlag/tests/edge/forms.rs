@@ -1,22 +1,9 @@
 //! The forms of a file: siblings on disk, encodings made beside, and who has which.
 
 use super::{ask, get, put, put_aged, serving, text};
-use std::io::Read;
 use std::process::Command;
 use unlag_testkit::response::Response;
 use unlag_testkit::wait_until;
-
-fn decoded(response: &Response) -> Vec<u8> {
-    let (mut out, body) = (Vec::new(), response.body.as_slice());
-    match response.header("content-encoding") {
-        None => return body.to_vec(),
-        Some("gzip") => flate2::read::GzDecoder::new(body).read_to_end(&mut out).expect("gzip"),
-        Some("br") => brotli::Decompressor::new(body, 4096).read_to_end(&mut out).expect("brotli"),
-        Some("zstd") => return zstd::decode_all(body).expect("zstd"),
-        Some(other) => panic!("an encoding that nobody asked for: {other}"),
-    };
-    out
-}
 
 #[test]
 fn a_sibling_is_served_to_who_takes_it_unless_it_is_older_than_its_file() {
@@ -50,7 +37,7 @@ fn a_sibling_is_served_to_who_takes_it_unless_it_is_older_than_its_file() {
     assert_eq!(etags.len(), 3, "one for each form: {etags:?}");
     // An older sibling is no form of the file: it is not served, and the form that is made in its place is right.
     let zstd = get(&unlag, "a.js", "Accept-Encoding: zstd\r\n");
-    assert!(decoded(&zstd) == content);
+    assert!(zstd.decoded() == content);
     let bin = get(&unlag, "plain.bin", "Accept-Encoding: gzip\r\n");
     assert_eq!((bin.text().as_str(), bin.header("vary")), ("as gzip", Some("Accept-Encoding")));
     let part = get(&unlag, "a.js", "Accept-Encoding: br\r\nRange: bytes=3-\r\n");
@@ -86,7 +73,7 @@ fn what_has_no_sibling_is_encoded_beside_and_better_once_it_was_asked_for_often(
                 quick = get(&unlag, name, &asked);
                 quick.header("content-encoding") == Some(encoding)
             });
-            assert!(decoded(&quick) == content, "{encoding}");
+            assert!(quick.decoded() == content, "{encoding}");
             assert!(quick.body.len() < size / 2);
             assert_eq!(
                 (quick.header("vary"), quick.header("accept-ranges")),
@@ -99,7 +86,7 @@ fn what_has_no_sibling_is_encoded_beside_and_better_once_it_was_asked_for_often(
                 heavy = get(&unlag, name, &asked);
                 heavy.header("etag") != Some(quick_tag.as_str())
             });
-            assert!(decoded(&heavy) == content && heavy.body.len() < size / 2, "{encoding}");
+            assert!(heavy.decoded() == content && heavy.body.len() < size / 2, "{encoding}");
             let same = get(&unlag, name, &format!("{asked}If-None-Match: {quick_tag}\r\n"));
             assert_eq!(
                 (same.status(), same.header("etag")),
@@ -158,12 +145,12 @@ fn who_has_a_file_in_an_encoding_that_is_not_made_yet_has_the_file() {
         assert_eq!((same.header("vary"), same.body.len()), (Some("Accept-Encoding"), 0));
         for cannot_decode in ["", "Accept-Encoding: gzip\r\n", "Accept-Encoding: br;q=0\r\n"] {
             let whole = get(&other, "a.js", &format!("{has}{cannot_decode}"));
-            assert!(whole.status() == 200 && decoded(&whole) == content, "{cannot_decode}");
+            assert!(whole.status() == 200 && whole.decoded() == content, "{cannot_decode}");
             assert_ne!(whole.header("content-encoding"), Some("br"));
         }
         // These ask for exactly the bytes of that form, which nobody can vouch for.
         let part = get(&other, "a.js", &format!("{takes}Range: bytes=5-\r\nIf-Range: {form}\r\n"));
-        assert!(part.status() == 200 && decoded(&part) == content);
+        assert!(part.status() == 200 && part.decoded() == content);
         assert_eq!(get(&other, "a.js", &format!("If-Match: {form}\r\n")).status(), 412);
         put(&other, "a.js", text(10_001));
         wait_until("the change is seen", || get(&other, "a.js", &format!("{has}{takes}")).status() == 200);
@@ -181,7 +168,7 @@ fn who_names_a_part_by_a_date_gets_the_whole() {
         let date = get(&unlag, name, "").header("last-modified").expect("a date").to_owned();
         let fields = format!("Accept-Encoding: br\r\nRange: bytes=5-\r\nIf-Range: {date}\r\n");
         let answer = get(&unlag, name, &fields);
-        assert!(answer.status() == 200 && decoded(&answer) == content, "{name}");
+        assert!(answer.status() == 200 && answer.decoded() == content, "{name}");
     }
 }
 
