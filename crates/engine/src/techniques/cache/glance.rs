@@ -29,14 +29,14 @@ impl Glance {
         Glance { was_worth: Cell::new(always), last_ns: Cell::new(NEVER), known }
     }
 
-    /// Whether the request that came at `now` is looked at. `hash` stands for what it asks for.
-    pub fn is_due(&self, now: u64, hash: impl FnOnce() -> u64) -> bool {
+    /// Whether the request that came at `now` is looked at. `asked` stands for what it asks for, if that matters.
+    pub fn is_due(&self, now: u64, asked: impl FnOnce() -> Option<u64>) -> bool {
         if self.was_worth.get() {
             return true;
         }
         let last = self.last_ns.get();
-        let is_due =
-            last == NEVER || now.saturating_sub(last) >= EVERY_NS || self.is_asked_again(now, hash());
+        let is_asked_again = || asked().is_some_and(|hash| self.is_asked_again(now, hash));
+        let is_due = last == NEVER || now.saturating_sub(last) >= EVERY_NS || is_asked_again();
         if is_due {
             self.last_ns.set(now);
         }
@@ -62,22 +62,24 @@ mod tests {
     #[test]
     fn what_is_asked_for_again_at_once_is_looked_at() {
         let glance = Glance::new(false);
-        let due = |us: u64, hash| glance.is_due(us * 1_000, || hash);
+        let due = |us: u64, hash| glance.is_due(us * 1_000, || Some(hash));
         assert!(due(0, 1) && !due(1, 2) && !due(2, 3));
         assert!(due(3, 2) && due(4, 3) && !due(5, 4));
         assert!(!due(6, 4 + KNOWN as u64), "another in the same place");
+        assert!(!glance.is_due(7_000, || None) && !glance.is_due(8_000, || None), "what does not matter");
     }
 
     #[test]
     fn a_route_is_looked_at_now_and_then_until_it_was_worth_it_once_and_always_after_that() {
         let glance = Glance::new(false);
-        let looks = |from: u64| (from..from + 100).filter(|ms| glance.is_due(ms * 1_000_000, || *ms)).count();
+        let looks =
+            |from: u64| (from..from + 100).filter(|ms| glance.is_due(ms * 1_000_000, || Some(*ms))).count();
         assert_eq!(looks(0), 10);
         glance.found(false);
         assert_eq!(looks(100), 10);
         glance.found(true);
         glance.found(false);
         assert_eq!(looks(200), 100);
-        assert!((0..9).all(|now| Glance::new(true).is_due(now, || 7)));
+        assert!((0..9).all(|now| Glance::new(true).is_due(now, || Some(7))));
     }
 }

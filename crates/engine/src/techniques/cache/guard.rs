@@ -68,7 +68,7 @@ impl Cache {
     /// Passes a key by for an hour, and says so.
     fn bypass(&self, url: &[u8]) {
         let now = clock::now();
-        self.store.bypassed.set(self.store.hash(url), now / 1_000_000_000);
+        self.store.bypassed.set(self.store.hash(url), now);
         self.store.remove(url, now);
         tracing::warn!(
             url = %String::from_utf8_lossy(url),

@@ -121,6 +121,9 @@ impl Cache {
         next: &Rc<N>,
     ) -> Outcome {
         let limit_ns = limit_ns.min(self.patience_ns(&exchange, &missing));
+        if limit_ns == u64::MAX && watch.is_none() {
+            return self.clone().go(exchange, missing, asking, Rc::clone(next)).await;
+        }
         let stale = missing.stale().and_then(|stored| Some((Arc::clone(stored), exchange.replica()?)));
         let is_answered = Rc::clone(&asking.is_answered);
         asking.before = stale.as_ref().map(|(stored, _)| Arc::clone(stored));
@@ -172,8 +175,7 @@ impl Cache {
             return Turn::Alone;
         }
         let now = clock::now();
-        if self.store.marks.are_used() && self.store.marks.has(self.mark(exchange, url), now / 1_000_000_000)
-        {
+        if self.store.marks.has(|| self.mark(exchange, url), now) {
             return Turn::Alone;
         }
         let key = self.key(exchange, url, missing);
@@ -216,10 +218,11 @@ impl Cache {
         let fields = &exchange.head.fields;
         // Nobody waits for what may turn out to be another's: with credentials, or where an answer is likely to be good only for
         // requests that do not differ.
-        let now_s = clock::now() / 1_000_000_000;
-        let differs = || !self.has_stored() && !self.learned.is_new();
-        if same::has_credentials(fields) || differs() || self.store.differing.has(self.store.hash(url), now_s)
-        {
+        let differs = || {
+            !self.has_stored() && !self.learned.is_new()
+                || self.store.differing.has(|| self.store.hash(url), clock::now())
+        };
+        if same::has_credentials(fields) || differs() {
             key.extend_from_slice(&same::identity(fields).to_le_bytes());
         }
         let known = missing.stored.as_ref().map(|(stored, _)| stored);
@@ -244,7 +247,7 @@ impl Cache {
                 let request = &exchange.head.fields;
                 let is_good = match whose {
                     For::TheSame(identity) if identity != same::identity(request) => {
-                        self.store.differing.set(self.store.hash(url), clock::now() / 1_000_000_000);
+                        self.store.differing.set(self.store.hash(url), clock::now());
                         return Then::GoAlone;
                     }
                     For::TheSame(_) => true,

@@ -133,7 +133,7 @@ impl Cache {
     /// answers when it is well.
     fn refuse(&self, asking: &mut Asking, request: &Exchange, status: u16) {
         if asking.is_led() && status < 500 {
-            self.store.marks.set(self.mark(request, &asking.url), clock::now() / 1_000_000_000);
+            self.store.marks.set(self.mark(request, &asking.url), clock::now());
         }
         asking.land(|_| Landing::Refused);
     }
@@ -234,10 +234,10 @@ impl Cache {
         }
         let is_shared = self.share(&stored, kept, request, &mut asking);
         let mut status = std::mem::take(&mut asking.status);
-        if stores {
+        if is_kept {
             Counts::one(&self.counts.stored);
-            if is_shared && self.store.marks.are_used() {
-                self.store.marks.clear(self.mark(request, &asking.url));
+            if is_shared {
+                self.store.marks.clear(|| self.mark(request, &asking.url));
             }
             self.learned.stores.store(true, Relaxed);
             status = status.stored();
@@ -246,7 +246,7 @@ impl Cache {
             .ttl(stored.freshness.ttl_s(kept.received.came_ns))
             .write(&self.name, &mut response.head.fields);
         if let Some(arriving) = arriving {
-            let keeps = stores.then(|| (stored, is_early, Arc::clone(&request.route)));
+            let keeps = is_kept.then(|| (stored, is_early, Arc::clone(&request.route)));
             let (this, in_flight) = (self.clone(), response.in_flight.take());
             panics::spawn("intake", async move {
                 this.take_in(arriving, keeps, asking).await;

@@ -16,6 +16,7 @@ const PLACES: usize = 16 * 1024;
 pub(super) const PASS_S: u64 = 120;
 /// Low bits that hold the second at which a mark ends.
 const TIME_BITS: u32 = 32;
+const SECOND: u64 = 1_000_000_000;
 
 impl Marks {
     /// Marks that hold for so long.
@@ -24,32 +25,35 @@ impl Marks {
         Marks { places, hold_s, are_used: AtomicBool::new(false) }
     }
 
-    /// Marks a key, by its hash, at this second.
-    pub fn set(&self, hash: u64, now_s: u64) {
+    /// Marks a key, by its hash.
+    pub fn set(&self, hash: u64, now: u64) {
         if let Some(place) = self.place(hash) {
-            place.store(tag(hash) | (now_s + self.hold_s) & ((1 << TIME_BITS) - 1), Relaxed);
+            place.store(tag(hash) | (now / SECOND + self.hold_s) & ((1 << TIME_BITS) - 1), Relaxed);
             self.are_used.store(true, Relaxed);
         }
     }
 
-    /// Forgets a key.
-    pub fn clear(&self, hash: u64) {
+    /// Forgets a key. It is hashed only if any was ever marked, as in most processes none is.
+    pub fn clear(&self, hash: impl FnOnce() -> u64) {
+        if !self.are_used.load(Relaxed) {
+            return;
+        }
+        let hash = hash();
         let is_its_own = |mark: u64| mark & !((1 << TIME_BITS) - 1) == tag(hash);
         if let Some(place) = self.place(hash).filter(|place| is_its_own(place.load(Relaxed))) {
             place.store(0, Relaxed);
         }
     }
 
-    /// Whether any was ever set.
-    pub fn are_used(&self) -> bool {
-        self.are_used.load(Relaxed)
-    }
-
-    /// Whether it is marked.
-    pub fn has(&self, hash: u64, now_s: u64) -> bool {
+    /// Whether it is marked. It is hashed only then, too.
+    pub fn has(&self, hash: impl FnOnce() -> u64, now: u64) -> bool {
+        if !self.are_used.load(Relaxed) {
+            return false;
+        }
+        let hash = hash();
         let mark = self.place(hash).map_or(0, |place| place.load(Relaxed));
         let until = mark & ((1 << TIME_BITS) - 1);
-        mark & !((1 << TIME_BITS) - 1) == tag(hash) && now_s < until
+        mark & !((1 << TIME_BITS) - 1) == tag(hash) && now / SECOND < until
     }
 
     fn place(&self, hash: u64) -> Option<&AtomicU64> {
@@ -68,8 +72,14 @@ mod tests {
     #[test]
     fn a_key_is_marked_for_two_minutes() {
         let marks = Marks::new(PASS_S);
-        marks.set(7 << 40, 1_000);
-        assert!(marks.has(7 << 40, 1_119) && !marks.has(7 << 40, 1_120));
-        assert!(!marks.has(8 << 40, 1_001), "another key in the same place");
+        let has = |key: u64, now_s: u64| marks.has(|| key << 40, now_s * SECOND);
+        assert!(!marks.has(|| panic!("hashed for nothing"), 0));
+        marks.set(7 << 40, 1_000 * SECOND);
+        assert!(has(7, 1_119) && !has(7, 1_120));
+        assert!(!has(8, 1_001), "another key in the same place");
+        marks.clear(|| 8 << 40);
+        assert!(has(7, 1_001));
+        marks.clear(|| 7 << 40);
+        assert!(!has(7, 1_001));
     }
 }

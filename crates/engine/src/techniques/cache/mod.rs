@@ -123,11 +123,12 @@ impl Cache {
     }
 
     fn is_worth_a_look(&self, exchange: &Exchange) -> bool {
+        // Where answers are about one caller, that many ask says nothing.
         let asked = || {
-            let path = xxh3_64(exchange.head.path());
-            // Where answers are about one caller, that many ask says nothing.
-            let path = if self.learned.is_shareable() { path } else { clock::now() };
-            exchange.head.query().map_or(path, |query| xxh3_64_with_seed(query, path))
+            self.learned.is_shareable().then(|| {
+                let path = xxh3_64(exchange.head.path());
+                exchange.head.query().map_or(path, |query| xxh3_64_with_seed(query, path))
+            })
         };
         self.learned.flights.load(Relaxed) > 0
             || self.glance.is_due(exchange.trace.timeline().started_ns(), asked)

@@ -399,3 +399,42 @@ async fn a_cookie_that_comes_with_the_whole_reaches_a_caller_that_has_a_copy() {
     let answer = bed.raw(Method::GET, "/x", &[("if-none-match", "\"v\"")]).await.unwrap().head;
     assert_eq!((answer.status, answer.fields.has(Name::SetCookie)), (200, true));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_stored_takes_out_what_it_takes_the_place_of_and_no_other_variant() {
+    let bed = Bed::new(Overrides::default());
+    bed.answers(200, &[("cache-control", "max-age=600"), ("vary", "x")], "one");
+    for variant in ["1", "2"] {
+        bed.get("/x", &[("x", variant)]).await;
+    }
+    bed.answers(200, &[("cache-control", "no-store"), ("vary", "x")], "two");
+    assert_eq!(bed.get("/x", &[("x", "1"), ("cache-control", "no-cache")]).await.2, "two");
+    assert_eq!(bed.get("/x", &[("x", "2")]).await.2, "one");
+    assert_eq!(bed.get("/x", &[("x", "1")]).await.2, "two");
+    // What a caller with credentials is told says nothing of what others are.
+    bed.get("/x", &[("x", "2"), ("cache-control", "no-cache"), ("cookie", "a=b")]).await;
+    assert_eq!(bed.get("/x", &[("x", "2")]).await.2, "one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetches_that_go_on_without_their_callers_have_a_budget() {
+    LocalSet::new()
+        .run_until(async {
+            for (others, is_kept) in [(0, true), (128, false)] {
+                let bed = Bed::new(Overrides::default());
+                bed.answers(200, STALE, "one");
+                bed.origin.delay.set(Duration::from_millis(1));
+                bed.get("/x", &[]).await;
+                seconds(2).await;
+                let others: Vec<_> =
+                    (0..others).filter_map(|_| bed.cache.store.begin_refresh(&bed.cache.learned)).collect();
+                bed.origin.delay.set(Duration::from_secs(20));
+                bed.answers(200, &[("cache-control", "max-age=600")], "two");
+                assert_eq!(bed.get("/x", &[]).await.2, "one");
+                tokio::time::sleep(Duration::from_secs(30)).await;
+                let next = bed.get("/x", &[]).await;
+                assert_eq!(next.2 == "two", is_kept, "{} others: {}", others.len(), next.1);
+            }
+        })
+        .await;
+}
