@@ -59,10 +59,10 @@ pub fn offer<'a>(request: &mut Fields, others: impl Iterator<Item = &'a Stored>)
 
 /// Which of those that were offered a 304 means. One that says nothing of it can only mean the only one (RFC 9111 §4.3.3).
 pub fn meant<'a>(offered: &[&'a Arc<Stored>], answer: &Fields) -> Option<&'a Arc<Stored>> {
-    let etag_of = |stored: &Stored| stored.head.fields.get(Name::Etag).map(<[u8]>::to_vec);
-    let mut with_etag = offered.iter().copied().filter(|stored| stored.head.fields.has(Name::Etag));
+    let etag_of = |stored: &&'a Arc<Stored>| stored.head.fields.get(Name::Etag);
+    let mut with_etag = offered.iter().copied().filter(|stored| etag_of(stored).is_some());
     match answer.get(Name::Etag) {
-        Some(etag) => with_etag.find(|stored| etag_of(stored).is_some_and(|known| is_same(&known, etag))),
+        Some(etag) => with_etag.find(|stored| etag_of(stored).is_some_and(|known| is_same(known, etag))),
         None => with_etag.next().filter(|_| with_etag.next().is_none()),
     }
 }
