@@ -2,7 +2,7 @@
 //! began with; what is learned lives in the [`Registry`] of endpoints, which outlives plans.
 
 use crate::clock;
-use crate::fleet::{Cell, Endpoint};
+use crate::fleet::{Cell, Endpoint, Service};
 use crate::limits::Bounds;
 use crate::router::Router;
 use crate::techniques::balance::hash;
@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use unlag_config::{
-    Balance, Config, HashKey, HeaderEdits, Health, HostHeader, Network, Protocol, Scheme, Source, Template,
+    Balance, Config, HeaderEdits, Health, HostHeader, Network, Protocol, Scheme, Source, Template,
     UpstreamUrl,
 };
 use unlag_record::RouteId;
@@ -107,8 +107,10 @@ pub struct Upstream {
     pub health: Option<Health>,
     /// Where its endpoints come from.
     pub source: Source,
-    /// What of a request says which endpoint it belongs to, if anything does.
-    pub hash: Option<HashKey>,
+    /// How an endpoint is chosen.
+    pub balance: Balance,
+    /// What is learned of its endpoints together.
+    pub service: Arc<Service>,
     /// The path of its URL (`--to http://host/path`), put in front of every path.
     pub base_path: String,
     host: HostHeader,
@@ -220,10 +222,8 @@ fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Resul
         connect_timeout: config.connect_timeout,
         health: config.health.clone(),
         source: config.source.clone(),
-        hash: match &config.balance {
-            Balance::Hash(key) => Some(key.clone()),
-            Balance::Adaptive | Balance::LeastRequest => None,
-        },
+        balance: config.balance.clone(),
+        service: registry.service(&config.name),
         base_path: list.first().map(|endpoint| endpoint.url.path.clone()).unwrap_or_default(),
         host: config.host.clone(),
         endpoints: ArcSwap::default(),
@@ -277,13 +277,14 @@ pub struct Registry {
     /// Names in metrics.
     pub record: Arc<unlag_record::Registry>,
     endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
+    services: Mutex<HashMap<String, Arc<Service>>>,
     next: std::sync::atomic::AtomicU32,
 }
 
 impl Registry {
     /// An empty registry.
     pub fn new(record: Arc<unlag_record::Registry>) -> Registry {
-        Registry { record, endpoints: Mutex::default(), next: 0.into() }
+        Registry { record, endpoints: Mutex::default(), services: Mutex::default(), next: 0.into() }
     }
 
     /// The endpoint, the same as before if it is known.
@@ -308,8 +309,18 @@ impl Registry {
         Arc::clone(known)
     }
 
-    /// Forgets endpoints that no plan refers to any more.
+    /// What is learned of an upstream's endpoints, the same as before if it is known.
+    pub fn service(&self, upstream: &str) -> Arc<Service> {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(services.entry(upstream.to_owned()).or_default())
+    }
+
+    /// Forgets endpoints and services that no plan refers to any more.
     pub fn forget_unused(&self) {
+        self.services
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, service| Arc::strong_count(service) > 1);
         self.endpoints
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -60,7 +60,7 @@ pub fn pick<'a>(
     // This request is one of those in flight.
     let (mut least, mut weights, mut in_flight) = (u8::MAX, 0, 1);
     for endpoint in fleet {
-        let rank = ranking.of(endpoint);
+        let Some(rank) = ranking.of(endpoint) else { continue };
         if rank < least {
             (least, weights, in_flight) = (rank, 0, 1);
         }
@@ -74,7 +74,7 @@ pub fn pick<'a>(
     };
     let mut best: Option<(bool, f64, &Arc<Endpoint>)> = None;
     for endpoint in fleet {
-        if ranking.of(endpoint) != least {
+        if ranking.of(endpoint) != Some(least) {
             continue;
         }
         let (room, drawn) = (has_room(endpoint), draw(endpoint, key));

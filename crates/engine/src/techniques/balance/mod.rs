@@ -1,26 +1,34 @@
-//! Balance: which endpoint gets the request. Least requests in flight over all cores, divided by weight; endpoints that fail
-//! in a row or do not pass their health check are left out for a while, but never more than half of them and never the last.
+//! Balance: which endpoint gets the request. `adaptive` (the default) asks where the answer costs least: see [`pace`]; with
+//! `least-request` the fewest requests in flight decide, with `round-robin` the turn, and with `hash` a request goes where its
+//! like went before: see [`hash`]. Endpoints that fail in a row or do not pass their health check are left out for a while, but
+//! never more than half of them and never the last.
 //!
-//! Idea: join the shortest queue (Winston 1977); counting over all cores keeps N workers one balancer. The adaptive balancer
-//! with learned speeds comes with its own issue behind the same `policy::pick`. With `balance = "hash"` a request goes where its
-//! like went before instead: see [`hash`].
-//! When not to: one endpoint. Knobs: `balance`, `hash`, `weight`. Metrics: `unlag_endpoint_*`.
+//! Idea: join the shortest queue (Winston 1977), with what is known of each endpoint as a cost; counting over all cores keeps N
+//! workers one balancer. When not to: one endpoint. Knobs: `balance`, `hash`, `weight`, `slow_start`. Metrics:
+//! `unlag_endpoint_*`.
 
 pub mod hash;
+pub mod pace;
 pub mod policy;
 #[cfg(test)]
 mod tests;
 
 use crate::clock;
 use crate::error::Error;
-use crate::exchange::{Exchange, Failure, Outcome};
-use crate::fleet::Sample;
+use crate::exchange::{Exchange, Failure, Outcome, Response};
+use crate::fleet::{Endpoint, InFlight};
+use crate::http::Name;
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
+use policy::Verdict;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use unlag_config::Balance as By;
 use unlag_record::Phase;
+
+/// The longest that an endpoint is spared because it says so: what it says is about load, and load changes.
+const BUSY_S_MAX: u32 = 10;
 
 /// The stage: one upstream's endpoints, seen from one core.
 #[derive(Debug)]
@@ -34,19 +42,75 @@ impl Balance {
     pub fn new(upstream: Arc<Upstream>) -> Balance {
         Balance { upstream, turn: Cell::new(0) }
     }
+
+    /// The endpoint for an exchange.
+    fn pick<'a>(
+        &self,
+        fleet: &'a [Arc<Endpoint>],
+        exchange: &Exchange,
+        now: u64,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        let failed = exchange.failed.as_slice();
+        match &self.upstream.balance {
+            By::Hash(by) => match hash::key(&exchange.head, by) {
+                Some(key) => hash::pick(fleet, key, failed, now),
+                None => policy::least_requests(fleet, failed, turn, now),
+            },
+            By::LeastRequest => policy::least_requests(fleet, failed, turn, now),
+            By::Adaptive => {
+                let service = &self.upstream.service;
+                service.sweep(fleet, now);
+                policy::pick(fleet, &service.figures(), failed, turn, now).map(|picked| picked.endpoint)
+            }
+        }
+    }
+
+    /// Learns from an answer.
+    fn answered(&self, response: &Response, request: &InFlight, wait_ns: u64) {
+        let (endpoint, now) = (request.endpoint(), clock::now());
+        let verdict = match response.head.status {
+            // Who keeps something for its keys is not left for an answer: it may come from whoever stands behind it, and the
+            // others have nothing of what it keeps.
+            502..=504 if matches!(self.upstream.balance, By::Hash(_)) => Verdict::Good,
+            status => verdict(response, status),
+        };
+        self.upstream.service.observe(
+            &self.upstream.fleet(),
+            request,
+            wait_ns,
+            verdict == Verdict::Good,
+            now,
+        );
+        match verdict {
+            Verdict::Good => endpoint.succeeded(now),
+            Verdict::Busy(seconds) => {
+                endpoint.succeeded(now);
+                endpoint.busy(now + u64::from(seconds.min(BUSY_S_MAX)) * 1_000_000_000);
+            }
+            Verdict::Bad => endpoint.answered_badly(),
+            Verdict::Failed => endpoint.failed("answered 502, 503 or 504", now),
+        }
+    }
+}
+
+fn verdict(response: &Response, status: u16) -> Verdict {
+    let fields = &response.head.fields;
+    let number = |value: &[u8]| std::str::from_utf8(value).ok()?.trim().parse::<u32>().ok();
+    let grpc_status = match status {
+        200 => fields.get(Name::GrpcStatus).and_then(number).and_then(|status| u8::try_from(status).ok()),
+        _ => None,
+    };
+    let retry_after_s = if status == 429 { fields.get_named("retry-after").and_then(number) } else { None };
+    policy::judge(status, grpc_status, retry_after_s)
 }
 
 impl Stage for Balance {
     async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
         let fleet = self.upstream.fleet();
-        self.turn.set(self.turn.get().wrapping_add(1));
         let now = clock::now();
-        let key = self.upstream.hash.as_ref().and_then(|by| hash::key(&exchange.head, by));
-        let picked = match key {
-            Some(key) => hash::pick(&fleet, key, &exchange.failed, now),
-            None => policy::pick(&fleet, &exchange.failed, self.turn.get(), now),
-        };
-        let Some(endpoint) = picked else {
+        let Some(endpoint) = self.pick(&fleet, &exchange, now) else {
             return Err(Failure { error: Error::NoEndpoint, exchange: Some(exchange) });
         };
         let index = endpoint.index;
@@ -59,18 +123,18 @@ impl Stage for Balance {
         let trace = Rc::clone(&exchange.trace);
         let waited_ns = trace.timeline().spent_ns(Phase::Wait);
         trace.endpoint.set(Some(endpoint.record));
-        exchange.chosen = Some(endpoint.begin());
+        exchange.chosen = Some(endpoint.begin(now));
         let endpoint = Arc::clone(endpoint);
         drop(fleet);
         match next.run(exchange).await {
-            Ok(response) => {
+            Ok(mut response) => {
                 let wait_ns = trace.timeline().spent_ns(Phase::Wait).saturating_sub(waited_ns);
-                endpoint.observe(Sample { wait_ns });
-                // Who keeps something for its keys is not left for an answer: it may come from whoever stands behind it, and the
-                // others have nothing of what it keeps.
-                match key.is_none() && policy::is_gateway_failure(response.head.status) {
-                    true => endpoint.failed("answered 502, 503 or 504", clock::now()),
-                    false => endpoint.succeeded(),
+                if let Some(mut request) = response.in_flight.take() {
+                    request.answered();
+                    self.answered(&response, &request, wait_ns);
+                    response.in_flight = Some(request);
+                } else if let Some(tunnel) = &mut response.tunnel {
+                    tunnel.in_flight.iter_mut().for_each(InFlight::answered);
                 }
                 Ok(response)
             }

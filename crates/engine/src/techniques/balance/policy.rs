@@ -1,15 +1,19 @@
 //! The choice of an endpoint, and what counts as its failure.
 
+use super::pace::{self, Cost};
 use crate::error::{Error, Fault};
-use crate::fleet::Endpoint;
+use crate::fleet::{Endpoint, Figures};
 use std::sync::Arc;
 
-/// So many endpoints that may be asked are compared with each other: a choice costs the same in a large fleet.
-const COMPARED_MAX: usize = 32;
+/// Up to so many endpoints are compared with each other, and of more so many that are drawn: four are enough for the shortest
+/// queue (Mitzenmacher 2001), eight for finding the few good ones.
+const COMPARED_MAX: usize = 16;
+const DRAWN: usize = 8;
 
 /// Who may be asked, and who only if there is nobody else: an endpoint of a higher rank is not asked while there is one of a
 /// lower. The highest have refused this very request; then come those that do not pass their health check, then ejected ones,
-/// unless more than half are ejected (then the signal is not about them), then those that join and have no connections yet.
+/// unless more than half are ejected (then the signal is not about them), then those that join and have no connections yet or
+/// as much as they may have so soon. What an operator has drained is not asked at all.
 pub struct Ranking<'a> {
     fleet: &'a [Arc<Endpoint>],
     failed: &'a [(u32, Error)],
@@ -24,39 +28,135 @@ impl<'a> Ranking<'a> {
         Ranking { fleet, failed, now, are_most_ejected: None }
     }
 
-    /// The rank of one of them.
-    pub fn of(&mut self, endpoint: &Endpoint) -> u8 {
+    /// The rank of one of them; none if it is not to be asked.
+    #[inline]
+    pub fn of(&mut self, endpoint: &Endpoint) -> Option<u8> {
+        if endpoint.is_as_ever() && self.failed.is_empty() {
+            return Some(0);
+        }
+        if endpoint.is_drained() {
+            return None;
+        }
         let is_ejected = endpoint.is_ejected(self.now)
             && !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, self.now));
         let refused = u8::from(self.failed.iter().any(|(index, _)| *index == endpoint.index));
-        let cold = u8::from(endpoint.is_cold(self.now));
-        refused * 8 + u8::from(endpoint.is_unhealthy()) * 4 + u8::from(is_ejected) * 2 + cold
+        let joins = u8::from(endpoint.is_cold(self.now) || endpoint.has_its_fill());
+        Some(refused * 8 + u8::from(endpoint.is_unhealthy()) * 4 + u8::from(is_ejected) * 2 + joins)
     }
 }
 
-/// Picks the endpoint with the fewest requests in flight for its weight, among those that may best be asked. `turn` decides
-/// between equals, so that they take turns, as often as they have weight: while nothing is under way, all are equal.
+/// An endpoint that was chosen, and against what.
+#[derive(Clone, Copy, Debug)]
+pub struct Picked<'a> {
+    /// The endpoint.
+    pub endpoint: &'a Arc<Endpoint>,
+    /// What it costs.
+    pub cost: Cost,
+    /// The next best, and what it would have cost, where it might have been asked as well.
+    pub other: Option<(&'a Arc<Endpoint>, Cost)>,
+}
+
+/// Picks the endpoint where a request costs least, among those that may best be asked. `turn` decides between equals: while
+/// nothing is under way, all are equal.
 pub fn pick<'a>(
+    fleet: &'a [Arc<Endpoint>],
+    figures: &Figures,
+    failed: &[(u32, Error)],
+    turn: u32,
+    now: u64,
+) -> Option<Picked<'a>> {
+    let mut ranking = Ranking::new(fleet, failed, now);
+    let mut best = Best::default();
+    if fleet.len() <= COMPARED_MAX {
+        let (before, from) = fleet.split_at_checked(first_in_turn(fleet, turn)).unwrap_or_default();
+        for endpoint in from.iter().chain(before) {
+            best.consider(ranking.of(endpoint), endpoint, figures, now);
+        }
+        return best.picked();
+    }
+    for at in draw(fleet.len(), turn) {
+        let Some(endpoint) = fleet.get(at) else { continue };
+        best.consider(ranking.of(endpoint), endpoint, figures, now);
+    }
+    if best.rank != Some(0) {
+        // None of them is well: of the others somebody may be.
+        fleet.iter().for_each(|endpoint| best.consider(ranking.of(endpoint), endpoint, figures, now));
+    }
+    best.picked()
+}
+
+#[derive(Default)]
+struct Best<'a> {
+    rank: Option<u8>,
+    first: Option<(&'a Arc<Endpoint>, Cost)>,
+    second: Option<(&'a Arc<Endpoint>, Cost)>,
+}
+
+impl<'a> Best<'a> {
+    #[inline]
+    fn consider(&mut self, rank: Option<u8>, endpoint: &'a Arc<Endpoint>, figures: &Figures, now: u64) {
+        let Some(rank) = rank else { return };
+        if self.rank.is_some_and(|known| known < rank) {
+            return;
+        }
+        let cost = pace::cost(endpoint, figures, now);
+        if self.rank != Some(rank) {
+            (self.rank, self.first, self.second) = (Some(rank), Some((endpoint, cost)), None);
+            return;
+        }
+        let is_less = |known: &Option<(&Arc<Endpoint>, Cost)>| {
+            known.as_ref().is_none_or(|(_, known)| cost.total_ms() < known.total_ms())
+        };
+        if is_less(&self.first) {
+            self.second = self.first.replace((endpoint, cost));
+        } else if is_less(&self.second) {
+            self.second = Some((endpoint, cost));
+        }
+    }
+
+    fn picked(self) -> Option<Picked<'a>> {
+        self.first.map(|(endpoint, cost)| Picked { endpoint, cost, other: self.second })
+    }
+}
+
+/// The endpoint with the fewest requests in flight for its weight, among those that may best be asked.
+pub fn least_requests<'a>(
     fleet: &'a [Arc<Endpoint>],
     failed: &[(u32, Error)],
     turn: u32,
     now: u64,
 ) -> Option<&'a Arc<Endpoint>> {
-    let (before, from) = fleet.split_at_checked(first_in_turn(fleet, turn)).unwrap_or_default();
-    let mut ranking = Ranking::new(fleet, failed, now);
     let has_less = |a: &Endpoint, b: &Endpoint| {
         u64::from(a.in_flight()) * u64::from(b.weight) < u64::from(b.in_flight()) * u64::from(a.weight)
     };
+    in_turn(fleet, failed, turn, now, has_less)
+}
+
+/// The endpoint whose turn it is: each has as many turns as its weight.
+pub fn round_robin<'a>(
+    fleet: &'a [Arc<Endpoint>],
+    failed: &[(u32, Error)],
+    turn: u32,
+    now: u64,
+) -> Option<&'a Arc<Endpoint>> {
+    in_turn(fleet, failed, turn, now, |_, _| false)
+}
+
+/// The first in turn of the lowest rank that no other has less than.
+fn in_turn<'a>(
+    fleet: &'a [Arc<Endpoint>],
+    failed: &[(u32, Error)],
+    turn: u32,
+    now: u64,
+    has_less: impl Fn(&Endpoint, &Endpoint) -> bool,
+) -> Option<&'a Arc<Endpoint>> {
+    let (before, from) = fleet.split_at_checked(first_in_turn(fleet, turn)).unwrap_or_default();
+    let mut ranking = Ranking::new(fleet, failed, now);
     let mut best: Option<(u8, &Arc<Endpoint>)> = None;
-    let mut compared = 0;
     for endpoint in from.iter().chain(before) {
-        let rank = ranking.of(endpoint);
+        let Some(rank) = ranking.of(endpoint) else { continue };
         if best.is_none_or(|(least, known)| rank < least || rank == least && has_less(endpoint, known)) {
             best = Some((rank, endpoint));
-        }
-        compared += usize::from(rank == 0);
-        if compared == COMPARED_MAX {
-            break;
         }
     }
     best.map(|(_, endpoint)| endpoint)
@@ -66,13 +166,12 @@ fn are_most_ejected(fleet: &[Arc<Endpoint>], now: u64) -> bool {
     fleet.iter().filter(|endpoint| endpoint.is_ejected(now)).count() * 2 > fleet.len()
 }
 
-/// The position of the endpoint whose turn it is: each has as many turns in a row as its weight.
+/// The position of the endpoint whose turn it is.
 fn first_in_turn(fleet: &[Arc<Endpoint>], turn: u32) -> usize {
-    if fleet.len() > COMPARED_MAX {
-        // In a fleet as large, weight decides among those that are compared.
-        return turn as usize % fleet.len();
-    }
     let all: u32 = fleet.iter().map(|endpoint| endpoint.weight).sum();
+    if all as usize == fleet.len() {
+        return turn as usize % fleet.len().max(1);
+    }
     let mut left = turn % all.max(1);
     for (index, endpoint) in fleet.iter().enumerate() {
         match left.checked_sub(endpoint.weight) {
@@ -83,9 +182,38 @@ fn first_in_turn(fleet: &[Arc<Endpoint>], turn: u32) -> usize {
     0
 }
 
-/// Whether an answer says that the endpoint, not the request, is the problem.
-pub fn is_gateway_failure(status: u16) -> bool {
-    matches!(status, 502..=504)
+/// Positions of endpoints to compare, as good as drawn: from one that changes every turn, in steps that do as well.
+fn draw(count: usize, turn: u32) -> impl Iterator<Item = usize> {
+    let drawn = (u64::from(turn) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let first = (drawn >> 32) as usize % count;
+    let step = 1 + (drawn as u32 >> 8) as usize % (count - 1);
+    (0..DRAWN).map(move |nth| (first + nth * step) % count)
+}
+
+/// What an answer says of the endpoint that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It did the work.
+    Good,
+    /// It has too much to do, for as many seconds as it says.
+    Busy(u32),
+    /// Something went wrong behind it: a cost, but it is there.
+    Bad,
+    /// It is the problem, not the request.
+    Failed,
+}
+
+/// The verdict on an answer, by its status and, of gRPC, by the status that stands in the head of an answer without content.
+pub fn judge(status: u16, grpc_status: Option<u8>, retry_after_s: Option<u32>) -> Verdict {
+    match (status, grpc_status) {
+        (429, _) | (_, Some(8)) => Verdict::Busy(retry_after_s.unwrap_or(1)),
+        (502..=504, _) | (_, Some(14)) => Verdict::Failed,
+        (501, _) => Verdict::Good,
+        (500.., _) => Verdict::Bad,
+        // UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, DATA_LOSS.
+        (_, Some(2 | 4 | 13 | 15)) => Verdict::Bad,
+        _ => Verdict::Good,
+    }
 }
 
 /// Whether an error counts against the endpoint.

@@ -1,24 +1,29 @@
 //! Who gets the request.
 
+mod cost;
 mod hash;
 
 use super::policy::pick;
 use crate::error::Error;
-use crate::fleet::Endpoint;
+use crate::fleet::{Endpoint, Figures, Service};
 use std::sync::Arc;
 
 fn fleet(count: u32) -> Vec<Arc<Endpoint>> {
     (0..count).map(crate::plan::tests::endpoint).collect()
 }
 
+fn unknown() -> Figures {
+    Service::default().figures()
+}
+
 fn picked(fleet: &[Arc<Endpoint>], failed: &[(u32, Error)], turn: u32) -> u32 {
-    pick(fleet, failed, turn, 1).expect("somebody").index
+    pick(fleet, &unknown(), failed, turn, 1).expect("somebody").endpoint.index
 }
 
 #[test]
 fn the_endpoint_with_the_fewest_requests_in_flight_is_picked() {
     let fleet = fleet(3);
-    let _busy = [fleet[0].begin(), fleet[2].begin()];
+    let _busy = [fleet[0].begin(1), fleet[2].begin(1)];
     for turn in 0..6 {
         assert_eq!(picked(&fleet, &[], turn), 1);
     }
@@ -74,5 +79,5 @@ fn in_a_large_fleet_nobody_who_may_not_be_asked_is_picked_while_another_may() {
 
 #[test]
 fn nobody_is_picked_from_nobody() {
-    assert!(pick(&[], &[], 0, 0).is_none());
+    assert!(pick(&[], &unknown(), &[], 0, 0).is_none());
 }

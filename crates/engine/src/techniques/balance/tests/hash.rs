@@ -105,12 +105,12 @@ fn a_request_that_its_endpoint_failed_goes_to_the_next_in_line_for_its_key() {
 fn one_hot_key_does_not_sink_its_endpoint() {
     let fleet = fleet(3);
     let in_flight: Vec<InFlight> =
-        (0..300).map(|_| pick(&fleet, 7, &[], 1).expect("somebody").begin()).collect();
+        (0..300).map(|_| pick(&fleet, 7, &[], 1).expect("somebody").begin(1)).collect();
     let loads: Vec<u32> = fleet.iter().map(|endpoint| endpoint.in_flight()).collect();
     assert!(loads.iter().all(|load| (30..=133).contains(load)), "{loads:?}");
     drop(in_flight);
     let _few: Vec<InFlight> =
-        (0..SLACK).map(|_| pick(&fleet, 7, &[], 1).expect("somebody").begin()).collect();
+        (0..SLACK).map(|_| pick(&fleet, 7, &[], 1).expect("somebody").begin(1)).collect();
     let owner = picked(&fleet, 7);
     assert!(u64::from(fleet[owner as usize].in_flight()) == SLACK, "a few requests stay together");
 }
@@ -187,7 +187,7 @@ proptest! {
                 continue;
             }
             let chosen = pick(&fleet, number % hot, &[], 1).expect("somebody");
-            in_flight.push(chosen.begin());
+            in_flight.push(chosen.begin(1));
             let most = share_max(u64::from(chosen.weight), all, in_flight.len() as u64) + SLACK;
             prop_assert!(u64::from(chosen.in_flight()) <= most, "{} of {most}", chosen.in_flight());
         }

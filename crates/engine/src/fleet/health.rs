@@ -1,0 +1,158 @@
+//! Whether an endpoint is asked at all: its failures, its ejections and the way back, its silence, and what an operator says.
+//!
+//! An ejection looks at failures in a row, so it works from two endpoints up and at any rate of requests; what looks at success
+//! rates over a window needs several peers with a hundred requests each and is blind in a small fleet. When an ejection has run
+//! out, one request at a time looks whether the endpoint is well: an answer ends its probation, a failure ejects it for longer.
+
+use super::{Endpoint, InFlight, cell::flags};
+use crate::clock;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// Failures in a row after which an endpoint is ejected: few enough to act within a second of traffic, enough not to act on
+/// one broken connection.
+pub const FAILURES_TO_EJECT: u32 = 5;
+/// The first ejection; each further one doubles it.
+const EJECT_FIRST: Duration = Duration::from_secs(5);
+/// The longest ejection.
+const EJECT_MAX: Duration = Duration::from_secs(300);
+/// The weight of the last answer in the share of failures: half of what is known is 14 answers old.
+const FAILING_WEIGHT: f32 = 0.05;
+
+impl Endpoint {
+    /// Counts a request in for as long as the guard lives.
+    pub fn begin(self: &Arc<Self>, now: u64) -> InFlight {
+        InFlight::begin(self, now)
+    }
+
+    /// Requests in flight from this process.
+    pub fn in_flight(&self) -> u32 {
+        self.cell.in_flight.load(Relaxed)
+    }
+
+    /// Share of its last answers that were failures, 0 to 1.
+    pub fn failing(&self) -> f32 {
+        self.cell.failing.get()
+    }
+
+    /// For how long it has given no sign of life although somebody waits for one.
+    pub fn silence_ns(&self, now: u64) -> u64 {
+        match self.cell.waiting.load(Relaxed) {
+            0 => 0,
+            _ => now.saturating_sub(self.cell.progress_ns.load(Relaxed)),
+        }
+    }
+
+    /// It answered something. Returns for how long it had been silent.
+    pub(super) fn progressed(&self, now: u64) -> u64 {
+        now.saturating_sub(self.cell.progress_ns.swap(now, Relaxed))
+    }
+
+    /// When it last answered anything, or began to be waited for.
+    pub fn progress_ns(&self) -> u64 {
+        self.cell.progress_ns.load(Relaxed)
+    }
+
+    /// It does not move, until it gives a sign of life or `until` has passed.
+    pub fn suspect(&self, until: u64) {
+        self.cell.suspect_until_ns.store(until, Relaxed);
+    }
+
+    /// Whether it is not known to move.
+    pub fn is_suspect(&self, now: u64) -> bool {
+        self.cell.suspect_until_ns.load(Relaxed) > now
+    }
+
+    pub(super) fn trust(&self) {
+        if self.cell.suspect_until_ns.load(Relaxed) != 0 {
+            self.cell.suspect_until_ns.store(0, Relaxed);
+        }
+    }
+
+    /// Whether the last health check failed.
+    pub fn is_unhealthy(&self) -> bool {
+        self.cell.is(flags::UNHEALTHY)
+    }
+
+    /// Whether it is left out at `now` because it failed too often: until its ejection has run out, and from then on while
+    /// another request looks whether it is well.
+    pub fn is_ejected(&self, now: u64) -> bool {
+        self.cell.ejected_until_ns.load(Relaxed) > now
+            || self.cell.is(flags::ON_PROBATION) && self.cell.waiting.load(Relaxed) > 0
+    }
+
+    /// Whether an operator has taken it out.
+    pub fn is_drained(&self) -> bool {
+        self.cell.is(flags::DRAINED)
+    }
+
+    /// Takes it out or back in; what is under way goes on.
+    pub fn set_drained(&self, drained: bool) {
+        self.cell.set(flags::DRAINED, drained);
+    }
+
+    /// Notes an answer that came from the application. One of before an ejection does not end it.
+    pub fn succeeded(&self, now: u64) {
+        let cell = &self.cell;
+        cell.successes.fetch_add(1, Relaxed);
+        if cell.failing.get() != 0.0 {
+            cell.failing.update(|known| if known < 1e-3 { 0.0 } else { known * (1.0 - FAILING_WEIGHT) });
+        }
+        if cell.failures_in_a_row.load(Relaxed) != 0 {
+            cell.failures_in_a_row.store(0, Relaxed);
+        }
+        if cell.is(flags::ON_PROBATION) && cell.ejected_until_ns.load(Relaxed) <= now {
+            cell.set(flags::ON_PROBATION, false);
+            cell.ejections_in_a_row.store(0, Relaxed);
+        }
+        self.trust();
+    }
+
+    /// Notes an answer that says that something went wrong, though not that the endpoint cannot be reached: a cost for whoever
+    /// is to choose, no reason to eject. A route that always answers so makes all endpoints alike.
+    pub fn answered_badly(&self) {
+        self.cell.successes.fetch_add(1, Relaxed);
+        self.cell.failing.update(|known| known + FAILING_WEIGHT * (1.0 - known));
+        self.trust();
+    }
+
+    /// Notes a failure of the endpoint and ejects it when there were too many in a row.
+    pub fn failed(&self, cause: &'static str, now: u64) {
+        let cell = &self.cell;
+        cell.failures.fetch_add(1, Relaxed);
+        cell.failing.update(|known| known + FAILING_WEIGHT * (1.0 - known));
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+        let failures = cell.failures_in_a_row.fetch_add(1, Relaxed) + 1;
+        let is_again = cell.is(flags::ON_PROBATION);
+        if (failures >= FAILURES_TO_EJECT || is_again) && cell.ejected_until_ns.load(Relaxed) <= now {
+            self.eject(now);
+        }
+    }
+
+    fn eject(&self, now: u64) {
+        let cell = &self.cell;
+        let earlier = cell.ejections_in_a_row.fetch_add(1, Relaxed);
+        // Endpoints that failed together do not all come back together.
+        let jitter_percent = 80 + (now ^ u64::from(self.index)) % 41;
+        cell.ejected_until_ns.store(now + clock::ns(ejection(earlier)) / 100 * jitter_percent, Relaxed);
+        cell.set(flags::ON_PROBATION, true);
+        cell.ejections.fetch_add(1, Relaxed);
+    }
+
+    /// Says what an active health check found. An ejection is left to run out: a check that passes says nothing about the
+    /// requests that failed.
+    pub fn set_healthy(&self, healthy: bool) {
+        self.cell.set(flags::UNHEALTHY, !healthy);
+    }
+
+    /// Nobody checks it any more.
+    pub fn forget_health(&self) {
+        self.cell.set(flags::UNHEALTHY, false);
+    }
+}
+
+/// How long an ejection lasts after so many in a row before it.
+pub(super) fn ejection(earlier: u32) -> Duration {
+    EJECT_FIRST.saturating_mul(1 << earlier.min(10)).min(EJECT_MAX)
+}

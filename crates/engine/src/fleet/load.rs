@@ -1,0 +1,92 @@
+//! How much an endpoint has to do, as a choice reads it: our own requests in flight, those of others where it says so, and how
+//! much it may have at all while it is new.
+
+use super::{Endpoint, Figures, cell::flags};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How long cores take to connect to an endpoint that joins: they look twice a second.
+const COLD_NS: u64 = 1_000_000_000;
+/// An endpoint that answered so many requests well is warm, whatever the time.
+const WARM_ANSWERS: u64 = 100;
+
+impl Endpoint {
+    /// How many times slower than its peers it is, where that is certain; else 1.
+    #[inline]
+    pub fn slower(&self) -> f32 {
+        self.cell.factor.get()
+    }
+
+    /// How much farther away than the nearest it is.
+    #[inline]
+    pub fn distance_ms(&self) -> f32 {
+        self.cell.distance_ms.get()
+    }
+
+    /// Whether nothing speaks against it: no check, no ejection, no operator, and it is not new.
+    #[inline]
+    pub fn is_as_ever(&self) -> bool {
+        self.cell.flags.load(Relaxed) & !flags::BUSY == 0 && self.cell.joined_ns.load(Relaxed) == 0
+    }
+
+    /// Requests in flight to it: ours, and those of others as it reported them, the less the older that is; where it is old,
+    /// as many as its peers have.
+    #[inline]
+    pub fn load(&self, figures: &Figures, now: u64) -> f32 {
+        let own = self.cell.in_flight.load(Relaxed) as f32;
+        let own = if self.cell.is(flags::BUSY) { own.max(figures.knee) } else { own };
+        if figures.others == 0.0 {
+            return own;
+        }
+        let age_ms = ((now / 1_000_000) as u32).wrapping_sub(self.cell.reported_ms.load(Relaxed)) as f32;
+        let fresh = (-age_ms / figures.unit_ms.max(1.0)).exp();
+        own + self.cell.reported.load(Relaxed) as f32 * fresh + figures.others * (1.0 - fresh)
+    }
+
+    /// It says how many requests it has in flight in all; `own` of them are ours, the answered one included.
+    pub fn reported(&self, in_flight: u32, own: u32, now: u64) {
+        self.cell.reported.store(in_flight.saturating_sub(own), Relaxed);
+        self.cell.reported_ms.store((now / 1_000_000) as u32, Relaxed);
+    }
+
+    /// It has too much to do until then.
+    pub fn busy(&self, until: u64) {
+        self.cell.busy_until_ns.store(until, Relaxed);
+        self.cell.set(flags::BUSY, true);
+    }
+
+    /// It joins a fleet at work: until all cores have had the time to connect, its peers are asked.
+    pub fn joins(&self, now: u64) {
+        self.cell.joined_ns.store(now.max(1), Relaxed);
+    }
+
+    /// Whether cores are still connecting to it.
+    pub fn is_cold(&self, now: u64) -> bool {
+        let joined = self.cell.joined_ns.load(Relaxed);
+        joined != 0 && joined + COLD_NS > now
+    }
+
+    /// Whether it is new and has as many requests in flight as it may have so soon.
+    pub fn has_its_fill(&self) -> bool {
+        let cell = &self.cell;
+        cell.joined_ns.load(Relaxed) != 0 && cell.in_flight.load(Relaxed) >= cell.fill.load(Relaxed)
+    }
+
+    /// Lets a new one have more as time passes, up to `knee`; what has passed is over.
+    pub(super) fn warm_up(&self, knee: f32, slow_start_ns: u64, now: u64) {
+        let cell = &self.cell;
+        if cell.is(flags::BUSY) && cell.busy_until_ns.load(Relaxed) <= now {
+            cell.set(flags::BUSY, false);
+        }
+        let joined = cell.joined_ns.load(Relaxed);
+        if joined == 0 {
+            return;
+        }
+        let age_ns = now.saturating_sub(joined).saturating_sub(COLD_NS);
+        if age_ns >= slow_start_ns || cell.successes.load(Relaxed) >= WARM_ANSWERS {
+            cell.joined_ns.store(0, Relaxed);
+            return;
+        }
+        let fill = (knee * age_ns as f32 / slow_start_ns as f32).ceil().max(1.0);
+        cell.fill.store(fill as u32, Relaxed);
+    }
+}

@@ -1,0 +1,68 @@
+//! What is known of endpoints.
+
+use super::health::ejection;
+use super::{Service, knee::Knees};
+use crate::plan::tests::endpoint;
+use std::time::Duration;
+
+const SECOND: u64 = 1_000_000_000;
+
+#[test]
+fn the_time_that_an_endpoint_takes_follows_its_answers() {
+    let (fleet, service) = ([endpoint(1)], Service::default());
+    let wait = || fleet[0].status(0).wait_ns.unwrap_or_default();
+    let observe = |wait_ns| service.observe(&fleet, &fleet[0].begin(1), wait_ns, true, wait_ns);
+    assert_eq!(wait(), 0, "not asked yet");
+    observe(1_600);
+    assert_eq!(wait(), 1_600, "the first is all that is known");
+    (0..64).for_each(|_| observe(16_000));
+    assert!((15_000..=16_000).contains(&wait()), "{}", wait());
+}
+
+#[test]
+fn ejections_double_up_to_five_minutes() {
+    assert_eq!(ejection(0), Duration::from_secs(5));
+    assert_eq!(ejection(2), Duration::from_secs(20));
+    assert_eq!(ejection(40), Duration::from_secs(300));
+}
+
+#[test]
+fn after_an_ejection_one_request_at_a_time_looks_whether_the_endpoint_is_well() {
+    let one = endpoint(0);
+    (0..5).for_each(|_| one.failed("connect_refused", SECOND));
+    assert!(one.is_ejected(2 * SECOND));
+    let later = 8 * SECOND;
+    assert!(!one.is_ejected(later));
+    let looks = one.begin(later);
+    assert!(one.is_ejected(later), "another request looks already");
+    drop(looks);
+    one.failed("connect_refused", later);
+    assert!(one.is_ejected(later + 7 * SECOND), "once is enough now, and it takes longer");
+    let last = later + 13 * SECOND;
+    assert!(!one.is_ejected(last));
+    one.succeeded(last);
+    let _busy = one.begin(last);
+    assert!(!one.is_ejected(last), "it is as before");
+}
+
+#[test]
+fn an_answer_of_before_an_ejection_does_not_end_it() {
+    let one = endpoint(0);
+    (0..5).for_each(|_| one.failed("connect_refused", SECOND));
+    one.succeeded(2 * SECOND);
+    assert!(one.is_ejected(3 * SECOND));
+}
+
+#[test]
+fn the_knee_is_found_where_answers_begin_to_take_longer() {
+    for knee in [1u32, 4, 8, 32] {
+        let mut knees = Knees::default();
+        for nth in 0..6_000u32 {
+            let before = nth * 7 % (knee * 3);
+            let wait_ms = 5.0 * ((before + 1) as f32 / knee as f32).max(1.0) * (0.8 + (nth % 5) as f32 * 0.1);
+            knees.learn(before as f32, wait_ms);
+        }
+        assert_eq!(knees.knee(), knee as f32);
+        assert!((4.5..5.5).contains(&knees.unit_ms()), "{}", knees.unit_ms());
+    }
+}

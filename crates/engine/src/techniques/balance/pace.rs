@@ -1,0 +1,66 @@
+//! What a request would cost at an endpoint: the adaptive balancer's order, least requests at heart.
+//!
+//! `distance + unit * slower * crowding + failures + silence`, in milliseconds. Among equal endpoints only crowding differs, so
+//! the choice is that of least requests; an endpoint that is certainly slower costs more from its first request on; one that is
+//! far away is asked where the crowd nearby costs as much as the way; one that answers errors at once costs a second times
+//! its share of failures, where every balancer that only counts or times requests would send it most of them; one that has
+//! stopped moving costs its silence, which is seen within milliseconds, long before any of its answers is late.
+//!
+//! Ideas: server-local load with a severe penalty beyond it (C3, NSDI 2015; Prequal, NSDI 2024), least loaded first for errors
+//! as load (Finagle's failure accrual), silence as a signal (accrual failure detectors).
+
+use crate::fleet::{Endpoint, Figures};
+
+/// What a failure costs: an answer worth having a second later.
+const FAILURE_MS: f32 = 1_000.0;
+/// Silence costs beyond so many usual ones.
+const SILENT_GAPS: f32 = 4.0;
+/// What one more request costs below the knee, in units at the knee: enough to spread them, too little to go far for.
+const SPREAD: f32 = 0.1;
+/// What is known not to move is asked when all are.
+const SUSPECT_MS: f32 = 100_000.0;
+
+/// The parts of a cost, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// The way, and what the operator adds to it.
+    pub distance_ms: f32,
+    /// The work, with those that are in the way.
+    pub work_ms: f32,
+    /// The chance of a failure.
+    pub failure_ms: f32,
+    /// The time without a sign of life.
+    pub silence_ms: f32,
+}
+
+impl Cost {
+    /// All of it.
+    #[inline]
+    pub fn total_ms(&self) -> f32 {
+        self.distance_ms + self.work_ms + self.failure_ms + self.silence_ms
+    }
+}
+
+/// What one more request costs at `endpoint`.
+#[inline]
+pub fn cost(endpoint: &Endpoint, figures: &Figures, now: u64) -> Cost {
+    let load = endpoint.load(figures, now);
+    // Of two, the heavier takes more at once.
+    let knee = figures.knee * endpoint.weight as f32 / figures.weight;
+    let silence_ms = endpoint.silence_ns(now) as f32 / 1e6;
+    let is_silent = silence_ms > SILENT_GAPS * figures.gap_ms;
+    let suspicion_ms = if endpoint.is_suspect(now) { SUSPECT_MS } else { 0.0 };
+    Cost {
+        distance_ms: endpoint.distance_ms(),
+        work_ms: figures.unit_ms * endpoint.slower() * crowding(load, knee),
+        failure_ms: FAILURE_MS * endpoint.failing(),
+        silence_ms: suspicion_ms + if is_silent { silence_ms } else { 0.0 },
+    }
+}
+
+/// Flat up to the knee, where more requests only use what is idle, and steep beyond.
+#[inline]
+fn crowding(load: f32, knee: f32) -> f32 {
+    let beyond = ((load + 1.0) / knee).max(1.0);
+    beyond * beyond * beyond + SPREAD * load / knee
+}

@@ -1,0 +1,169 @@
+//! What an endpoint costs, learned from answers as the stage learns: the clock is a number.
+
+use super::{fleet, unknown};
+use crate::fleet::{Endpoint, InFlight, Service};
+use crate::techniques::balance::policy::{least_requests, pick};
+use std::sync::Arc;
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+
+/// Requests one after the other, each answered after what `wait_ms` says for its endpoint; returns how many each endpoint got.
+fn serve(
+    fleet: &[Arc<Endpoint>],
+    service: &Service,
+    count: u32,
+    now: &mut u64,
+    wait_ms: impl Fn(u32, u64) -> u64,
+) -> Vec<u32> {
+    let mut got = vec![0; fleet.len()];
+    for turn in 0..count {
+        let chosen = pick(fleet, &service.figures(), &[], turn, *now).expect("somebody").endpoint;
+        // Work of five sizes, as work is.
+        let size = u64::from(turn.wrapping_mul(2_654_435_761) >> 16) % 5 + 1;
+        answer(fleet, service, chosen.begin(*now), wait_ms(chosen.index, size), now);
+        got[chosen.index as usize] += 1;
+    }
+    got
+}
+
+fn answer(fleet: &[Arc<Endpoint>], service: &Service, mut request: InFlight, wait_ms: u64, now: &mut u64) {
+    *now += wait_ms * MS;
+    request.answered();
+    request.endpoint().succeeded(*now);
+    service.observe(fleet, &request, wait_ms * MS, true, *now);
+}
+
+#[test]
+fn a_slower_endpoint_is_left_for_its_peers_once_that_is_certain_and_tried_again_later() {
+    let (fleet, service, mut now) = (fleet(3), Service::default(), SECOND);
+    let slow = |index, size| if index == 0 { size * 20 } else { size * 3 };
+    serve(&fleet, &service, 300, &mut now, slow);
+    let got = serve(&fleet, &service, 200, &mut now, slow);
+    assert_eq!(got[0], 0, "{got:?}");
+    now += 60 * SECOND;
+    let got = serve(&fleet, &service, 60, &mut now, |_, size| size * 3);
+    assert!(got[0] > 0, "what no answer confirms fades: {got:?}");
+}
+
+#[test]
+fn endpoints_that_are_alike_are_chosen_by_least_requests_whatever_was_learned() {
+    let (fleet, service, mut now) = (fleet(5), Service::default(), SECOND);
+    serve(&fleet, &service, 2_000, &mut now, |index, size| size * 3 + u64::from(index % 3));
+    let _busy: Vec<InFlight> = [0, 0, 1, 2, 2, 4].map(|at: usize| fleet[at].begin(now)).into();
+    for turn in 0..20 {
+        let own = pick(&fleet, &service.figures(), &[], turn, now).expect("somebody").endpoint.index;
+        assert_eq!(own, least_requests(&fleet, &[], turn, now).expect("somebody").index);
+    }
+}
+
+#[test]
+fn an_endpoint_that_answers_errors_at_once_gets_next_to_nothing() {
+    let (fleet, service, mut now) = (fleet(5), Service::default(), SECOND);
+    let mut to_bad = 0;
+    for turn in 0..5_000 {
+        let chosen = pick(&fleet, &service.figures(), &[], turn, now).expect("somebody").endpoint;
+        let mut request = chosen.begin(now);
+        now += 2 * MS;
+        request.answered();
+        if chosen.index == 3 {
+            to_bad += 1;
+            service.observe(&fleet, &request, MS / 5, false, now);
+            chosen.answered_badly();
+        } else {
+            service.observe(&fleet, &request, 20 * MS, true, now);
+            chosen.succeeded(now);
+        }
+    }
+    assert!((1..=10).contains(&to_bad), "{to_bad} of 5,000 in ten seconds");
+}
+
+#[test]
+fn an_endpoint_that_stops_moving_is_left_as_soon_as_its_silence_is_unusual() {
+    let (fleet, service, mut now) = (fleet(3), Service::default(), SECOND);
+    serve(&fleet, &service, 1_000, &mut now, |_, size| size * 3);
+    let gap_ms = service.figures().gap_ms;
+    assert!((15.0..18.0).contains(&gap_ms), "{gap_ms}");
+    let _waits = fleet[1].begin(now);
+    let _others = [fleet[0].begin(now), fleet[2].begin(now)];
+    now += (gap_ms * 4.5) as u64 * MS;
+    // The others move.
+    [0, 2].iter().for_each(|&at: &usize| answer(&fleet, &service, fleet[at].begin(now), 1, &mut now));
+    let _crowd = [0, 2].map(|at: usize| [fleet[at].begin(now), fleet[at].begin(now)]);
+    assert!(
+        (0..9).all(|turn| pick(&fleet, &service.figures(), &[], turn, now).expect("one").endpoint.index != 1)
+    );
+}
+
+#[test]
+fn a_far_endpoint_is_asked_only_when_the_crowd_nearby_costs_as_much_as_the_way() {
+    let (fleet, service, mut now) = (fleet(4), Service::default(), SECOND);
+    let far = |index, size| size * 3 + if index >= 2 { 30 } else { 0 };
+    serve(&fleet, &service, 600, &mut now, far);
+    let got = serve(&fleet, &service, 300, &mut now, far);
+    assert_eq!(got[2] + got[3], 0, "{got:?}");
+    assert!((25.0..=30.0).contains(&fleet[2].distance_ms()), "{}", fleet[2].distance_ms());
+    let mut crowd = Vec::new();
+    while crowd.len() < 60 {
+        let chosen =
+            pick(&fleet, &service.figures(), &[], crowd.len() as u32, now).expect("somebody").endpoint;
+        crowd.push(chosen.begin(now));
+    }
+    let near = fleet[0].in_flight() + fleet[1].in_flight();
+    assert!((8..60).contains(&near), "{near} of 60 are near: the rest went on");
+}
+
+#[test]
+fn what_others_have_in_flight_counts_while_it_is_fresh() {
+    let (fleet, service, mut now) = (fleet(2), Service::default(), SECOND);
+    serve(&fleet, &service, 100, &mut now, |_, size| size * 3);
+    fleet[0].reported(9, 1, now);
+    fleet[1].reported(1, 1, now);
+    now += 200 * MS;
+    service.sweep(&fleet, now);
+    let at = |now| {
+        (0..4)
+            .filter(|&turn| pick(&fleet, &service.figures(), &[], turn, now).unwrap().endpoint.index == 0)
+            .count()
+    };
+    assert_eq!(at(now), 2, "two hundred milliseconds old: nothing but the mean of both");
+    fleet[0].reported(9, 1, now);
+    assert_eq!(at(now), 0);
+}
+
+#[test]
+fn a_new_endpoint_gets_its_share_slowly() {
+    let (fleet, service, mut now) = (fleet(3), Service::default(), SECOND);
+    service.set_slow_start(10 * SECOND);
+    serve(&fleet, &service, 100, &mut now, |_, size| size * 3);
+    fleet[2].joins(now);
+    let _busy: Vec<InFlight> = (0..6).map(|nth| fleet[nth % 2].begin(now)).collect();
+    let share = |now: u64| {
+        service.sweep(&fleet, now);
+        let mut held: Vec<InFlight> = Vec::new();
+        (0..6).for_each(|turn| {
+            held.push(pick(&fleet, &service.figures(), &[], turn, now).unwrap().endpoint.begin(now));
+        });
+        fleet[2].in_flight()
+    };
+    assert_eq!(share(now + SECOND / 2), 0, "connections first");
+    assert_eq!(share(now + 2 * SECOND), 1);
+    assert!(share(now + 12 * SECOND) >= 4);
+}
+
+#[test]
+fn two_workers_that_learn_at_once_lose_no_request_from_the_count() {
+    let (fleet, service) = (fleet(4), Service::default());
+    std::thread::scope(|scope| {
+        (0..2u64).for_each(|worker| {
+            let (fleet, service) = (&fleet, &service);
+            scope.spawn(move || {
+                let mut now = SECOND + worker;
+                serve(fleet, service, 5_000, &mut now, |_, size| size);
+            });
+        });
+    });
+    assert!(fleet.iter().all(|endpoint| endpoint.in_flight() == 0 && endpoint.silence_ns(u64::MAX) == 0));
+    assert!(service.answers() > 0);
+    assert_eq!(unknown().knee, 4.0);
+}
