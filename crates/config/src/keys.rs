@@ -4,11 +4,15 @@
 //! The reader, the suggestions for unknown keys, the JSON Schema and the reference are all made from here, so
 //! none of them can know a key that another does not.
 
+mod route;
 mod tables;
+mod upstream;
 
 use std::time::Duration;
 
+pub(crate) use route::*;
 pub(crate) use tables::*;
+pub(crate) use upstream::*;
 
 /// A table of the file.
 #[derive(Debug)]

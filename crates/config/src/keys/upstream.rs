@@ -1,0 +1,152 @@
+//! The tables of `[upstream.NAME]` (tidy: table).
+
+use std::time::Duration;
+
+use super::tables::MS;
+use super::{Choice, Key, Kind, Table};
+
+/// `[upstream.NAME]`
+pub(crate) static UPSTREAM: Table = Table {
+    header: "[upstream.NAME]",
+    meaning: "A service with one or more endpoints that answer alike. It needs either `endpoints` or `discover`.",
+    keys: &[
+        Key::new(
+            "endpoints",
+            Kind::List(&Kind::Any(&[
+                Kind::Text(r#"a URL: "http://10.0.0.11:8000", "https://…" or "unix:/path""#),
+                Kind::Table(&ENDPOINT),
+            ])),
+            "Where it is.",
+        ),
+        Key::new(
+            "discover",
+            Kind::Text(r#"a file with one endpoint a line: "file://endpoints.txt""#),
+            "Where its endpoints are listed. The file is watched; `#` starts a comment; `weight=2` and `zone=b` may follow \
+             a URL.",
+        ),
+        Key::new(
+            "host",
+            Kind::Any(&[
+                Kind::Choice(&[
+                    Choice::new("keep", "what the caller sent"),
+                    Choice::new("upstream", "the authority of the endpoint's URL"),
+                ]),
+                Kind::Text(r#"a host, perhaps with a port: "shop.example""#),
+            ]),
+            "The `Host` that it sees.",
+        )
+        .default("\"keep\"", "the service then builds links to what the caller asked for"),
+        Key::new(
+            "protocol",
+            Kind::Choice(&[
+                Choice::new("auto", "what ALPN agrees on over TLS, HTTP/1.1 in clear text"),
+                Choice::new("http1", "HTTP/1.1"),
+                Choice::new("http2", "HTTP/2, in clear text with prior knowledge"),
+            ]),
+            "What is spoken to it.",
+        )
+        .default("\"auto\"", "the only choice that works with every service"),
+        Key::new(
+            "connect_timeout",
+            Kind::Duration { min: MS, max: Duration::from_secs(300) },
+            "Bound on opening a connection.",
+        )
+        .default("\"1s\"", "one lost packet is forgiven, a second is not"),
+        Key::new("health", Kind::Table(&HEALTH), "Active checks of every endpoint."),
+        Key::new(
+            "balance",
+            Kind::Choice(&[
+                Choice::new("adaptive", "the best that this version has; `unlag check` says what that is"),
+                Choice::new(
+                    "least-request",
+                    "the endpoint with the fewest requests in flight for its weight",
+                ),
+                Choice::new("hash", "the same one for the same request, as `hash` says"),
+                Choice::not_yet("round-robin", "one after the other"),
+            ]),
+            "How an endpoint is chosen.",
+        )
+        .default("\"adaptive\"", "endpoints are never equally fast for long"),
+        Key::new(
+            "hash",
+            Kind::Any(&[
+                Kind::Choice(&[Choice::new(
+                    "path",
+                    "the path and the query, as the endpoint is asked for them",
+                )]),
+                Kind::Text(r#""header:NAME" or "cookie:NAME""#),
+            ]),
+            "What of a request `balance = \"hash\"` looks at. A request without it goes to the endpoint with the fewest in flight. \
+             `header:host` is the host.",
+        ),
+        Key::new("tls", Kind::Table(&UPSTREAM_TLS), "TLS towards it, used by endpoints with `https`."),
+        Key::not_yet("regions", "Endpoints by region."),
+        Key::not_yet("primary", "The region that takes writes."),
+        Key::not_yet("limit", "Bound on requests in flight to one endpoint."),
+        Key::not_yet("compress", "Compression towards it."),
+    ],
+};
+
+/// An entry of `endpoints`
+pub(crate) static ENDPOINT: Table = Table {
+    header: "upstream.NAME.endpoints",
+    meaning: "One instance of a service, when its URL is not all there is to say.",
+    keys: &[
+        Key::new(
+            "url",
+            Kind::Text(r#"a URL: "http://10.0.0.11:8000", "https://…" or "unix:/path""#),
+            "Where it is.",
+        )
+        .required(),
+        Key::new("weight", Kind::Count { min: 1, max: 1_000 }, "Its share of the load beside the others.")
+            .default("1", "instances are alike unless somebody knows better"),
+        Key::new("zone", Kind::Text("a name of letters, digits, `-`, `_` and dots"), "The zone it runs in."),
+    ],
+};
+
+/// `health` of an upstream
+pub(crate) static HEALTH: Table = Table {
+    header: "upstream.NAME.health",
+    meaning: "Active checks. Without them, consecutive failures of real requests eject an endpoint.",
+    keys: &[
+        Key::new(
+            "path",
+            Kind::Text(r#"a path: "/healthz""#),
+            "What is asked for; any 2xx answer is healthy.",
+        )
+        .required(),
+        Key::new(
+            "interval",
+            Kind::Duration { min: Duration::from_millis(100), max: Duration::from_secs(3600) },
+            "Time between two checks of an endpoint.",
+        )
+        .default("\"5s\"", "two failures are noticed within ten seconds, at a load that nobody notices"),
+        Key::new(
+            "timeout",
+            Kind::Duration { min: MS, max: Duration::from_secs(3600) },
+            "Bound on one check; not above `interval`.",
+        )
+        .default(
+            "\"1s\"",
+            "a check that takes longer than connecting may is a failed one; less when `interval` is shorter",
+        ),
+    ],
+};
+
+/// `tls` of an upstream
+pub(crate) static UPSTREAM_TLS: Table = Table {
+    header: "upstream.NAME.tls",
+    meaning: "How the certificate of the service is checked. It always is.",
+    keys: &[
+        Key::new(
+            "ca",
+            Kind::Path,
+            "Authorities that it may come from, PEM. Without it: those of the system.",
+        ),
+        Key::new(
+            "name",
+            Kind::Text(r#"a host name: "orders.internal""#),
+            "The name that it must carry, also sent as SNI. Without it: the host of the endpoint.",
+        ),
+    ],
+};
