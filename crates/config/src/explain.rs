@@ -1,6 +1,8 @@
 //! What a valid configuration means in this version, for `unlag check`: where callers come in, what `auto`
 //! and `adaptive` stand for, and which request goes where.
 
+mod attempts;
+
 use std::fmt::Write;
 
 use crate::model::{
@@ -51,9 +53,6 @@ fn described(upstream: &Upstream) -> String {
 
 /// What the words that leave the choice to unlag stand for.
 fn meanings(config: &Config, out: &mut String) {
-    let proxied = |route: &&Route| matches!(route.action, Action::Proxy(_));
-    let auto = config.routes.iter().filter(proxied).any(|route| route.timeout.is_none());
-    let bounded = config.routes.iter().filter(proxied).any(|route| route.timeout.is_some());
     let any = |of: fn(&Upstream) -> bool| config.upstreams.iter().any(of);
     out.push('\n');
     if any(|upstream| upstream.balance == Balance::Adaptive) {
@@ -77,18 +76,7 @@ fn meanings(config: &Config, out: &mut String) {
     if any(|upstream| upstream.protocol == Protocol::Auto) {
         line(out, "protocol = \"auto\": what ALPN agrees on over TLS, HTTP/1.1 in clear text");
     }
-    if auto {
-        let bound = duration_text(config.limits.response_head_timeout);
-        line(
-            out,
-            &format!(
-                "timeout = \"auto\": the head of a response within {bound}, and no bound on the whole; nothing is learned yet"
-            ),
-        );
-    }
-    if bounded {
-        line(out, "a timeout that is a duration: the head of a response, and the whole exchange, within it");
-    }
+    attempts::attempts(config, out);
     encodings(config, out);
     caching(config, out);
     if config.monitor.access_log_sample == Sample::Slow {
@@ -198,7 +186,10 @@ fn row(config: &Config, route: &Route) -> [String; 4] {
     let (action, timeout) = match &route.action {
         Action::Proxy(index) => {
             let name = config.upstreams.get(*index).map_or("?", |upstream| upstream.name.as_str());
-            (format!("-> {name}"), route.timeout.map_or_else(|| "auto".to_owned(), duration_text))
+            (
+                format!("-> {name}"),
+                route.attempts.timeout.fixed().map_or_else(|| "auto".to_owned(), duration_text),
+            )
         }
         Action::Respond(respond) => {
             let location = respond.location.as_ref().map(|to| format!(" {to}")).unwrap_or_default();

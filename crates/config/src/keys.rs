@@ -91,8 +91,8 @@ pub(crate) enum Kind {
     Size { min: u64, max: u64 },
     /// A whole number within these bounds.
     Count { min: u64, max: u64 },
-    /// A share above 0 % and up to 100 %.
-    Share,
+    /// A share up to this many percent; whether it can be nothing at all is said.
+    Share { zero: bool, max_percent: u32 },
     /// `true` or `false`.
     Boolean,
     /// One of these words.
@@ -169,7 +169,8 @@ impl Kind {
                 format!("a size from \"{}\" to \"{}\"", size_text(*min), size_text(*max))
             }
             Self::Count { min, max } => format!("a whole number from {min} to {max}"),
-            Self::Share => r#"a share such as "5%""#.to_owned(),
+            Self::Share { zero: true, max_percent } => format!("a share from \"0%\" to \"{max_percent}%\""),
+            Self::Share { max_percent, .. } => format!("a share above \"0%\", up to \"{max_percent}%\""),
             Self::Boolean => "`true` or `false`".to_owned(),
             Self::Choice(_) => {
                 self.words().iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")

@@ -2,11 +2,13 @@
 //! parsing and no value that could be refused later; the shape of the file lives in `keys`, the way from one
 //! to the other in `read`.
 
+mod attempts;
 mod cache;
 mod files;
 mod route;
 mod upstream;
 
+pub use attempts::{Attempts, Hedge, Retry, Timeout};
 pub use cache::{Cache, KeyedBody, RouteCache};
 pub use files::{Encoding, Files, PathRegex};
 pub use route::{Action, HeaderEdits, Part, Respond, Route, Template};

@@ -1,6 +1,7 @@
 //! From tables to the model: one file for each kind of table. Everything wrong is reported; what is returned
 //! is complete only when nothing was.
 
+mod attempts;
 mod cache;
 mod files;
 mod headers;
@@ -103,8 +104,8 @@ fn monitor(table: &mut Cursor<'_>) -> Monitor {
         None => {
             let help = value.help();
             let share = |text: &str| {
-                value::share(text)
-                    .map_err(|_| Invalid::new(format!("{} is no sample of requests", quoted(text)), help))
+                let share = value::share(text).ok().filter(|share| *share > 0.0);
+                share.ok_or_else(|| Invalid::new(format!("{} is no sample of requests", quoted(text)), help))
             };
             value.parse(share).map(Sample::Share)
         }

@@ -12,7 +12,7 @@ One TOML file, `unlag.toml`. This page is made from the tables that the reader o
 - A key of a technique that this version does not have is refused by name, except with the value `\"off\"`.
 - Durations are a whole number and `ms`, `s`, `m`, `h` or `d`: `\"250ms\"`, `\"5s\"`, at most `\"365d\"`.
 - Sizes are a whole number and `B`, `KiB`, `MiB` or `GiB`, or a plain number of bytes: `\"64KiB\"`, `65536`.
-- Shares are a number above 0 and up to 100 with a percent sign: `\"5%\"`.
+- Shares are a number up to 100 with a percent sign: `\"5%\"`, `\"0.5%\"`.
 - A secret is `\"env:NAME\"`, `\"file:PATH\"`, or the secret itself; it is never shown.
 - Paths are relative to the directory of the file.
 - `unlag check` needs no environment: a file or variable that is absent is a warning, one that is there and useless an error.

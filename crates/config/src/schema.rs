@@ -88,7 +88,7 @@ fn kind(of: &Kind) -> Value {
             { "type": "integer", "minimum": min, "maximum": max },
         ] }),
         Kind::Count { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
-        Kind::Share => json!({ "type": "string", "pattern": "^[0-9.]+%$" }),
+        Kind::Share { .. } => json!({ "type": "string", "pattern": "^[0-9.]+%$" }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Choice(choices) => words(choices),
         Kind::List(entry) => json!({ "type": "array", "items": kind(entry) }),

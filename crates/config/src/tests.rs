@@ -30,6 +30,8 @@ match = "/"
 upstream = "a"
 request_headers = {}
 cache = {}
+hedge = {}
+retry = {}
 [[route]]
 match = "/{x...}"
 respond = { status = 404 }
@@ -149,7 +151,7 @@ fn writing_every_default_out_changes_nothing() {
              [upstream.a]\nendpoints = [\"https://a\"]\n{}[upstream.a.health]\npath = \"/\"\n{}\
              [upstream.b]\n[[upstream.b.endpoints]]\nurl = \"http://b\"\n{}\
              [[route]]\nmatch = \"/\"\nupstream = \"a\"\n{}\
-             [[route]]\nmatch = \"/b\"\nupstream = \"b\"\n\
+             [[route]]\nmatch = \"/b\"\nupstream = \"b\"\n[route.hedge]\n{}[route.retry]\n{}\
              [[route]]\nmatch = \"/c\"\n[route.respond]\nstatus = 404\n{}\
              [[route]]\nmatch = \"/d\"\n[route.static]\ndirectory = \"d\"\n{}",
             fill(&keys::ADMIN),
@@ -161,6 +163,8 @@ fn writing_every_default_out_changes_nothing() {
             fill(&keys::HEALTH),
             fill(&keys::ENDPOINT),
             fill(&keys::ROUTE),
+            fill(&keys::HEDGE),
+            fill(&keys::RETRY),
             fill(&keys::RESPOND),
             fill(&keys::STATIC),
         )
@@ -193,14 +197,39 @@ fn each_limit_is_read_into_its_own_field() {
     }
 }
 
+/// What is said of a route that is valid.
+fn warnings(route: &str) -> Vec<String> {
+    let text = format!(
+        "[[listen]]\naddress = \"127.0.0.1:1\"\n[upstream.a]\nendpoints = [\"http://a\"]\n[[route]]\nupstream = \"a\"\n{route}\n"
+    );
+    valid(&text).warnings.into_iter().map(|problem| problem.message).collect()
+}
+
+#[test]
+fn what_is_said_of_sending_twice_to_no_effect_is_warned_of() {
+    for (route, message) in [
+        ("match = \"GET /\"\nidempotent = true", "`idempotent` has no effect on a route of GET"),
+        (
+            "match = \"QUERY /\"\nidempotency_key = \"1h\"",
+            "`idempotency_key` has no effect on a route of QUERY",
+        ),
+        ("match = \"POST /\"\nhedge = {}", "`hedge` has no effect on a route of POST"),
+    ] {
+        assert_eq!(warnings(route), [message], "{route}");
+    }
+    for route in [
+        "match = \"/\"\nhedge = {}\nidempotent = true\nidempotency_key = \"1h\"",
+        "match = \"POST /\"\nhedge = {}\nidempotent = true",
+        "match = \"POST /\"\nhedge = {}\nidempotency_key = \"1h\"",
+        "match = \"PUT /\"\nhedge = \"off\"\nidempotent = true",
+        "match = \"GET /\"\nhedge = {}\nidempotent = false\nidempotency_key = \"off\"",
+    ] {
+        assert_eq!(warnings(route), [""; 0], "{route}");
+    }
+}
+
 #[test]
 fn what_caching_has_no_use_for_is_warned_of() {
-    let warnings = |route: &str| -> Vec<String> {
-        let text = format!(
-            "[[listen]]\naddress = \"127.0.0.1:1\"\n[upstream.a]\nendpoints = [\"http://a\"]\n[[route]]\nupstream = \"a\"\n{route}\n"
-        );
-        valid(&text).warnings.into_iter().map(|problem| problem.message).collect()
-    };
     for (route, message) in [
         (
             "match = \"/\"\ncache = \"off\"\ncoalesce = true",

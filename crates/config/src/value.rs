@@ -72,13 +72,13 @@ fn scaled(text: &str, what: &str, units: &[(&str, u64)], help: &str) -> Result<u
     }
 }
 
-/// `"5%"` or `"0.5%"`, above 0 and up to 100, as a fraction.
+/// `"5%"` or `"0.5%"`, up to 100, as a fraction.
 pub(crate) fn share(text: &str) -> Result<f64, Invalid> {
-    let help = r#"a share is a number above 0 and up to 100 with a percent sign: "5%", "0.5%""#;
+    let help = r#"a share is a number up to 100 with a percent sign: "5%", "0.5%""#;
     let number = text.strip_suffix('%').unwrap_or("");
     let plain = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     match number.parse::<f64>() {
-        Ok(percent) if plain && percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        Ok(percent) if plain && percent <= 100.0 => Ok(percent / 100.0),
         _ => Err(Invalid::new(format!("{} is not a share", quoted(text)), help)),
     }
 }
@@ -164,6 +164,12 @@ pub(crate) fn size_text(bytes: u64) -> String {
     written(bytes, &SIZE_UNITS)
 }
 
+/// A share as it is written in a file.
+pub(crate) fn share_text(share: f64) -> String {
+    // Three digits behind the point are as many as a share is ever meant to have; what division left behind them goes.
+    format!("{}%", (share * 100_000.0).round() / 1_000.0)
+}
+
 fn written(value: u64, units: &[(&str, u64)]) -> String {
     let fits = |factor: u64| value >= factor && value.is_multiple_of(factor);
     match units.iter().rev().find(|(_, factor)| fits(*factor)).or(units.first()) {
@@ -199,13 +205,17 @@ mod tests {
         assert_eq!(size_text(1 << 20), "1MiB");
         assert_eq!(size_text(1_000), "1000B");
         assert_eq!(duration_text(Duration::from_secs(60)), "1m");
+        for text in ["0%", "0.1%", "0.005%", "7%", "33.3%", "100%"] {
+            assert_eq!(share_text(share(text).unwrap()), text);
+        }
     }
 
     #[test]
-    fn shares_are_above_nothing_and_at_most_everything() {
+    fn shares_are_at_most_everything() {
         assert_eq!(share("5%").unwrap(), 0.05);
         assert_eq!(share("100%").unwrap(), 1.0);
-        for bad in ["0%", "101%", "5", "%", "-1%", "1e1%", "nan%", "inf%", "5 %"] {
+        assert_eq!(share("0%").unwrap(), 0.0);
+        for bad in ["101%", "5", "%", "-1%", "1e1%", "nan%", "inf%", "5 %"] {
             assert!(share(bad).is_err(), "{bad}");
         }
     }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use unlag_config::{
-    AccessLog, Action, Address, Balance, Encoding, HashKey, HostHeader, Limits, Part, Problem, Segment,
-    Severity, Source, parse, starter,
+    AccessLog, Action, Address, Attempts, Balance, Encoding, HashKey, Hedge, HostHeader, Limits, Part,
+    Problem, Retry, Segment, Severity, Source, Timeout, parse, starter,
 };
 
 #[test]
@@ -70,7 +70,14 @@ fn what_the_product_promises_for_this_version_is_valid() {
     assert_eq!(config.upstreams[2].source, Source::File("reports.txt".into()));
     assert_eq!(config.monitor.access_log, AccessLog::Stderr);
     let [product, home, reports, assets, old, shop] = &config.routes[..] else { panic!("six routes") };
-    assert_eq!((product.name.as_str(), product.timeout), ("product", None));
+    assert_eq!((product.name.as_str(), product.attempts.timeout), ("product", Timeout::Learned));
+    assert_eq!(product.attempts.hedge, Some(Hedge { budget: 0.05 }));
+    assert_eq!(product.attempts.retry, Some(Retry { budget: 0.2, attempts: 1 }));
+    assert_eq!((product.holdout, home.holdout), (0.01, 0.0));
+    assert_eq!(home.attempts, Attempts::default());
+    let (timeout, idempotency_key) =
+        (Timeout::Fixed(Duration::from_secs(120)), Some(Duration::from_secs(86_400)));
+    assert_eq!(reports.attempts, Attempts { timeout, retry: None, idempotency_key, ..Attempts::default() });
     assert_eq!(product.pattern.segments[1], Segment::One("id".into()));
     assert_eq!(home.headers, [("x-beta".to_owned(), "1".to_owned())]);
     assert_eq!((reports.name.as_str(), &reports.action), ("POST /reports", &Action::Proxy(2)));
@@ -102,8 +109,8 @@ fn what_the_product_promises_for_later_is_refused_by_name_and_nothing_else() {
     refused.sort();
     refused.dedup();
     let expected = [
-        "batch", "compose", "compress", "dns://", "hedge", "history", "holdout", "limit", "offload", "otlp",
-        "primary", "queue", "region", "regions", "retry", "slo", "webhook",
+        "batch", "compose", "compress", "dns://", "history", "limit", "offload", "otlp", "primary", "queue",
+        "region", "regions", "slo", "webhook",
     ];
     assert_eq!(refused, expected);
 }
@@ -128,7 +135,7 @@ fn a_configuration_explains_itself() {
     for part in [
         "fewest requests in flight",
         "balance of orders: by header:x-user, the same endpoint on every node",
-        "within 30s, and no bound on the whole",
+        "within 30s until enough is known of its route",
         "ALPN",
         "x-request-timeout-ms, grpc-timeout",
         "GET /products/{id}",
@@ -140,6 +147,13 @@ fn a_configuration_explains_itself() {
         "compress of shop.example/{path...}: zstd, br, gzip, while answers pass",
         "cache: 256MiB in memory",
         "cache of product: off",
+        "retry: 2 more attempts at most, on another endpoint, of what did no harm; 10% of the requests",
+        "retry of product: 1 more attempt at most",
+        "20% of the requests",
+        "hedge of product: at most 5% of the upstream's work for it",
+        "holdout of product: 1% of its requests pass each technique by",
+        "retry of POST /reports: off",
+        "idempotency_key of POST /reports: answers are kept for 1d and replayed",
     ] {
         assert!(explained.contains(part), "{part} is missing in\n{explained}");
     }

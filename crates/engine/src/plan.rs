@@ -255,8 +255,8 @@ fn build_route(
     Route {
         record: registry.record.route(&config.name),
         action,
-        head_timeout_ns: config.timeout.map_or(bounds.response_head_timeout_ns, clock::ns),
-        total_timeout_ns: config.timeout.map_or(u64::MAX, clock::ns),
+        head_timeout_ns: config.attempts.timeout.fixed().map_or(bounds.response_head_timeout_ns, clock::ns),
+        total_timeout_ns: config.attempts.timeout.fixed().map_or(u64::MAX, clock::ns),
         idle_timeout_ns: clock::ns(config.idle_timeout),
         cache: config.cache.as_ref().map(|rules| Overrides {
             ttl_ns: rules.ttl.map(clock::ns),

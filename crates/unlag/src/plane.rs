@@ -51,7 +51,7 @@ impl Plane for System {
                 upstream,
                 respond,
                 files,
-                timeout_ms: config.timeout.map(|timeout| timeout.as_millis() as u64),
+                timeout_ms: config.attempts.timeout.fixed().map(|timeout| timeout.as_millis() as u64),
             }
         };
         plan.routes.iter().map(status).collect()

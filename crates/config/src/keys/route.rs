@@ -1,9 +1,12 @@
 //! The tables of `[[route]]` (tidy: table).
 
+use std::time::Duration;
+
 use super::tables::DURATION;
 use super::{Choice, Key, Kind, Table};
 use crate::value::SIZE_MAX;
 
+pub(super) const OFF: Kind = Kind::Choice(&[Choice::new("off", "not at all")]);
 const ENCODINGS: Kind = Kind::Any(&[
     Kind::Choice(&[
         Choice::new("auto", "all that there are, the best first; `unlag check` says what that is"),
@@ -46,11 +49,11 @@ pub(crate) static ROUTE: Table = Table {
         Key::new(
             "timeout",
             Kind::Any(&[
-                Kind::Choice(&[Choice::new("auto", "the best that this version has; `unlag check` says what that is")]),
+                Kind::Choice(&[Choice::new("auto", "learned from the route's own tail")]),
                 DURATION,
             ]),
-            "A duration bounds the head of the response and, with its body, the whole exchange; `auto` bounds the head only, \
-             by `limits.response_head_timeout`.",
+            "A duration bounds the head of the response and, with its body, the whole exchange; `auto` bounds the head only: by \
+             `limits.response_head_timeout` until enough is known, then by what is learned.",
         )
         .default("\"auto\"", "a route's own tail is the only good bound, and a stream may last"),
         Key::new(
@@ -70,8 +73,34 @@ pub(crate) static ROUTE: Table = Table {
         Key::new("server_timing", Kind::Boolean, "Whether responses carry `Server-Timing`.")
             .default("false", "it tells callers about the inside"),
         Key::new("body_max", Kind::Size { min: 0, max: SIZE_MAX }, "Bound on the request body. Without it: none, since bodies are streamed and never held whole."),
-        Key::not_yet("retry", "Retries with a budget."),
-        Key::not_yet("hedge", "A second request when the first is slow."),
+        Key::new(
+            "hedge",
+            Kind::Any(&[OFF, Kind::Table(&HEDGE)]),
+            "A second request, to another endpoint, while the first is slow; the first good answer wins and the other request is \
+             cancelled. When is learned: an endpoint that gives no sign of life, or a request in the tail of its route. Only what \
+             reads is sent twice, unless `idempotent` or `idempotency_key` says more.",
+        )
+        .default("\"off\"", "it costs load, and nothing that costs load is on by itself"),
+        Key::new(
+            "retry",
+            Kind::Any(&[OFF, Kind::Table(&RETRY)]),
+            "Another attempt, on another endpoint, when one has failed and did no harm: what was not sent, and what is idempotent. \
+             Without it: on, with the defaults of its table.",
+        ),
+        Key::new(
+            "idempotent",
+            Kind::Boolean,
+            "Declares that requests of this route may be sent twice whatever their method is: they are retried and hedged as those that read.",
+        )
+        .default("false", "only the service knows; the method is all that can be seen"),
+        Key::new(
+            "idempotency_key",
+            Kind::Any(&[OFF, Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(7 * 24 * 3_600) }]),
+            "How long the answer to a request that changes something and carries an `Idempotency-Key` is kept, to be replayed when \
+             the same request comes again. With the same key, another request is refused with 422, and one that comes while the \
+             first is in flight with 409.",
+        )
+        .default("\"off\"", "answers take memory, and only who owns the service knows that callers use such keys"),
         Key::new(
             "cache",
             Kind::Any(&[Kind::Choice(&[Choice::new("off", "nothing is stored or looked up")]), Kind::Table(&ROUTE_CACHE)]),
@@ -84,7 +113,13 @@ answers that are about one caller are never stored: `private`, `no-store`, `Set-
             "Whether requests for the same that come at the same time share one fetch. Without it: those without `Authorization` and \
              `Cookie` do. With `true` those that carry the same credentials do as well.",
         ),
-        Key::not_yet("holdout", "Share of requests that pass a technique by, to measure its gain."),
+        Key::new(
+            "holdout",
+            Kind::Any(&[OFF, Kind::Share { zero: true, max_percent: 20 }]),
+            "Share of the requests that pass a technique by, to measure what it gains; each technique draws for itself. Balancing is \
+             held out by taking turns.",
+        )
+        .default("\"0%\"", "who is held out waits longer, so somebody has to want the figures"),
         Key::not_yet("batch", "Many single calls in one."),
         Key::not_yet("compose", "One answer out of several calls."),
         Key::not_yet("offload", "An answer at once, the work later."),
@@ -97,6 +132,34 @@ answers that are about one caller are never stored: `private`, `no-store`, `Set-
 for answers as they are, so that one stored answer serves every encoding. A `static` route has `encodings` of its own.",
         )
         .default("\"off\"", "between services on a fast network encoding takes longer than sending; towards browsers it pays"),
+    ],
+};
+
+/// `hedge` of a route
+pub(crate) static HEDGE: Table = Table {
+    header: "route.hedge",
+    meaning: "How much second requests may cost.",
+    keys: &[Key::new(
+        "budget",
+        Kind::Share { zero: false, max_percent: 20 },
+        "Bound on the work that second requests cost the upstream, as a share of the time that it works for this route.",
+    )
+    .default("\"5%\"", "the slowest of a hundred gain most, for about one request more in a hundred; the rest is for bad days")],
+};
+
+/// `retry` of a route
+pub(crate) static RETRY: Table = Table {
+    header: "route.retry",
+    meaning: "How much retries may add.",
+    keys: &[
+        Key::new(
+            "budget",
+            Kind::Share { zero: false, max_percent: 100 },
+            "Bound on retries, as a share of the requests; a few a second are always allowed.",
+        )
+        .default("\"10%\"", "when everything fails, the load grows by a tenth and not by a factor"),
+        Key::new("attempts", Kind::Count { min: 1, max: 3 }, "Most attempts after the first.")
+            .default("2", "what fails three times in a row does not fail by chance"),
     ],
 };
 

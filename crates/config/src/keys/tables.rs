@@ -128,7 +128,7 @@ pub(crate) static MONITOR: Table = Table {
                     Choice::new("all", "every request"),
                     Choice::new("slow", "requests that took a second or more, and server errors"),
                 ]),
-                Kind::Share,
+                Kind::Share { zero: false, max_percent: 100 },
             ]),
             "Which requests get a line.",
         )

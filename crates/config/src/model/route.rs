@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::attempts::Attempts;
 use super::cache::RouteCache;
 use super::files::{Encoding, Files};
 use crate::pattern::Pattern;
@@ -18,9 +19,11 @@ pub struct Route {
     pub headers: Vec<(String, String)>,
     /// Forward, answer or serve files.
     pub action: Action,
-    /// Bound on the head of the response and on the whole exchange. Default none, `auto`: then the head alone has a bound,
-    /// [`crate::Limits::response_head_timeout`].
-    pub timeout: Option<Duration>,
+    /// How long a request may take, and how often it is sent.
+    pub attempts: Attempts,
+    /// Share of the requests that pass one technique by, for each technique another, to measure what it gains: 0 to 0.2.
+    /// Default 0: who is held out waits longer.
+    pub holdout: f64,
     /// Bound on silence within the body of a response. Default 60 s: longer than any sane pause of a stream.
     pub idle_timeout: Duration,
     /// Taken off the front of the path, at a segment border, before it is forwarded. Default none.
@@ -57,7 +60,8 @@ impl Route {
             pattern,
             headers: Vec::new(),
             action,
-            timeout: None,
+            attempts: Attempts::default(),
+            holdout: 0.0,
             idle_timeout: Self::IDLE_TIMEOUT,
             strip_prefix: None,
             add_prefix: None,

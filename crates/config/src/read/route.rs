@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::attempts::attempts;
 use super::cache;
 use super::files::{encodings, files};
 use super::headers::{conditions, edits};
@@ -21,8 +22,13 @@ const LATER_ACTIONS: [&str; 1] = ["compose"];
 /// What tells that a route has something to do; it has one of them.
 const ACTIONS: [&str; 3] = ["upstream", "respond", "static"];
 /// What only forwarding makes use of.
-const PROXY_ONLY: [&str; 8] = [
+const PROXY_ONLY: [&str; 13] = [
     "timeout",
+    "hedge",
+    "retry",
+    "idempotent",
+    "idempotency_key",
+    "holdout",
     "idle_timeout",
     "strip_prefix",
     "add_prefix",
@@ -84,10 +90,8 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
         });
     }
     let action = action(&mut table, pattern.as_ref(), upstreams);
-    let timeout = table.take("timeout").and_then(|value| match value.word() {
-        Some(_) => None,
-        None => timeout(&value),
-    });
+    let attempts = attempts(&mut table, pattern.as_ref());
+    let holdout = table.take("holdout").and_then(|value| value.unless_word(Value::share));
     let idle_timeout = table.take("idle_timeout").and_then(|value| value.duration());
     let strip_prefix = prefix(table.take("strip_prefix"));
     let add_prefix = prefix(table.take("add_prefix"));
@@ -118,7 +122,8 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
     Some(Route {
         name: name?,
         headers,
-        timeout,
+        attempts,
+        holdout: holdout.flatten().unwrap_or_default(),
         idle_timeout: idle_timeout.unwrap_or(Route::IDLE_TIMEOUT),
         strip_prefix,
         add_prefix,
@@ -179,16 +184,6 @@ fn action(table: &mut Cursor<'_>, pattern: Option<&Pattern>, upstreams: &Upstrea
 /// Whether a pattern takes requests that read.
 fn reads(pattern: &Pattern) -> bool {
     pattern.method.as_deref().is_none_or(|method| matches!(method, "GET" | "HEAD"))
-}
-
-fn timeout(value: &Value<'_>) -> Option<std::time::Duration> {
-    let text = value.as_str().unwrap_or("0");
-    let looks_like_a_word = text.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
-    if looks_like_a_word {
-        value.refuse_word(&value.text()?);
-        return None;
-    }
-    value.duration()
 }
 
 fn route_name(text: &str) -> Result<String, Invalid> {

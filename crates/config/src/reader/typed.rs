@@ -93,11 +93,34 @@ impl<'a> Value<'a> {
             self.error(format!("`{}` has no unit", self.shown()), help);
             return None;
         }
+        if self.is_misspelt_word() {
+            return self.choice().and(None);
+        }
         let duration = self.parse(value::duration)?;
         match self.kind.find(&|kind| matches!(kind, Kind::Duration { .. })) {
             Some(Kind::Duration { min, .. }) if duration < *min => self.out_of_bounds("too short"),
             Some(Kind::Duration { max, .. }) if duration > *max => self.out_of_bounds("too long"),
             _ => Some(duration),
+        }
+    }
+
+    /// A share within the bounds that the key has, as a fraction.
+    pub(crate) fn share(&self) -> Option<f64> {
+        if let DeValue::Integer(number) = self.node {
+            let help = format!("write \"{number}%\"; it is {}", self.kind.allowed());
+            self.error(format!("`{}` has no percent sign", self.shown()), help);
+            return None;
+        }
+        if self.is_misspelt_word() {
+            return self.choice().and(None);
+        }
+        let share = self.parse(value::share)?;
+        match self.kind.find(&|kind| matches!(kind, Kind::Share { .. })) {
+            Some(Kind::Share { zero: false, .. }) if share <= 0.0 => self.out_of_bounds("too small"),
+            Some(Kind::Share { max_percent, .. }) if share > f64::from(*max_percent) / 100.0 => {
+                self.out_of_bounds("too large")
+            }
+            _ => Some(share),
         }
     }
 
@@ -150,6 +173,20 @@ impl<'a> Value<'a> {
     pub(crate) fn word(&self) -> Option<&'static str> {
         let value = self.as_str()?;
         self.kind.words().into_iter().find(|word| *word == value)
+    }
+
+    /// What is read of the value when it is none of the words of the key, or `None` within.
+    pub(crate) fn unless_word<T>(&self, read: impl FnOnce(&Self) -> Option<T>) -> Option<Option<T>> {
+        match self.word() {
+            Some(_) => Some(None),
+            None => read(self).map(Some),
+        }
+    }
+
+    /// Whether the value looks like a word, and the key takes words besides its other forms.
+    fn is_misspelt_word(&self) -> bool {
+        let looks_like_one = |text: &str| text.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
+        self.word().is_none() && !self.kind.words().is_empty() && self.as_str().is_some_and(looks_like_one)
     }
 
     /// Says that a string is not one of the words of the key.
