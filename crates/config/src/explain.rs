@@ -2,12 +2,11 @@
 //! and `adaptive` stand for, and which request goes where.
 
 mod attempts;
+mod balance;
 
 use std::fmt::Write;
 
-use crate::model::{
-    Action, Balance, Config, Encoding, Protocol, Route, RouteCache, Sample, Source, Upstream,
-};
+use crate::model::{Action, Config, Encoding, Protocol, Route, RouteCache, Sample, Source, Upstream};
 use crate::value::{duration_text, size_text};
 
 /// Lines of plain text. What no upstream or route makes use of is not mentioned.
@@ -55,24 +54,7 @@ fn described(upstream: &Upstream) -> String {
 fn meanings(config: &Config, out: &mut String) {
     let any = |of: fn(&Upstream) -> bool| config.upstreams.iter().any(of);
     out.push('\n');
-    if any(|upstream| upstream.balance == Balance::Adaptive) {
-        line(
-            out,
-            "balance = \"adaptive\": the endpoint with the fewest requests in flight for its weight, counted over all cores; \
-             one that fails several times in a row is ejected for a while, never more than half of them and never the last",
-        );
-    }
-    for upstream in &config.upstreams {
-        if let Balance::Hash(key) = &upstream.balance {
-            let text = format!(
-                "balance of {}: by {key}, the same endpoint on every node and after every start; when one cannot be \
-                 reached, only its requests move, and no answer of its own moves them; what is above 1.25 times its share of those in \
-                 flight passes to the next",
-                upstream.name
-            );
-            line(out, &text);
-        }
-    }
+    balance::balance(config, out);
     if any(|upstream| upstream.protocol == Protocol::Auto) {
         line(out, "protocol = \"auto\": what ALPN agrees on over TLS, HTTP/1.1 in clear text");
     }

@@ -118,39 +118,20 @@ pub(crate) enum Kind {
 pub(crate) struct Choice {
     pub(crate) word: &'static str,
     pub(crate) meaning: &'static str,
-    /// Whether this version has it; otherwise it is refused by name.
-    pub(crate) here: bool,
 }
 
 impl Choice {
     pub(crate) const fn new(word: &'static str, meaning: &'static str) -> Self {
-        Self { word, meaning, here: true }
-    }
-
-    pub(crate) const fn not_yet(word: &'static str, meaning: &'static str) -> Self {
-        Self { word, meaning, here: false }
+        Self { word, meaning }
     }
 }
 
 impl Kind {
-    /// The words that this version takes, of this kind or of any of its forms.
+    /// The words that are taken, of this kind or of any of its forms.
     pub(crate) fn words(&self) -> Vec<&'static str> {
         match self {
-            Self::Choice(choices) => {
-                choices.iter().filter(|choice| choice.here).map(|choice| choice.word).collect()
-            }
+            Self::Choice(choices) => choices.iter().map(|choice| choice.word).collect(),
             Self::Any(kinds) => kinds.iter().flat_map(Self::words).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// Words that are known and not in this version.
-    pub(crate) fn later(&self) -> Vec<&'static str> {
-        match self {
-            Self::Choice(choices) => {
-                choices.iter().filter(|choice| !choice.here).map(|choice| choice.word).collect()
-            }
-            Self::Any(kinds) => kinds.iter().flat_map(Self::later).collect(),
             _ => Vec::new(),
         }
     }

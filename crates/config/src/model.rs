@@ -13,7 +13,7 @@ pub use cache::{Cache, KeyedBody, RouteCache};
 pub use files::{Encoding, Files, PathRegex};
 pub use route::{Action, HeaderEdits, Part, Respond, Route, Template};
 pub use upstream::{
-    Balance, Endpoint, HashKey, Health, HostHeader, Protocol, Scheme, Source, Upstream, UpstreamTls,
+    Balance, Endpoint, HashKey, Health, HostHeader, Limit, Protocol, Scheme, Source, Upstream, UpstreamTls,
     UpstreamUrl,
 };
 

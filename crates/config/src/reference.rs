@@ -114,8 +114,5 @@ fn allowed(kind: &Kind) -> String {
 }
 
 fn word(choice: &Choice) -> String {
-    match choice.here {
-        true => format!("`\"{}\"`: {}", choice.word, choice.meaning),
-        false => format!("`\"{}\"`: not in this version", choice.word),
-    }
+    format!("`\"{}\"`: {}", choice.word, choice.meaning)
 }

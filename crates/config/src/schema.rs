@@ -102,12 +102,8 @@ fn kind(of: &Kind) -> Value {
 }
 
 fn words(choices: &[Choice]) -> Value {
-    let here: Vec<Value> = choices
-        .iter()
-        .filter(|choice| choice.here)
-        .map(|choice| json!({ "const": choice.word, "description": choice.meaning }))
-        .collect();
-    let enumerated: Vec<&str> =
-        choices.iter().filter(|choice| choice.here).map(|choice| choice.word).collect();
+    let here: Vec<Value> =
+        choices.iter().map(|choice| json!({ "const": choice.word, "description": choice.meaning })).collect();
+    let enumerated: Vec<&str> = choices.iter().map(|choice| choice.word).collect();
     json!({ "type": "string", "enum": enumerated, "oneOf": here })
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use unlag_config::{
-    AccessLog, Action, Address, Attempts, Balance, Encoding, HashKey, Hedge, HostHeader, Limits, Part,
+    AccessLog, Action, Address, Attempts, Balance, Encoding, HashKey, Hedge, HostHeader, Limit, Limits, Part,
     Problem, Retry, Segment, Severity, Source, Timeout, parse, starter,
 };
 
@@ -68,6 +68,13 @@ fn what_the_product_promises_for_this_version_is_valid() {
     assert_eq!(config.upstreams[0].host, HostHeader::Keep);
     assert_eq!(config.upstreams[1].balance, Balance::Hash(HashKey::Header("x-user".into())));
     assert_eq!(config.upstreams[2].source, Source::File("reports.txt".into()));
+    let balanced = config.upstreams.iter().map(|upstream| (upstream.limit, upstream.slow_start));
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(
+        balanced.collect::<Vec<_>>(),
+        [(Limit::Observe, seconds(10)), (Limit::Adaptive, None), (Limit::Fixed(64), seconds(30))]
+    );
+    assert_eq!(config.upstreams[2].balance, Balance::RoundRobin);
     assert_eq!(config.monitor.access_log, AccessLog::Stderr);
     let [product, home, reports, assets, old, shop] = &config.routes[..] else { panic!("six routes") };
     assert_eq!((product.name.as_str(), product.attempts.timeout), ("product", Timeout::Learned));
@@ -109,8 +116,8 @@ fn what_the_product_promises_for_later_is_refused_by_name_and_nothing_else() {
     refused.sort();
     refused.dedup();
     let expected = [
-        "batch", "compose", "compress", "dns://", "history", "limit", "offload", "otlp", "primary", "queue",
-        "region", "regions", "slo", "webhook",
+        "batch", "compose", "compress", "dns://", "history", "offload", "otlp", "primary", "queue", "region",
+        "regions", "slo", "webhook",
     ];
     assert_eq!(refused, expected);
 }
@@ -133,7 +140,13 @@ fn a_configuration_explains_itself() {
     let text = include_str!("product.toml");
     let explained = unlag_config::explain(&parse(text, "unlag.toml").unwrap().config);
     for part in [
-        "fewest requests in flight",
+        "will probably answer first",
+        "balance of reports: one after the other, by weight",
+        "limit = \"observe\": ",
+        "limit = \"adaptive\": ",
+        "limit of reports: 64 requests in flight to one endpoint",
+        "slow_start of orders: off",
+        "slow_start of reports: 30s",
         "balance of orders: by header:x-user, the same endpoint on every node",
         "within 30s until enough is known of its route",
         "ALPN",

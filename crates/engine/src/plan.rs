@@ -216,6 +216,8 @@ fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Resul
         Source::File(path) => crate::upstream::discover::read(path)
             .map_err(|message| PlanError { place: format!("upstream.{}.discover", config.name), message })?,
     };
+    let service = registry.service(&config.name);
+    service.set_slow_start(config.slow_start.map_or(0, clock::ns));
     let upstream = Upstream {
         name: config.name.as_str().into(),
         protocol: config.protocol,
@@ -223,7 +225,7 @@ fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Resul
         health: config.health.clone(),
         source: config.source.clone(),
         balance: config.balance.clone(),
-        service: registry.service(&config.name),
+        service,
         base_path: list.first().map(|endpoint| endpoint.url.path.clone()).unwrap_or_default(),
         host: config.host.clone(),
         endpoints: ArcSwap::default(),

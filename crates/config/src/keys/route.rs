@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::tables::DURATION;
+use super::tables::{DURATION, OFF};
 use super::{Choice, Key, Kind, Table};
 use crate::value::SIZE_MAX;
 
-pub(super) const OFF: Kind = Kind::Choice(&[Choice::new("off", "not at all")]);
 const ENCODINGS: Kind = Kind::Any(&[
     Kind::Choice(&[
         Choice::new("auto", "all that there are, the best first; `unlag check` says what that is"),

@@ -10,6 +10,7 @@ use crate::value::{DURATION_MAX, SIZE_MAX};
 
 pub(super) const MS: Duration = Duration::from_millis(1);
 pub(super) const DURATION: Kind = Kind::Duration { min: MS, max: DURATION_MAX };
+pub(super) const OFF: Kind = Kind::Choice(&[Choice::new("off", "not at all")]);
 const ADDRESS: Kind =
     Kind::Text(r#"an IP address and a port, "127.0.0.1:8080", or a socket, "unix:/run/unlag.sock""#);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::tables::MS;
+use super::tables::{MS, OFF};
 use super::{Choice, Key, Kind, Table};
 
 /// `[upstream.NAME]`
@@ -56,13 +56,16 @@ pub(crate) static UPSTREAM: Table = Table {
         Key::new(
             "balance",
             Kind::Choice(&[
-                Choice::new("adaptive", "the best that this version has; `unlag check` says what that is"),
+                Choice::new(
+                    "adaptive",
+                    "the endpoint that will probably answer first, by its requests in flight, speed, distance and errors",
+                ),
                 Choice::new(
                     "least-request",
                     "the endpoint with the fewest requests in flight for its weight",
                 ),
                 Choice::new("hash", "the same one for the same request, as `hash` says"),
-                Choice::not_yet("round-robin", "one after the other"),
+                Choice::new("round-robin", "one after the other, as often as their weights say"),
             ]),
             "How an endpoint is chosen.",
         )
@@ -79,10 +82,28 @@ pub(crate) static UPSTREAM: Table = Table {
             "What of a request `balance = \"hash\"` looks at. A request without it goes to the endpoint with the fewest in flight. \
              `header:host` is the host.",
         ),
+        Key::new(
+            "limit",
+            Kind::Any(&[
+                Kind::Choice(&[
+                    Choice::new("observe", "what `adaptive` would do is learned and shown, and nothing is refused"),
+                    Choice::new("adaptive", "learned from how latency grows with the requests in flight"),
+                    Choice::new("off", "none"),
+                ]),
+                Kind::Count { min: 1, max: 100_000 },
+            ]),
+            "Bound on requests in flight to one endpoint.",
+        )
+        .default("\"observe\"", "a limit that refuses what an endpoint could have done is worse than none; figures come first"),
+        Key::new(
+            "slow_start",
+            Kind::Any(&[OFF, Kind::Duration { min: MS, max: Duration::from_secs(3_600) }]),
+            "How long an endpoint that joins or comes back is given less than its share, from little to all of it.",
+        )
+        .default("\"10s\"", "caches and compilers have warmed up by then"),
         Key::new("tls", Kind::Table(&UPSTREAM_TLS), "TLS towards it, used by endpoints with `https`."),
         Key::not_yet("regions", "Endpoints by region."),
         Key::not_yet("primary", "The region that takes writes."),
-        Key::not_yet("limit", "Bound on requests in flight to one endpoint."),
         Key::not_yet("compress", "Compression towards it."),
     ],
 };

@@ -22,6 +22,11 @@ pub struct Upstream {
     pub health: Option<Health>,
     /// How an endpoint is chosen. Default [`Balance::Adaptive`].
     pub balance: Balance,
+    /// Bound on requests in flight to one endpoint. Default [`Limit::Observe`].
+    pub limit: Limit,
+    /// How long an endpoint that joins or comes back is given less than its share; none switches it off. Default 10 s: caches and
+    /// compilers have warmed up by then.
+    pub slow_start: Option<Duration>,
     /// TLS towards it, used by endpoints with `https`.
     pub tls: UpstreamTls,
 }
@@ -29,6 +34,9 @@ pub struct Upstream {
 impl Upstream {
     /// Default of [`Upstream::connect_timeout`].
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+    /// Default of [`Upstream::slow_start`].
+    pub const SLOW_START: Duration = Duration::from_secs(10);
 
     /// An upstream with every default.
     #[must_use]
@@ -41,6 +49,8 @@ impl Upstream {
             connect_timeout: Self::CONNECT_TIMEOUT,
             health: None,
             balance: Balance::default(),
+            limit: Limit::default(),
+            slow_start: Some(Self::SLOW_START),
             tls: UpstreamTls::default(),
         }
     }
@@ -167,8 +177,32 @@ pub enum Balance {
     Adaptive,
     /// The endpoint with the fewest requests in flight for its weight.
     LeastRequest,
+    /// One after the other, as often as their weights say.
+    RoundRobin,
     /// The same endpoint for requests that have this in common.
     Hash(HashKey),
+}
+
+/// Bound on the requests in flight to one endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Limit {
+    /// None, and nothing is learned.
+    Off,
+    /// What [`Limit::Adaptive`] would bound them to is learned and shown, and refuses nothing.
+    #[default]
+    Observe,
+    /// Learned from how latency grows with the requests in flight.
+    Adaptive,
+    /// This many, 1 to 100 000.
+    Fixed(u32),
+}
+
+impl Limit {
+    /// Whether requests ever wait or are refused for it.
+    #[must_use]
+    pub fn is_enforced(self) -> bool {
+        matches!(self, Self::Adaptive | Self::Fixed(_))
+    }
 }
 
 /// What of a request says where it belongs.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::endpoints::{ENDPOINTS_MAX, endpoint_url, zone};
 use crate::keys;
 use crate::model::{
-    Balance, Endpoint, HashKey, Health, HostHeader, Protocol, Scheme, Source, Upstream, UpstreamTls,
+    Balance, Endpoint, HashKey, Health, HostHeader, Limit, Protocol, Scheme, Source, Upstream, UpstreamTls,
 };
 use crate::pattern::is_token;
 use crate::problem::{Invalid, quoted, suggestion};
@@ -90,6 +90,8 @@ fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
     let connect_timeout = table.take("connect_timeout").and_then(|value| value.duration());
     let health = table.take("health").and_then(|value| health(value.table(&keys::HEALTH)?));
     let balance = balance(&mut table);
+    let limit = table.take("limit").and_then(|value| limit(&value));
+    let slow_start = table.take("slow_start").and_then(|value| value.unless_word(Value::duration));
     let tls = tls(&mut table, source.as_ref());
     table.finish();
     Some(Upstream {
@@ -102,6 +104,8 @@ fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
         connect_timeout: connect_timeout.unwrap_or(Upstream::CONNECT_TIMEOUT),
         health,
         balance: balance.unwrap_or_default(),
+        limit: limit.unwrap_or_default(),
+        slow_start: slow_start.unwrap_or(Some(Upstream::SLOW_START)),
         tls,
         ..Upstream::new(name, source?)
     })
@@ -219,7 +223,17 @@ fn balance(table: &mut Cursor<'_>) -> Option<Balance> {
             None
         }
         (Some("least-request"), None) => Some(Balance::LeastRequest),
+        (Some("round-robin"), None) => Some(Balance::RoundRobin),
         (_, None) => Some(Balance::Adaptive),
+    }
+}
+
+fn limit(value: &Value<'_>) -> Option<Limit> {
+    match value.word() {
+        Some("off") => Some(Limit::Off),
+        Some("adaptive") => Some(Limit::Adaptive),
+        Some(_) => Some(Limit::Observe),
+        None => value.number()?.try_into().ok().map(Limit::Fixed),
     }
 }
 

@@ -126,7 +126,11 @@ impl<'a> Value<'a> {
 
     /// A size or a count, whichever the key is, within its bounds.
     pub(crate) fn number(&self) -> Option<u64> {
-        let sized = self.kind.find(&|kind| matches!(kind, Kind::Size { .. }));
+        let bounded = self.kind.find(&|kind| matches!(kind, Kind::Size { .. } | Kind::Count { .. }));
+        let is_sized = matches!(bounded, Some(Kind::Size { .. }));
+        if self.is_misspelt_word() {
+            return self.choice().and(None);
+        }
         let number = match self.node {
             DeValue::Integer(number) => match unsigned(number) {
                 Some(number) => number,
@@ -136,14 +140,14 @@ impl<'a> Value<'a> {
                 }
                 None => return self.out_of_bounds("too large"),
             },
-            DeValue::String(_) if sized.is_some() => self.parse(value::size)?,
+            DeValue::String(_) if is_sized => self.parse(value::size)?,
             DeValue::String(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
                 self.error(format!("`{}` is a number", self.shown()), "write it without quotes");
                 return None;
             }
             _ => return self.wrong_type(),
         };
-        match sized.or(Some(self.kind)) {
+        match bounded {
             Some(Kind::Size { min, .. } | Kind::Count { min, .. }) if number < *min => {
                 self.out_of_bounds("too small")
             }
@@ -191,15 +195,10 @@ impl<'a> Value<'a> {
 
     /// Says that a string is not one of the words of the key.
     pub(crate) fn refuse_word(&self, text: &Text<'_>) {
-        let shown = quoted(text.value);
-        if self.kind.later().contains(&text.value) {
-            text.error(format!("{shown} is not in this version"), self.help());
-        } else {
-            let near = nearest(text.value, self.kind.words());
-            let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-            let help = format!("{near}{}", self.help());
-            text.error(format!("`{}` cannot be {shown}", self.shown()), help);
-        }
+        let near = nearest(text.value, self.kind.words());
+        let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        let help = format!("{near}{}", self.help());
+        text.error(format!("`{}` cannot be {}", self.shown(), quoted(text.value)), help);
     }
 }
 

@@ -59,6 +59,7 @@ impl Balance {
                 None => policy::least_requests(fleet, failed, turn, now),
             },
             By::LeastRequest => policy::least_requests(fleet, failed, turn, now),
+            By::RoundRobin => policy::round_robin(fleet, failed, turn, now),
             By::Adaptive => {
                 let service = &self.upstream.service;
                 service.sweep(fleet, now);
