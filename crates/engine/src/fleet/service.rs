@@ -213,12 +213,7 @@ impl Service {
         }
         let weights: u32 = fleet.iter().map(|endpoint| endpoint.weight).sum();
         self.published.weight.set(weights as f32 / fleet.len().max(1) as f32);
-        let mut speeds: Vec<f32> = fleet
-            .iter()
-            .filter(|endpoint| endpoint.cell.samples.load(Relaxed) > 0)
-            .map(|endpoint| endpoint.cell.log_speed.get())
-            .collect();
-        let median = median(&mut speeds);
+        let median = median_speed(fleet);
         self.published.median.set(median);
         let kept = (-(passed_ns as f32 / 1e6) / FAILING_FORGOTTEN_MS).exp();
         let said = fleet.iter().filter(|endpoint| endpoint.cell.reported_ms.load(Relaxed) != 0);
@@ -256,12 +251,21 @@ impl Floor {
     }
 }
 
-/// The middle one; of two the mean.
-fn median(values: &mut [f32]) -> f32 {
-    values.sort_by(f32::total_cmp);
-    let middle = values.len() / 2;
-    match (values.get(middle.wrapping_sub(1)), values.get(middle)) {
-        (Some(below), Some(above)) if values.len().is_multiple_of(2) => (below + above) / 2.0,
+/// So many endpoints are enough to say what is usual among them.
+const COMPARED_MAX: usize = 64;
+
+/// The logarithm of a usual endpoint's speed: the middle one; of two the mean.
+fn median_speed(fleet: &[Arc<Endpoint>]) -> f32 {
+    let known = fleet.iter().filter(|endpoint| endpoint.cell.samples.load(Relaxed) > 0);
+    let (mut speeds, mut count) = ([0.0f32; COMPARED_MAX], 0);
+    for (speed, endpoint) in speeds.iter_mut().zip(known) {
+        *speed = endpoint.cell.log_speed.get();
+        count += 1;
+    }
+    let speeds = speeds.get_mut(..count).unwrap_or_default();
+    speeds.sort_unstable_by(f32::total_cmp);
+    match (speeds.get((count / 2).wrapping_sub(1)), speeds.get(count / 2)) {
+        (Some(below), Some(above)) if count.is_multiple_of(2) => (below + above) / 2.0,
         (_, Some(middle)) => *middle,
         _ => 0.0,
     }
