@@ -1,4 +1,4 @@
-//! Endpoints as they are listed in a file of their own: one a line, `URL [weight=N] [zone=NAME]`, `#` starts
+//! Endpoints as they are listed in a file of their own: one a line, `URL [weight=N] [region=NAME] [zone=NAME]`, `#` starts
 //! a comment.
 
 use std::collections::HashSet;
@@ -56,19 +56,20 @@ pub fn endpoints(text: &str, file: &str) -> Result<Vec<Endpoint>, Problems> {
 fn endpoint(line: &str) -> Result<Endpoint, Invalid> {
     let mut words = line.split_ascii_whitespace();
     let url = endpoint_url(words.next().unwrap_or(""))?;
-    let mut endpoint = Endpoint { url, weight: 1, zone: None };
+    let mut endpoint = Endpoint::new(url);
     for word in words {
         if word.contains('@') {
             // The message does not repeat what may hold a password.
-            let help = "behind a URL there can be `weight=` and `zone=`";
+            let help = "behind a URL there can be `weight=`, `region=` and `zone=`";
             return Err(Invalid::new("an endpoint cannot carry a user name or password", help));
         }
         match word.split_once('=') {
             Some(("weight", value)) => endpoint.weight = weight(value)?,
+            Some(("region", value)) => endpoint.region = Some(region(value)?),
             Some(("zone", value)) => endpoint.zone = Some(zone(value)?),
             _ => {
                 let name = word.split('=').next().unwrap_or("");
-                let help = suggestion(name, "behind a URL there can be", ["weight", "zone"]);
+                let help = suggestion(name, "behind a URL there can be", ["weight", "region", "zone"]);
                 return Err(Invalid::new(format!("{} is not known here", quoted(word)), help));
             }
         }
@@ -95,14 +96,23 @@ fn weight(text: &str) -> Result<u32, Invalid> {
     }
 }
 
+/// The name of a region.
+pub(crate) fn region(text: &str) -> Result<String, Invalid> {
+    place(text, "region")
+}
+
 /// The name of a zone.
 pub(crate) fn zone(text: &str) -> Result<String, Invalid> {
+    place(text, "zone")
+}
+
+fn place(text: &str, what: &str) -> Result<String, Invalid> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
         return Ok(text.to_owned());
     }
-    let help = "a zone is made of letters, digits, `-`, `_` and dots, at most 64";
-    Err(Invalid::new(format!("{} cannot name a zone", quoted(text)), help))
+    let help = format!("a {what} is made of letters, digits, `-`, `_` and dots, at most 64");
+    Err(Invalid::new(format!("{} cannot name a {what}", quoted(text)), help))
 }
 
 #[cfg(test)]
@@ -111,10 +121,12 @@ mod tests {
 
     #[test]
     fn one_endpoint_a_line_with_comments_weights_and_zones() {
-        let text = "# the shop\nhttp://10.0.0.1:80 weight=3 zone=b  # old\n\n  unix:/run/a.sock\r\n";
+        let text =
+            "# the shop\nhttp://10.0.0.1:80 weight=3 region=eu zone=b  # old\n\n  unix:/run/a.sock\r\n";
         let read = endpoints(text, "shop").unwrap();
         assert_eq!(read.len(), 2);
-        assert_eq!((read[0].weight, read[0].zone.as_deref()), (3, Some("b")));
+        assert_eq!((read[0].weight, read[0].region.as_deref()), (3, Some("eu")));
+        assert_eq!((read[0].zone.as_deref(), &read[1].region), (Some("b"), &None));
         assert_eq!(read[1].url.to_string(), "unix:/run/a.sock");
         assert!(endpoints("", "shop").unwrap().is_empty());
     }

@@ -3,6 +3,7 @@
 
 mod attempts;
 mod balance;
+mod regions;
 
 use std::fmt::Write;
 
@@ -24,6 +25,10 @@ pub fn explain(config: &Config) -> String {
         line(&mut out, &format!("listen  {}: {spoken}", listen.address));
     }
     line(&mut out, &format!("admin   {}", config.admin.address));
+    if let Some(region) = &config.region {
+        let zone = region.zone.as_ref().map(|zone| format!(", zone {zone}")).unwrap_or_default();
+        line(&mut out, &format!("region  {}{zone}", region.name));
+    }
     for upstream in &config.upstreams {
         line(&mut out, &format!("upstream {}: {}", upstream.name, described(upstream)));
     }
@@ -44,6 +49,10 @@ fn described(upstream: &Upstream) -> String {
         Source::Endpoints(endpoints) => format!("{} endpoints", endpoints.len()),
         Source::File(path) => format!("endpoints from {}", path.display()),
     };
+    let endpoints = match regions::names(upstream).as_slice() {
+        [] => endpoints,
+        names => format!("{endpoints} in {}", names.join(", ")),
+    };
     match &upstream.health {
         Some(health) => format!("{endpoints}, GET {} every {}", health.path, duration_text(health.interval)),
         None => endpoints,
@@ -55,6 +64,7 @@ fn meanings(config: &Config, out: &mut String) {
     let any = |of: fn(&Upstream) -> bool| config.upstreams.iter().any(of);
     out.push('\n');
     balance::balance(config, out);
+    regions::regions(config, out);
     if any(|upstream| upstream.protocol == Protocol::Auto) {
         line(out, "protocol = \"auto\": what ALPN agrees on over TLS, HTTP/1.1 in clear text");
     }

@@ -107,6 +107,8 @@ pub(crate) enum Kind {
     Tables(&'static Table),
     /// A table of tables with names of one's own: `[x.NAME]`.
     Named(&'static Table),
+    /// A table with names of one's own, each of which holds this.
+    ByName(&'static Kind),
     /// One of these forms.
     Any(&'static [Kind]),
     /// Not in this version.
@@ -160,6 +162,7 @@ impl Kind {
             Self::Headers => r#"a table of header names and values: { x-name = "value" }"#.to_owned(),
             Self::Table(table) => format!("a table with {}", table.key_list()),
             Self::Named(table) => format!("a table {} with {}", table.header, table.key_list()),
+            Self::ByName(kind) => format!("a table of names; each is {}", kind.allowed()),
             Self::Tables(table) => {
                 format!("`{}` in two pairs of brackets, since there can be several", table.header)
             }

@@ -5,12 +5,14 @@
 mod attempts;
 mod cache;
 mod files;
+mod region;
 mod route;
 mod upstream;
 
 pub use attempts::{Attempts, Hedge, Retry, Timeout};
 pub use cache::{Cache, KeyedBody, RouteCache};
 pub use files::{Encoding, Files, PathRegex};
+pub use region::{Region, Spill};
 pub use route::{Action, HeaderEdits, Part, Respond, Route, Template};
 pub use upstream::{
     Balance, Endpoint, HashKey, Health, HostHeader, Limit, Protocol, Scheme, Source, Upstream, UpstreamTls,
@@ -37,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whose forwarding headers are believed.
     pub trust: Trust,
+    /// Where this node is. Default none: then only what is measured tells what is near.
+    pub region: Option<Region>,
     /// The services behind, in the order of the file.
     pub upstreams: Vec<Upstream>,
     /// What routes share of caching.

@@ -3,9 +3,11 @@
 
 mod attempts;
 mod cache;
+mod endpoints;
 mod files;
 mod headers;
 mod listen;
+mod regions;
 mod respond;
 mod route;
 mod upstream;
@@ -28,6 +30,7 @@ pub(crate) fn config(root: &mut Cursor<'_>) -> Option<Config> {
     let admin = section(root, "admin", &keys::ADMIN, listen::admin).unwrap_or_default();
     let state = section(root, "state", &keys::STATE, state).unwrap_or_default();
     let trust = section(root, "trust", &keys::TRUST, trust).unwrap_or_default();
+    let region = regions::own(root);
     let cache = section(root, "cache", &keys::CACHE, cache::cache).unwrap_or_default();
     let monitor = section(root, "monitor", &keys::MONITOR, monitor).unwrap_or_default();
     let names = upstream::upstreams(root);
@@ -35,7 +38,7 @@ pub(crate) fn config(root: &mut Cursor<'_>) -> Option<Config> {
     let upstreams = names.finish(root.reader, routes.is_some())?;
     listen::distinct(root.reader, &listen, &admin);
     let listen = listen.into_iter().map(|(listen, _)| listen).collect();
-    Some(Config { listen, admin, state, limits, trust, upstreams, cache, monitor, routes: routes? })
+    Some(Config { listen, admin, state, limits, trust, region, upstreams, cache, monitor, routes: routes? })
 }
 
 /// A table of which there is at most one.

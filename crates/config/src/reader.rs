@@ -297,7 +297,11 @@ impl<'a> Value<'a> {
             let name = Text::new(self.reader, key.get_ref(), key.span());
             let path = format!("{}.{}", self.path, name.value);
             let span = if node.get_ref().is_table() { name.span.clone() } else { node.span() };
-            let value = Value { reader: self.reader, path, span, kind: self.kind, node: node.get_ref() };
+            let kind = match self.kind {
+                Kind::ByName(kind) => kind,
+                kind => kind,
+            };
+            let value = Value { reader: self.reader, path, span, kind, node: node.get_ref() };
             (name, value)
         });
         Some(entries.collect())

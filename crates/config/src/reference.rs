@@ -23,11 +23,12 @@ const CLOSING: &str = "
 
 - Two routes that can match the same request and are equally specific; the error names both.
 - Two routes with one name; without `name`, that is the match as written.
-- A route with none of `upstream`, `respond` and `static`, or with more than one; an upstream with neither `endpoints` nor `discover`, or both.
+- A route with none of `upstream`, `respond` and `static`, or with more than one; an upstream with none of `endpoints`, `regions` and `discover`, or with more than one.
 - Paths with two spellings: dot segments, empty segments, and percent escapes of `/`, `.`, control bytes or characters that \
   need none. A match has no query, no fragment and no port.
 - Edits of `connection`, `content-length`, `keep-alive`, `proxy-connection`, `te`, `trailer`, `transfer-encoding` and \
   `upgrade`, removal of `host`, and header values with control bytes.
+- A `primary` or a `spill.cost` of a region that none of the listed endpoints is in, and `read_your_writes` without `primary`.
 - A parameter in `location` that the match does not have; a redirect without `location`; a body with 204, 205 or 304.
 - The same endpoint twice, the same listening address twice, a check that takes longer than its interval.
 
@@ -66,7 +67,7 @@ pub(crate) fn tables() -> Vec<&'static Table> {
 fn inner(kind: &'static Kind) -> Vec<&'static Table> {
     match kind {
         Kind::Table(table) | Kind::Tables(table) | Kind::Named(table) => vec![table],
-        Kind::List(kind) => inner(kind),
+        Kind::List(kind) | Kind::ByName(kind) => inner(kind),
         Kind::Any(kinds) => kinds.iter().flat_map(inner).collect(),
         _ => Vec::new(),
     }

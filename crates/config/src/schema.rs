@@ -37,7 +37,7 @@ fn table(table: &Table) -> Value {
         // What can be written in one of several ways needs exactly one of them.
         let either: &[&str] = match table.header {
             "[[route]]" => &["upstream", "respond", "static"],
-            "[upstream.NAME]" => &["endpoints", "discover"],
+            "[upstream.NAME]" => &["endpoints", "regions", "discover"],
             _ => &[],
         };
         if !either.is_empty() {
@@ -96,6 +96,7 @@ fn kind(of: &Kind) -> Value {
         Kind::Table(of) => table(of),
         Kind::Tables(of) => json!({ "type": "array", "items": table(of) }),
         Kind::Named(of) => json!({ "type": "object", "additionalProperties": table(of) }),
+        Kind::ByName(entry) => json!({ "type": "object", "additionalProperties": kind(entry) }),
         Kind::Any(kinds) => json!({ "anyOf": kinds.iter().map(kind).collect::<Vec<_>>() }),
         Kind::NotYet => json!({ "const": "off" }),
     }

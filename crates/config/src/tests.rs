@@ -19,10 +19,13 @@ tls = [{ certificate = "a.pem", key = "a.key", client_ca = "ca.pem" }]
 [state]
 [limits]
 [trust]
+[region]
+name = "eu"
 [upstream.a]
 endpoints = [{ url = "https://a", weight = 2 }]
 health = { path = "/" }
 tls = {}
+spill = {}
 [cache]
 [monitor]
 [[route]]
@@ -94,6 +97,7 @@ fn the_schema_has_exactly_the_keys_of_the_tables() {
             Kind::Tables(table) => walk(table, &schema["items"]),
             Kind::Named(table) => walk(table, &schema["additionalProperties"]),
             Kind::List(kind) => descend(kind, &schema["items"]),
+            Kind::ByName(kind) => descend(kind, &schema["additionalProperties"]),
             Kind::Any(kinds) => {
                 kinds.iter().enumerate().for_each(|(n, kind)| descend(kind, &schema["anyOf"][n]))
             }
@@ -148,7 +152,7 @@ fn writing_every_default_out_changes_nothing() {
         let fill = |table: &Table| if filled { defaults(table) } else { String::new() };
         format!(
             "[[listen]]\naddress = \"127.0.0.1:1\"\n[admin]\n{}[state]\n{}[limits]\n{}[trust]\n{}[monitor]\n{}\
-             [upstream.a]\nendpoints = [\"https://a\"]\n{}[upstream.a.health]\npath = \"/\"\n{}\
+             [upstream.a]\nendpoints = [\"https://a\"]\n{}[upstream.a.health]\npath = \"/\"\n{}[upstream.a.spill]\n{}\
              [upstream.b]\n[[upstream.b.endpoints]]\nurl = \"http://b\"\n{}\
              [[route]]\nmatch = \"/\"\nupstream = \"a\"\n{}\
              [[route]]\nmatch = \"/b\"\nupstream = \"b\"\n[route.hedge]\n{}[route.retry]\n{}\
@@ -161,6 +165,7 @@ fn writing_every_default_out_changes_nothing() {
             fill(&keys::MONITOR),
             fill(&keys::UPSTREAM),
             fill(&keys::HEALTH),
+            fill(&keys::SPILL),
             fill(&keys::ENDPOINT),
             fill(&keys::ROUTE),
             fill(&keys::HEDGE),

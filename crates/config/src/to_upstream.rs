@@ -29,7 +29,7 @@ impl Config {
             }
         };
         let named = target.scheme != Scheme::Unix && target.host.parse::<IpAddr>().is_err();
-        let endpoint = Endpoint { url: target, weight: 1, zone: None };
+        let endpoint = Endpoint::new(target);
         let mut upstream = Upstream::new("upstream", Source::Endpoints(vec![endpoint]));
         if named {
             upstream.host = HostHeader::Upstream;
@@ -42,6 +42,7 @@ impl Config {
             state: State::default(),
             limits: Limits::default(),
             trust: Trust::default(),
+            region: None,
             upstreams: vec![upstream],
             cache: Cache::default(),
             monitor: Monitor { access_log: AccessLog::Off, access_log_sample: Sample::All },

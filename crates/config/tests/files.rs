@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use unlag_config::{
     AccessLog, Action, Address, Attempts, Balance, Encoding, HashKey, Hedge, HostHeader, Limit, Limits, Part,
-    Problem, Retry, Segment, Severity, Source, Timeout, parse, starter,
+    Problem, Retry, Segment, Severity, Source, Spill, Timeout, parse, starter,
 };
 
 #[test]
@@ -66,6 +66,16 @@ fn what_the_product_promises_for_this_version_is_valid() {
     assert_eq!((endpoints[1].weight, endpoints[1].zone.as_deref()), (2, Some("b")));
     assert_eq!(config.upstreams[0].health.as_ref().unwrap().timeout, Duration::from_secs(1));
     assert_eq!(config.upstreams[0].host, HostHeader::Keep);
+    let region = config.region.as_ref().unwrap();
+    assert_eq!((region.name.as_str(), region.zone.as_deref()), ("eu-west", Some("b")));
+    let Source::Endpoints(endpoints) = &config.upstreams[1].source else { panic!("listed by region") };
+    let places: Vec<_> =
+        endpoints.iter().map(|at| (at.region.as_deref().unwrap(), at.zone.as_deref())).collect();
+    assert_eq!(places, [("eu-west", None), ("eu-west", Some("a")), ("us-east", None)]);
+    assert_eq!(config.upstreams[1].primary.as_deref(), Some("us-east"));
+    let spill = Spill { max: 0.3, cost: vec![("us-east".into(), Duration::from_millis(5))] };
+    assert_eq!((&config.upstreams[1].spill, &config.upstreams[0].spill), (&spill, &Spill::default()));
+    assert_eq!(config.upstreams[1].read_your_writes, Some(Duration::from_secs(5)));
     assert_eq!(config.upstreams[1].balance, Balance::Hash(HashKey::Header("x-user".into())));
     assert_eq!(config.upstreams[2].source, Source::File("reports.txt".into()));
     let balanced = config.upstreams.iter().map(|upstream| (upstream.limit, upstream.slow_start));
@@ -102,6 +112,7 @@ fn what_the_product_promises_for_this_version_is_valid() {
     );
     assert_eq!(shop.pattern.host.as_deref(), Some("shop.example"));
     assert_eq!(shop.request_headers.remove, ["x-debug"]);
+    assert_eq!((shop.primary, home.primary), (Some(false), None));
     assert!(shop.server_timing && !home.server_timing);
 }
 
@@ -115,10 +126,8 @@ fn what_the_product_promises_for_later_is_refused_by_name_and_nothing_else() {
     }
     refused.sort();
     refused.dedup();
-    let expected = [
-        "batch", "compose", "compress", "dns://", "history", "offload", "otlp", "primary", "queue", "region",
-        "regions", "slo", "webhook",
-    ];
+    let expected =
+        ["batch", "compose", "compress", "dns://", "history", "offload", "otlp", "queue", "slo", "webhook"];
     assert_eq!(refused, expected);
 }
 
@@ -145,6 +154,14 @@ fn a_configuration_explains_itself() {
         "limit = \"observe\": ",
         "limit = \"adaptive\": ",
         "limit of reports: 64 requests in flight to one endpoint",
+        "region  eu-west, zone b",
+        "upstream orders: 3 endpoints in eu-west, us-east",
+        "regions: requests go to the nearest healthy region",
+        "spill of orders: at most 30% leave the nearest region",
+        "spill of orders: us-east counts as 5ms farther than it is",
+        "primary of orders: us-east",
+        "read_your_writes of orders: who wrote reads from the primary for 5s",
+        "primary of shop.example/{path...}: its requests go to the nearest region",
         "slow_start of orders: off",
         "slow_start of reports: 30s",
         "balance of orders: by header:x-user, the same endpoint on every node",
@@ -177,10 +194,11 @@ fn a_configuration_explains_itself() {
 #[test]
 fn what_is_harmless_but_odd_is_a_warning_with_its_place() {
     let text = "[[listen]]\naddress = \"127.0.0.1:1\"\n[admin]\naddress = \"0.0.0.0:9900\"\n\
-                [upstream.a]\nendpoints = [\"http://a\"]\ntls = {}\n\
+                [upstream.a]\nendpoints = [\"http://a\"]\ntls = {}\nspill = \"off\"\n\
                 [[route]]\nmatch = \"/x/{y}\"\nrespond = { status = 404 }\ntimeout = \"1s\"\nstrip_prefix = \"/z\"\n\
                 [[route]]\nmatch = \"/f/{y}\"\ncompress = \"auto\"\n\
-                static = { directory = \"f\", precompressed = true, encodings = \"off\" }\n";
+                static = { directory = \"f\", precompressed = true, encodings = \"off\" }\n\
+                [[route]]\nmatch = \"/p/{y}\"\nupstream = \"a\"\nprimary = true\n";
     let warnings = parse(text, "unlag.toml").unwrap().warnings;
     let found: Vec<(usize, usize, &str)> = warnings
         .iter()
@@ -188,13 +206,14 @@ fn what_is_harmless_but_odd_is_a_warning_with_its_place() {
         .collect();
     let expected = [
         (4, 11, "admin.address"),
-        (5, 11, ""),
         (7, 7, "tls"),
-        (11, 1, "timeout"),
-        (12, 1, "strip_prefix"),
-        (12, 1, "strip_prefix"),
-        (15, 1, "compress"),
-        (16, 29, "precompressed"),
+        (8, 1, "spill"),
+        (12, 1, "timeout"),
+        (13, 1, "strip_prefix"),
+        (13, 1, "strip_prefix"),
+        (16, 1, "compress"),
+        (17, 29, "precompressed"),
+        (21, 1, "primary"),
     ];
     assert_eq!(found, expected, "{warnings:#?}");
 }

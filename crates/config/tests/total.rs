@@ -112,6 +112,7 @@ fn endpoint_lines() -> impl Strategy<Value = String> {
         "/x",
         "user@",
         " weight=",
+        " region=",
         " zone=",
         "3",
         "0",

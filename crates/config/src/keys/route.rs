@@ -113,6 +113,11 @@ answers that are about one caller are never stored: `private`, `no-store`, `Set-
              `Cookie` do. With `true` those that carry the same credentials do as well.",
         ),
         Key::new(
+            "primary",
+            Kind::Boolean,
+            "Whether its requests go to the `primary` region of the upstream. Without it: those do that change something, by their method.",
+        ),
+        Key::new(
             "holdout",
             Kind::Any(&[OFF, Kind::Share { zero: true, max_percent: 20 }]),
             "Share of the requests that pass a technique by, to measure what it gains; each technique draws for itself. Balancing is \

@@ -11,6 +11,7 @@ use crate::value::{DURATION_MAX, SIZE_MAX};
 pub(super) const MS: Duration = Duration::from_millis(1);
 pub(super) const DURATION: Kind = Kind::Duration { min: MS, max: DURATION_MAX };
 pub(super) const OFF: Kind = Kind::Choice(&[Choice::new("off", "not at all")]);
+pub(super) const PLACE: Kind = Kind::Text("a name of letters, digits, `-`, `_` and dots, at most 64");
 const ADDRESS: Kind =
     Kind::Text(r#"an IP address and a port, "127.0.0.1:8080", or a socket, "unix:/run/unlag.sock""#);
 
@@ -24,11 +25,11 @@ pub(crate) static ROOT: Table = Table {
         Key::new("state", Kind::Table(&STATE), "What is kept on disk."),
         Key::new("limits", Kind::Table(&LIMITS), "Every bound."),
         Key::new("trust", Kind::Table(&TRUST), "Whose forwarding headers are believed."),
+        Key::new("region", Kind::Table(&REGION), "Where this node is."),
         Key::new("upstream", Kind::Named(&UPSTREAM), "The services behind."),
         Key::new("cache", Kind::Table(&CACHE), "What routes share of caching."),
         Key::new("monitor", Kind::Table(&MONITOR), "Logs and measures."),
         Key::new("route", Kind::Tables(&ROUTE), "What is done with which request."),
-        Key::not_yet("region", "Where this node is."),
         Key::not_yet("queue", "Queues for work that is finished later."),
     ],
 };
@@ -103,6 +104,17 @@ pub(crate) static TRUST: Table = Table {
         "Networks from which `Forwarded`, `X-Forwarded-*`, `x-criticality` and `x-attempt` are believed.",
     )
     .default("[]", "a caller can write any such header it likes")],
+};
+
+/// `[region]`
+pub(crate) static REGION: Table = Table {
+    header: "[region]",
+    meaning: "Where this node is. Distances are measured; until they are, endpoints of the same region, and of the same zone \
+              within it, count as the nearest.",
+    keys: &[
+        Key::new("name", PLACE, "The region.").required(),
+        Key::new("zone", PLACE, "The zone within the region."),
+    ],
 };
 
 /// `[monitor]`

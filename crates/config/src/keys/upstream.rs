@@ -2,27 +2,36 @@
 
 use std::time::Duration;
 
-use super::tables::{MS, OFF};
+use super::tables::{MS, OFF, PLACE};
 use super::{Choice, Key, Kind, Table};
+
+const ENDPOINTS: Kind = Kind::List(&Kind::Any(&[
+    Kind::Text(r#"a URL: "http://10.0.0.11:8000", "https://…" or "unix:/path""#),
+    Kind::Table(&ENDPOINT),
+]));
 
 /// `[upstream.NAME]`
 pub(crate) static UPSTREAM: Table = Table {
     header: "[upstream.NAME]",
-    meaning: "A service with one or more endpoints that answer alike. It needs either `endpoints` or `discover`.",
+    meaning: "A service with one or more endpoints that answer alike. It needs one of `endpoints`, \
+              `regions` and `discover`.",
     keys: &[
         Key::new(
             "endpoints",
-            Kind::List(&Kind::Any(&[
-                Kind::Text(r#"a URL: "http://10.0.0.11:8000", "https://…" or "unix:/path""#),
-                Kind::Table(&ENDPOINT),
-            ])),
+            ENDPOINTS,
             "Where it is.",
+        ),
+        Key::new(
+            "regions",
+            Kind::ByName(&ENDPOINTS),
+            "Where it is, by region: `regions.eu-west = [\"http://10.0.1.11:8000\"]`. In place of `endpoints`; the same as a `region` \
+             with each.",
         ),
         Key::new(
             "discover",
             Kind::Text(r#"a file with one endpoint a line: "file://endpoints.txt""#),
-            "Where its endpoints are listed. The file is watched; `#` starts a comment; `weight=2` and `zone=b` may follow \
-             a URL.",
+            "Where its endpoints are listed. The file is watched; `#` starts a comment; `weight=2`, `region=eu-west` and \
+             `zone=b` may follow a URL.",
         ),
         Key::new(
             "host",
@@ -101,9 +110,26 @@ pub(crate) static UPSTREAM: Table = Table {
             "How long an endpoint that joins or comes back is given less than its share, from little to all of it.",
         )
         .default("\"10s\"", "caches and compilers have warmed up by then"),
+        Key::new(
+            "primary",
+            PLACE,
+            "The region that requests go to which change something, by their method or as `primary` of a route says; the others go to \
+             the nearest. An endpoint elsewhere that asks for the primary is answered by sending the request there.",
+        ),
+        Key::new(
+            "spill",
+            Kind::Any(&[Kind::Choice(&[Choice::new("off", "never")]), Kind::Table(&SPILL)]),
+            "When requests leave the nearest healthy region because it is busy: one by one, as soon as the way to the next is shorter than \
+             the queue here. Without it: as the defaults of its table say.",
+        ),
+        Key::new(
+            "read_your_writes",
+            Kind::Any(&[OFF, Kind::Duration { min: MS, max: Duration::from_secs(3_600) }]),
+            "How long, after a write, the reads of the same caller go to the primary: by a signed marker that the answer to the write \
+             hands out and reads bring back. It needs `primary`.",
+        )
+        .default("\"off\"", "how far replicas lag behind, and whether it matters, only the service knows"),
         Key::new("tls", Kind::Table(&UPSTREAM_TLS), "TLS towards it, used by endpoints with `https`."),
-        Key::not_yet("regions", "Endpoints by region."),
-        Key::not_yet("primary", "The region that takes writes."),
         Key::not_yet("compress", "Compression towards it."),
     ],
 };
@@ -121,7 +147,33 @@ pub(crate) static ENDPOINT: Table = Table {
         .required(),
         Key::new("weight", Kind::Count { min: 1, max: 1_000 }, "Its share of the load beside the others.")
             .default("1", "instances are alike unless somebody knows better"),
-        Key::new("zone", Kind::Text("a name of letters, digits, `-`, `_` and dots"), "The zone it runs in."),
+        Key::new(
+            "region",
+            PLACE,
+            "The region that it runs in. Beside `regions`, which says it, there is none.",
+        ),
+        Key::new("zone", PLACE, "The zone that it runs in, within its region."),
+    ],
+};
+
+/// `spill` of an upstream
+pub(crate) static SPILL: Table = Table {
+    header: "upstream.NAME.spill",
+    meaning: "How many requests may leave the nearest healthy region while it is busy, and what that costs. Regions that are lost are \
+              no spill: all requests leave them.",
+    keys: &[
+        Key::new(
+            "max",
+            Kind::Share { zero: true, max_percent: 100 },
+            "Bound on the share of requests that leave it.",
+        )
+        .default("\"50%\"", "more would carry the queue elsewhere instead of sharing it"),
+        Key::new(
+            "cost",
+            Kind::ByName(&Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(10) }),
+            "Added to the measured distance of a region when endpoints are compared, for money that has no other way to be heard: \
+             `{ us-east = \"5ms\" }`. Without it: nothing, only time counts.",
+        ),
     ],
 };
 

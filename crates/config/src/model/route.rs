@@ -21,6 +21,8 @@ pub struct Route {
     pub action: Action,
     /// How long a request may take, and how often it is sent.
     pub attempts: Attempts,
+    /// Whether requests go to the [`crate::Upstream::primary`]. Default none: those do that change something, by their method.
+    pub primary: Option<bool>,
     /// Share of the requests that pass one technique by, for each technique another, to measure what it gains: 0 to 0.2.
     /// Default 0: who is held out waits longer.
     pub holdout: f64,
@@ -61,6 +63,7 @@ impl Route {
             headers: Vec::new(),
             action,
             attempts: Attempts::default(),
+            primary: None,
             holdout: 0.0,
             idle_timeout: Self::IDLE_TIMEOUT,
             strip_prefix: None,

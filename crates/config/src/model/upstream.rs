@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::region::Spill;
+
 /// A service with one or more endpoints that answer alike.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
@@ -27,6 +29,13 @@ pub struct Upstream {
     /// How long an endpoint that joins or comes back is given less than its share; none switches it off. Default 10 s: caches and
     /// compilers have warmed up by then.
     pub slow_start: Option<Duration>,
+    /// The region that requests go to which change something. Default none: they go where all others do. One of the regions of the
+    /// endpoints, where those are listed.
+    pub primary: Option<String>,
+    /// When requests leave the nearest region.
+    pub spill: Spill,
+    /// How long the reads of a caller who wrote go to the primary as well. Default none; only with [`Upstream::primary`].
+    pub read_your_writes: Option<Duration>,
     /// TLS towards it, used by endpoints with `https`.
     pub tls: UpstreamTls,
 }
@@ -51,6 +60,9 @@ impl Upstream {
             balance: Balance::default(),
             limit: Limit::default(),
             slow_start: Some(Self::SLOW_START),
+            primary: None,
+            spill: Spill::default(),
+            read_your_writes: None,
             tls: UpstreamTls::default(),
         }
     }
@@ -59,7 +71,7 @@ impl Upstream {
 /// Where endpoints come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
-    /// Listed in the file; at least one, none twice.
+    /// Listed in the file, by region or not; at least one, none twice.
     Endpoints(Vec<Endpoint>),
     /// Listed in another file, one a line, watched; see [`crate::endpoints()`].
     File(PathBuf),
@@ -72,8 +84,18 @@ pub struct Endpoint {
     pub url: UpstreamUrl,
     /// Its share of the load beside the others, 1 to 1000. Default 1: all are alike.
     pub weight: u32,
-    /// The zone it runs in, for reports. Default none.
+    /// The region that it runs in. Default none: its distance is all that is known.
+    pub region: Option<String>,
+    /// The zone that it runs in, within its region. Default none.
     pub zone: Option<String>,
+}
+
+impl Endpoint {
+    /// An endpoint of which nothing else is said.
+    #[must_use]
+    pub fn new(url: UpstreamUrl) -> Self {
+        Self { url, weight: 1, region: None, zone: None }
+    }
 }
 
 /// Where an endpoint is.

@@ -22,12 +22,13 @@ const LATER_ACTIONS: [&str; 1] = ["compose"];
 /// What tells that a route has something to do; it has one of them.
 const ACTIONS: [&str; 3] = ["upstream", "respond", "static"];
 /// What only forwarding makes use of.
-const PROXY_ONLY: [&str; 13] = [
+const PROXY_ONLY: [&str; 14] = [
     "timeout",
     "hedge",
     "retry",
     "idempotent",
     "idempotency_key",
+    "primary",
     "holdout",
     "idle_timeout",
     "strip_prefix",
@@ -93,36 +94,28 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
     let attempts = attempts(&mut table, pattern.as_ref());
     let holdout = table.take("holdout").and_then(|value| value.unless_word(Value::share));
     let idle_timeout = table.take("idle_timeout").and_then(|value| value.duration());
-    let strip_prefix = prefix(table.take("strip_prefix"));
+    let strip_prefix = strip_prefix(&mut table, pattern.as_ref());
     let add_prefix = prefix(table.take("add_prefix"));
-    if let (Some(prefix), Some(pattern)) = (&strip_prefix, &pattern)
-        && !can_start_with(pattern, prefix)
-    {
-        let help = format!("no path that matches {} starts with it", quoted(&pattern.to_string()));
-        let span = table.key_span("strip_prefix");
-        table.reader.warning(&span, format!("`strip_prefix` never strips {}", quoted(prefix)), help);
-    }
     let request_headers = table.take("request_headers").map(|value| edits(&value)).unwrap_or_default();
     let response_headers = table.take("response_headers").map(|value| edits(&value)).unwrap_or_default();
     let server_timing = table.take("server_timing").and_then(|value| value.boolean()).unwrap_or(false);
     let cache = table.take("cache").and_then(|value| cache::of_route(&value, pattern.as_ref()));
-    let coalesce = table.take("coalesce").and_then(|value| match value.word() {
-        Some(_) => Some(false),
-        None => value.boolean(),
-    });
-    if coalesce == Some(true) && cache == Some(None) {
-        let help = "requests wait for one another in the cache: take out `cache = \"off\"`, or `coalesce`";
-        let message = "`coalesce` has no effect beside `cache = \"off\"`";
-        table.reader.warning(&table.key_span("coalesce"), message, help);
-    }
+    let coalesce = table.take("coalesce").and_then(|value| coalesce(&value, cache == Some(None)));
+    let primary = table.take("primary").and_then(|value| value.boolean());
     let body_max = table.take("body_max").and_then(|value| value.number());
     let compress = table.take("compress").and_then(|value| encodings(&value, &Encoding::CHEAPEST_FIRST));
     warn_of_what_only_forwarding_uses(&table);
+    if primary.is_some() && matches!(action, Some(Action::Proxy(index)) if upstreams.lacks_primary(index)) {
+        let help = "add `primary` with the name of a region to the upstream, or take it out here";
+        let message = "`primary` has no effect: the upstream has none";
+        table.reader.warning(&table.key_span("primary"), message, help);
+    }
     table.finish();
     Some(Route {
         name: name?,
         headers,
         attempts,
+        primary,
         holdout: holdout.flatten().unwrap_or_default(),
         idle_timeout: idle_timeout.unwrap_or(Route::IDLE_TIMEOUT),
         strip_prefix,
@@ -136,6 +129,16 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
         body_max,
         ..Route::new(pattern?, action?)
     })
+}
+
+fn coalesce(value: &Value<'_>, is_uncached: bool) -> Option<bool> {
+    let coalesce = if value.word().is_some() { Some(false) } else { value.boolean() };
+    if coalesce == Some(true) && is_uncached {
+        let help = "requests wait for one another in the cache: take out `cache = \"off\"`, or `coalesce`";
+        let message = "`coalesce` has no effect beside `cache = \"off\"`";
+        value.reader.warning(&value.span, message, help);
+    }
+    coalesce
 }
 
 fn warn_of_what_only_forwarding_uses(table: &Cursor<'_>) {
@@ -193,6 +196,16 @@ fn route_name(text: &str) -> Result<String, Invalid> {
         return Err(Invalid::new(format!("{} cannot name a route", quoted(text)), help));
     }
     Ok(text.to_owned())
+}
+
+fn strip_prefix(table: &mut Cursor<'_>, pattern: Option<&Pattern>) -> Option<String> {
+    let prefix = prefix(table.take("strip_prefix"))?;
+    if let Some(pattern) = pattern.filter(|pattern| !can_start_with(pattern, &prefix)) {
+        let help = format!("no path that matches {} starts with it", quoted(&pattern.to_string()));
+        let message = format!("`strip_prefix` never strips {}", quoted(&prefix));
+        table.reader.warning(&table.key_span("strip_prefix"), message, help);
+    }
+    Some(prefix)
 }
 
 fn prefix(value: Option<Value<'_>>) -> Option<String> {

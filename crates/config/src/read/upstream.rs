@@ -2,13 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::endpoints::{ENDPOINTS_MAX, endpoint_url, zone};
+use super::endpoints::source;
+use super::regions;
 use crate::keys;
 use crate::model::{
-    Balance, Endpoint, HashKey, Health, HostHeader, Limit, Protocol, Scheme, Source, Upstream, UpstreamTls,
+    Balance, HashKey, Health, HostHeader, Limit, Protocol, Scheme, Source, Upstream, UpstreamTls,
 };
 use crate::pattern::is_token;
 use crate::problem::{Invalid, quoted, suggestion};
@@ -41,6 +41,14 @@ impl Upstreams {
             used.set(true);
         }
         Some(*index)
+    }
+
+    /// Whether the upstream has no region that takes what changes something; false where that is not known.
+    pub(super) fn lacks_primary(&self, index: usize) -> bool {
+        let entry = self.entries.get(index);
+        entry
+            .and_then(|(_, _, upstream, _)| upstream.as_ref())
+            .is_some_and(|upstream| upstream.primary.is_none())
     }
 
     /// The upstreams, when every one of them is valid. Warns of those that no route asked for, unless routes
@@ -92,6 +100,9 @@ fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
     let balance = balance(&mut table);
     let limit = table.take("limit").and_then(|value| limit(&value));
     let slow_start = table.take("slow_start").and_then(|value| value.unless_word(Value::duration));
+    let primary = regions::primary(&mut table, source.as_ref());
+    let spill = regions::spill(&mut table, source.as_ref());
+    let read_your_writes = regions::read_your_writes(&mut table);
     let tls = tls(&mut table, source.as_ref());
     table.finish();
     Some(Upstream {
@@ -106,88 +117,12 @@ fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
         balance: balance.unwrap_or_default(),
         limit: limit.unwrap_or_default(),
         slow_start: slow_start.unwrap_or(Some(Upstream::SLOW_START)),
+        primary,
+        spill: spill.unwrap_or_default(),
+        read_your_writes,
         tls,
         ..Upstream::new(name, source?)
     })
-}
-
-fn source(table: &mut Cursor<'_>) -> Option<Source> {
-    match (table.take("endpoints"), table.take("discover")) {
-        (Some(_), Some(discover)) => {
-            discover.error("`endpoints` and `discover` exclude each other", "keep one of them");
-            None
-        }
-        (Some(value), None) => endpoints(&value).map(Source::Endpoints),
-        (None, Some(value)) => {
-            let path = value.parse(discover_path)?;
-            value.remember();
-            Some(Source::File(path))
-        }
-        (None, None) => {
-            if !table.has("regions") {
-                let message = format!("{} has no endpoints", table.title());
-                table.error(
-                    message,
-                    "add `endpoints = [\"http://HOST:PORT\"]` or `discover = \"file://PATH\"`",
-                );
-            }
-            None
-        }
-    }
-}
-
-fn discover_path(text: &str) -> Result<PathBuf, Invalid> {
-    let help = "write \"file://PATH\", a file with one endpoint a line";
-    for later in ["dns://", "dns+https://", "srv://"] {
-        if text.starts_with(later) {
-            return Err(Invalid::new(format!("discovery by `{later}` is not in this version"), help));
-        }
-    }
-    match text.strip_prefix("file://") {
-        Some(path) if !path.is_empty() && !path.contains('\0') => Ok(PathBuf::from(path)),
-        _ => Err(Invalid::new(format!("{} does not say how to discover endpoints", quoted(text)), help)),
-    }
-}
-
-fn endpoints(value: &Value<'_>) -> Option<Vec<Endpoint>> {
-    let entries = value.list()?;
-    if entries.is_empty() || entries.len() > ENDPOINTS_MAX {
-        let message =
-            if entries.is_empty() { "there are no endpoints" } else { "there are too many endpoints" };
-        value.error(message, format!("from 1 to {ENDPOINTS_MAX}, such as \"http://10.0.0.11:8000\""));
-        return None;
-    }
-    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(entries.len());
-    let mut seen = std::collections::HashSet::new();
-    for entry in &entries {
-        let Some(endpoint) = endpoint(entry) else { continue };
-        if !seen.insert(endpoint.url.clone()) {
-            entry.error(format!("{} is listed twice", endpoint.url), "give one entry a `weight` instead");
-        }
-        endpoints.push(endpoint);
-    }
-    Some(endpoints)
-}
-
-fn endpoint(entry: &Value<'_>) -> Option<Endpoint> {
-    if entry.as_str().is_some_and(|url| url.contains('@')) {
-        entry.reader.mask(&entry.span);
-    }
-    if !entry.is_table() {
-        return Some(Endpoint { url: entry.parse(endpoint_url)?, weight: 1, zone: None });
-    }
-    let mut table = entry.table(&keys::ENDPOINT)?;
-    let url = table.need("url").and_then(|value| {
-        if value.as_str().is_some_and(|url| url.contains('@')) {
-            value.reader.mask(&value.span);
-        }
-        value.parse(endpoint_url)
-    });
-    let weight =
-        table.take("weight").and_then(|value| value.number()).and_then(|weight| weight.try_into().ok());
-    let zone_name = table.take("zone").and_then(|value| value.parse(zone));
-    table.finish();
-    Some(Endpoint { url: url?, weight: weight.unwrap_or(1), zone: zone_name })
 }
 
 fn host_header(value: &Value<'_>) -> Option<HostHeader> {

@@ -28,6 +28,9 @@ pub(crate) fn holds(text: &str) {
         let earlier = listed.get(..number).unwrap_or_default();
         assert!(earlier.iter().all(|other| other.url != endpoint.url), "twice: {text:?}");
         again.push_str(&format!("{} weight={}", endpoint.url, endpoint.weight));
+        if let Some(region) = &endpoint.region {
+            again.push_str(&format!(" region={region}"));
+        }
         if let Some(zone) = &endpoint.zone {
             again.push_str(&format!(" zone={zone}"));
         }
