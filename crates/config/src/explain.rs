@@ -48,6 +48,8 @@ fn described(upstream: &Upstream) -> String {
         Source::Endpoints(endpoints) if endpoints.len() == 1 => "1 endpoint".to_owned(),
         Source::Endpoints(endpoints) => format!("{} endpoints", endpoints.len()),
         Source::File(path) => format!("endpoints from {}", path.display()),
+        Source::Dns { name, port, .. } => format!("the addresses of {name}, port {port}"),
+        Source::Srv { name, .. } => format!("the endpoints of {name} (SRV)"),
     };
     let endpoints = match regions::names(upstream).as_slice() {
         [] => endpoints,

@@ -3,6 +3,7 @@
 
 mod attempts;
 mod cache;
+mod discover;
 mod endpoints;
 mod files;
 mod headers;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use unlag_config::{
     AccessLog, Action, Address, Attempts, Balance, Encoding, HashKey, Hedge, HostHeader, Limit, Limits, Part,
-    Problem, Retry, Segment, Severity, Source, Spill, Timeout, parse, starter,
+    Problem, Retry, Scheme, Segment, Severity, Source, Spill, Timeout, parse, starter,
 };
 
 #[test]
@@ -61,7 +61,7 @@ fn what_the_product_promises_for_this_version_is_valid() {
     assert_eq!(config.listen[1].tls.as_ref().unwrap().certificates.len(), 1);
     assert!(!config.admin.token.as_ref().unwrap().is_resolved());
     let names: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
-    assert_eq!(names, ["catalog", "orders", "reports"]);
+    assert_eq!(names, ["catalog", "orders", "reports", "search"]);
     let Source::Endpoints(endpoints) = &config.upstreams[0].source else { panic!("listed") };
     assert_eq!((endpoints[1].weight, endpoints[1].zone.as_deref()), (2, Some("b")));
     assert_eq!(config.upstreams[0].health.as_ref().unwrap().timeout, Duration::from_secs(1));
@@ -82,11 +82,18 @@ fn what_the_product_promises_for_this_version_is_valid() {
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     assert_eq!(
         balanced.collect::<Vec<_>>(),
-        [(Limit::Observe, seconds(10)), (Limit::Adaptive, None), (Limit::Fixed(64), seconds(30))]
+        [
+            (Limit::Observe, seconds(10)),
+            (Limit::Adaptive, None),
+            (Limit::Fixed(64), seconds(30)),
+            (Limit::Observe, seconds(10)),
+        ]
     );
+    let name = "_http._tcp.search.internal".to_owned();
+    assert_eq!(config.upstreams[3].source, Source::Srv { scheme: Scheme::Https, name });
     assert_eq!(config.upstreams[2].balance, Balance::RoundRobin);
     assert_eq!(config.monitor.access_log, AccessLog::Stderr);
-    let [product, home, reports, assets, old, shop] = &config.routes[..] else { panic!("six routes") };
+    let [product, home, reports, assets, _, old, shop] = &config.routes[..] else { panic!("seven routes") };
     assert_eq!((product.name.as_str(), product.attempts.timeout), ("product", Timeout::Learned));
     assert_eq!(product.attempts.hedge, Some(Hedge { budget: 0.05 }));
     assert_eq!(product.attempts.retry, Some(Retry { budget: 0.2, attempts: 1 }));
@@ -126,8 +133,7 @@ fn what_the_product_promises_for_later_is_refused_by_name_and_nothing_else() {
     }
     refused.sort();
     refused.dedup();
-    let expected =
-        ["batch", "compose", "compress", "dns://", "history", "offload", "otlp", "queue", "slo", "webhook"];
+    let expected = ["batch", "compose", "compress", "history", "offload", "otlp", "queue", "slo", "webhook"];
     assert_eq!(refused, expected);
 }
 
@@ -155,6 +161,7 @@ fn a_configuration_explains_itself() {
         "limit = \"adaptive\": ",
         "limit of reports: 64 requests in flight to one endpoint",
         "region  eu-west, zone b",
+        "upstream search: the endpoints of _http._tcp.search.internal (SRV)",
         "upstream orders: 3 endpoints in eu-west, us-east",
         "regions: requests go to the nearest healthy region",
         "spill of orders: at most 30% leave the nearest region",

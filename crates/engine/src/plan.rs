@@ -203,11 +203,9 @@ fn shared_address(secret: &unlag_config::Secret) -> Result<unlag_tier::Address, 
 }
 
 fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Result<Arc<Upstream>, PlanError> {
-    let wants_tls = match &config.source {
-        Source::Endpoints(list) => list.iter().any(|endpoint| endpoint.url.scheme == Scheme::Https),
-        Source::File(_) => true,
-    };
-    let tls = wants_tls
+    let tls = config
+        .source
+        .may_be_https()
         .then(|| tls::client(&config.tls, config.protocol))
         .transpose()
         .map_err(|message| PlanError { place: format!("upstream.{}.tls", config.name), message })?;
@@ -215,6 +213,10 @@ fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Resul
         Source::Endpoints(list) => list.clone(),
         Source::File(path) => crate::upstream::discover::read(path)
             .map_err(|message| PlanError { place: format!("upstream.{}.discover", config.name), message })?,
+        Source::Dns { name, .. } | Source::Srv { name, .. } => {
+            let message = format!("looking up {name} is not in this build yet; use `endpoints` or a file");
+            return Err(PlanError { place: format!("upstream.{}.discover", config.name), message });
+        }
     };
     let service = registry.service(&config.name);
     service.set_slow_start(config.slow_start.map_or(0, clock::ns));

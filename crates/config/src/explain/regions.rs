@@ -34,7 +34,7 @@ pub(super) fn regions(config: &Config, out: &mut String) {
 pub(super) fn names(upstream: &Upstream) -> Vec<&str> {
     let endpoints: &[Endpoint] = match &upstream.source {
         Source::Endpoints(list) => list,
-        Source::File(_) => &[],
+        Source::File(_) | Source::Dns { .. } | Source::Srv { .. } => &[],
     };
     let mut names: Vec<&str> = Vec::new();
     for region in endpoints.iter().filter_map(|endpoint| endpoint.region.as_deref()) {

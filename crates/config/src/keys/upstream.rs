@@ -29,8 +29,12 @@ pub(crate) static UPSTREAM: Table = Table {
         ),
         Key::new(
             "discover",
-            Kind::Text(r#"a file with one endpoint a line: "file://endpoints.txt""#),
-            "Where its endpoints are listed. The file is watched; `#` starts a comment; `weight=2`, `region=eu-west` and \
+            Kind::Text(
+                r#""dns://HOST:PORT", "dns+https://HOST:PORT", "srv://_SERVICE._tcp.NAME", "srv+https://_SERVICE._tcp.NAME" or "file://PATH""#,
+            ),
+            "Where its endpoints are listed. Every address of a name is one (A and AAAA), or every name of a service is (SRV, with \
+             ports, weights and priorities); they are looked up again when their time to live ends, and kept when that fails. A file \
+             with one endpoint a line is watched: `#` starts a comment; `weight=2`, `region=eu-west` and \
              `zone=b` may follow a URL.",
         ),
         Key::new(

@@ -75,6 +75,34 @@ pub enum Source {
     Endpoints(Vec<Endpoint>),
     /// Listed in another file, one a line, watched; see [`crate::endpoints()`].
     File(PathBuf),
+    /// The addresses of a name, looked up again and again.
+    Dns {
+        /// [`Scheme::Http`] or [`Scheme::Https`], of every endpoint.
+        scheme: Scheme,
+        /// In lower case, without the dot of the root; never an IP address.
+        name: String,
+        /// Of every endpoint; 80 or 443 when the file names none.
+        port: u16,
+    },
+    /// The names, ports and weights of a service (RFC 2782), looked up again and again.
+    Srv {
+        /// [`Scheme::Http`] or [`Scheme::Https`], of every endpoint.
+        scheme: Scheme,
+        /// In lower case, without the dot of the root: `_http._tcp.reports.internal`.
+        name: String,
+    },
+}
+
+impl Source {
+    /// Whether some endpoint is, or may come to be, `https`.
+    #[must_use]
+    pub fn may_be_https(&self) -> bool {
+        match self {
+            Self::Endpoints(list) => list.iter().any(|endpoint| endpoint.url.scheme == Scheme::Https),
+            Self::File(_) => true,
+            Self::Dns { scheme, .. } | Self::Srv { scheme, .. } => *scheme == Scheme::Https,
+        }
+    }
 }
 
 /// One instance of a service.

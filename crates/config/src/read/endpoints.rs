@@ -1,12 +1,12 @@
 //! Where the endpoints of an upstream come from: a list, lists by region, or a way to discover them.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 
+use super::discover::discover;
 use crate::endpoints::{ENDPOINTS_MAX, endpoint_url, region, zone};
 use crate::keys;
 use crate::model::{Endpoint, Source, UpstreamUrl};
-use crate::problem::{Invalid, quoted};
+use crate::problem::quoted;
 use crate::reader::{Cursor, Value};
 
 /// What says where endpoints are; an upstream has one of them.
@@ -17,7 +17,7 @@ pub(super) fn source(table: &mut Cursor<'_>) -> Option<Source> {
     let mut given = given.into_iter().flatten();
     let Some((key, value)) = given.next() else {
         let message = format!("{} has no endpoints", table.title());
-        let help = "add `endpoints = [\"http://HOST:PORT\"]`, `regions.NAME = [\"http://HOST:PORT\"]` or `discover = \"file://PATH\"`";
+        let help = "add `endpoints = [\"http://HOST:PORT\"]`, `regions.NAME = [\"http://HOST:PORT\"]` or `discover = \"dns://HOST:PORT\"`";
         table.error(message, help);
         return None;
     };
@@ -29,25 +29,6 @@ pub(super) fn source(table: &mut Cursor<'_>) -> Option<Source> {
         "endpoints" => endpoints(&value, None, &mut HashSet::new()).map(Source::Endpoints),
         "regions" => regions(&value).map(Source::Endpoints),
         _ => discover(&value),
-    }
-}
-
-fn discover(value: &Value<'_>) -> Option<Source> {
-    let path = value.parse(discover_path)?;
-    value.remember();
-    Some(Source::File(path))
-}
-
-fn discover_path(text: &str) -> Result<PathBuf, Invalid> {
-    let help = "write \"file://PATH\", a file with one endpoint a line";
-    for later in ["dns://", "dns+https://", "srv://"] {
-        if text.starts_with(later) {
-            return Err(Invalid::new(format!("discovery by `{later}` is not in this version"), help));
-        }
-    }
-    match text.strip_prefix("file://") {
-        Some(path) if !path.is_empty() && !path.contains('\0') => Ok(PathBuf::from(path)),
-        _ => Err(Invalid::new(format!("{} does not say how to discover endpoints", quoted(text)), help)),
     }
 }
 

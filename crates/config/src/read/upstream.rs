@@ -7,9 +7,7 @@ use std::time::Duration;
 use super::endpoints::source;
 use super::regions;
 use crate::keys;
-use crate::model::{
-    Balance, HashKey, Health, HostHeader, Limit, Protocol, Scheme, Source, Upstream, UpstreamTls,
-};
+use crate::model::{Balance, HashKey, Health, HostHeader, Limit, Protocol, Source, Upstream, UpstreamTls};
 use crate::pattern::is_token;
 use crate::problem::{Invalid, quoted, suggestion};
 use crate::reader::{Cursor, Reader, Text, Value};
@@ -200,11 +198,9 @@ fn health(mut table: Cursor<'_>) -> Option<Health> {
 
 fn tls(table: &mut Cursor<'_>, source: Option<&Source>) -> UpstreamTls {
     let Some(value) = table.take("tls") else { return UpstreamTls::default() };
-    if let Some(Source::Endpoints(endpoints)) = source
-        && !endpoints.is_empty()
-        && endpoints.iter().all(|endpoint| endpoint.url.scheme != Scheme::Https)
-    {
-        let help = "write `https://` in the URLs, or take `tls` out";
+    let is_empty = matches!(source, Some(Source::Endpoints(list)) if list.is_empty());
+    if source.is_some_and(|source| !source.may_be_https()) && !is_empty {
+        let help = "write `https` in the URLs, or take `tls` out";
         value.reader.warning(&value.span, "`tls` has no effect: no endpoint is `https`", help);
     }
     let Some(mut table) = value.table(&keys::UPSTREAM_TLS) else { return UpstreamTls::default() };

@@ -1,0 +1,136 @@
+//! `discover`: a file with endpoints, or a name that is looked up.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::model::{Scheme, Source};
+use crate::problem::{Invalid, quoted};
+use crate::reader::Value;
+use crate::url::{host_and_port, host_name};
+
+pub(super) fn discover(value: &Value<'_>) -> Option<Source> {
+    let text = value.as_str().unwrap_or("");
+    if text.contains('@') && !text.starts_with("file://") {
+        // What may hold a password is not repeated.
+        value.reader.mask(&value.span);
+        value.error("a name carries no user name or password", value.help());
+        return None;
+    }
+    let source = value.parse(|text| parse(text, value.help()))?;
+    if matches!(source, Source::File(_)) {
+        value.remember();
+    }
+    Some(source)
+}
+
+fn parse(text: &str, help: String) -> Result<Source, Invalid> {
+    let (way, rest) = text.split_once("://").unwrap_or(("", text));
+    let offset = text.len() - rest.len();
+    let name = |read: fn(&str, Scheme) -> Result<Source, Invalid>, scheme| {
+        read(rest, scheme).map_err(|invalid| invalid.shifted(offset))
+    };
+    match way {
+        "dns" => name(addresses, Scheme::Http),
+        "dns+https" => name(addresses, Scheme::Https),
+        "srv" => name(service, Scheme::Http),
+        "srv+https" => name(service, Scheme::Https),
+        "file" if !rest.is_empty() && !rest.contains('\0') => Ok(Source::File(PathBuf::from(rest))),
+        _ => Err(Invalid::new(format!("{} does not say how to discover endpoints", quoted(text)), help)),
+    }
+}
+
+/// `NAME:PORT`, whose addresses are the endpoints.
+fn addresses(text: &str, scheme: Scheme) -> Result<Source, Invalid> {
+    let (name, port) = host_and_port(bare(text)?)?;
+    if name.parse::<IpAddr>().is_ok() {
+        let url = if scheme == Scheme::Https { "https" } else { "http" };
+        let help = format!("there is nothing to look up: write `endpoints = [\"{url}://{text}\"]`");
+        return Err(Invalid::new(format!("{} is an address", quoted(text)), help));
+    }
+    let port = port.unwrap_or(if scheme == Scheme::Https { 443 } else { 80 });
+    Ok(Source::Dns { scheme, name, port })
+}
+
+/// `_SERVICE._tcp.NAME`, whose records hold names and ports (RFC 2782).
+fn service(text: &str, scheme: Scheme) -> Result<Source, Invalid> {
+    let refuse = |why: &str, help: &str| Err(Invalid::new(format!("{} {why}", quoted(text)), help));
+    let text = bare(text)?;
+    if text.contains(':') {
+        return refuse("has a port", "SRV records say the port of every endpoint; take it out");
+    }
+    let name = host_name(text)?;
+    let mut labels = name.splitn(3, '.');
+    let is_service = labels.next().is_some_and(|service| service.len() > 1 && service.starts_with('_'));
+    if is_service && labels.next() == Some("_tcp") && labels.next().is_some() {
+        return Ok(Source::Srv { scheme, name });
+    }
+    refuse(
+        "is not the name of a service",
+        "such as \"srv://_http._tcp.reports.internal\" (RFC 2782), and always `_tcp`",
+    )
+}
+
+/// The name without the dot of the root, when there is nothing behind it.
+fn bare(text: &str) -> Result<&str, Invalid> {
+    match text.find(['/', '?', '#']) {
+        Some(at) => {
+            let help = "what is discovered are endpoints, and those have no path; `add_prefix` in the route puts one in front";
+            Err(Invalid::new("there is a path, a query or a fragment behind the name", help)
+                .at(at..text.len()))
+        }
+        None => Ok(text.strip_suffix('.').unwrap_or(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Source, Invalid> {
+        parse(text, String::new())
+    }
+
+    #[test]
+    fn names_are_looked_up_and_files_are_read() {
+        let (name, port) = ("reports.internal".to_owned(), 8000);
+        assert_eq!(read("dns://Reports.Internal:8000"), Ok(Source::Dns { scheme: Scheme::Http, name, port }));
+        let (scheme, name) = (Scheme::Https, "reports.internal".to_owned());
+        assert_eq!(read("dns+https://reports.internal."), Ok(Source::Dns { scheme, name, port: 443 }));
+        let name = "_http._tcp.reports.internal".to_owned();
+        assert_eq!(
+            read("srv://_http._tcp.reports.internal"),
+            Ok(Source::Srv { scheme: Scheme::Http, name: name.clone() })
+        );
+        assert_eq!(read("srv+https://_http._tcp.reports.internal"), Ok(Source::Srv { scheme, name }));
+        assert_eq!(read("file://a"), Ok(Source::File("a".into())));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_up_is_refused() {
+        for bad in [
+            "",
+            "dns",
+            "dns://",
+            "dns://:80",
+            "dns://a:0",
+            "dns://10.0.0.1:80",
+            "dns://[::1]:80",
+            "dns://a/b",
+            "dns://a b",
+            "dns+http://a",
+            "DNS://a",
+            "srv://",
+            "srv://a",
+            "srv://_http",
+            "srv://_http._udp.a",
+            "srv://_._tcp.a",
+            "srv://_http._tcp",
+            "srv://_http._tcp.",
+            "srv://_http._tcp.a:80",
+            "file://",
+            "http://a",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}
