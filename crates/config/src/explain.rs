@@ -1,6 +1,7 @@
 //! What a valid configuration means in this version, for `unlag check`: where callers come in, what `auto`
 //! and `adaptive` stand for, and which request goes where.
 
+mod admission;
 mod attempts;
 mod balance;
 mod regions;
@@ -70,6 +71,7 @@ fn meanings(config: &Config, out: &mut String) {
     if any(|upstream| upstream.protocol == Protocol::Auto) {
         line(out, "protocol = \"auto\": what ALPN agrees on over TLS, HTTP/1.1 in clear text");
     }
+    admission::admission(config, out);
     attempts::attempts(config, out);
     encodings(config, out);
     caching(config, out);

@@ -2,6 +2,7 @@
 //! parsing and no value that could be refused later; the shape of the file lives in `keys`, the way from one
 //! to the other in `read`.
 
+mod admission;
 mod attempts;
 mod cache;
 mod files;
@@ -9,6 +10,7 @@ mod region;
 mod route;
 mod upstream;
 
+pub use admission::{Criticality, Queue, Rate, RateBy};
 pub use attempts::{Attempts, Hedge, Retry, Timeout};
 pub use cache::{Cache, KeyedBody, RouteCache};
 pub use files::{Encoding, Files, PathRegex};

@@ -1,6 +1,7 @@
 //! From tables to the model: one file for each kind of table. Everything wrong is reported; what is returned
 //! is complete only when nothing was.
 
+mod admission;
 mod attempts;
 mod cache;
 mod discover;

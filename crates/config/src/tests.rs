@@ -23,6 +23,8 @@ tls = [{ certificate = "a.pem", key = "a.key", client_ca = "ca.pem" }]
 name = "eu"
 [upstream.a]
 endpoints = [{ url = "https://a", weight = 2 }]
+limit = 8
+queue = {}
 health = { path = "/" }
 tls = {}
 spill = {}
@@ -35,6 +37,7 @@ request_headers = {}
 cache = {}
 hedge = {}
 retry = {}
+rate = { limit = "1/h" }
 [[route]]
 match = "/{x...}"
 respond = { status = 404 }
@@ -153,9 +156,9 @@ fn writing_every_default_out_changes_nothing() {
         format!(
             "[[listen]]\naddress = \"127.0.0.1:1\"\n[admin]\n{}[state]\n{}[limits]\n{}[trust]\n{}[monitor]\n{}\
              [upstream.a]\nendpoints = [\"https://a\"]\n{}[upstream.a.health]\npath = \"/\"\n{}[upstream.a.spill]\n{}\
-             [upstream.b]\n[[upstream.b.endpoints]]\nurl = \"http://b\"\n{}\
+             [upstream.b]\nlimit = 9\n[upstream.b.queue]\n{}[[upstream.b.endpoints]]\nurl = \"http://b\"\n{}\
              [[route]]\nmatch = \"/\"\nupstream = \"a\"\n{}\
-             [[route]]\nmatch = \"/b\"\nupstream = \"b\"\n[route.hedge]\n{}[route.retry]\n{}\
+             [[route]]\nmatch = \"/b\"\nupstream = \"b\"\n[route.hedge]\n{}[route.retry]\n{}[route.rate]\nlimit = \"9/s\"\n{}\
              [[route]]\nmatch = \"/c\"\n[route.respond]\nstatus = 404\n{}\
              [[route]]\nmatch = \"/d\"\n[route.static]\ndirectory = \"d\"\n{}",
             fill(&keys::ADMIN),
@@ -166,10 +169,12 @@ fn writing_every_default_out_changes_nothing() {
             fill(&keys::UPSTREAM),
             fill(&keys::HEALTH),
             fill(&keys::SPILL),
+            fill(&keys::QUEUE),
             fill(&keys::ENDPOINT),
             fill(&keys::ROUTE),
             fill(&keys::HEDGE),
             fill(&keys::RETRY),
+            fill(&keys::RATE),
             fill(&keys::RESPOND),
             fill(&keys::STATIC),
         )

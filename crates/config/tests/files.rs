@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use unlag_config::{
-    AccessLog, Action, Address, Attempts, Balance, Encoding, HashKey, Hedge, HostHeader, Limit, Limits, Part,
-    Problem, Retry, Scheme, Segment, Severity, Source, Spill, Timeout, parse, starter,
+    AccessLog, Action, Address, Attempts, Balance, Criticality, Encoding, HashKey, Hedge, HostHeader, Limit,
+    Limits, Part, Problem, Queue, Rate, RateBy, Retry, Scheme, Segment, Severity, Source, Spill, Timeout,
+    parse, starter,
 };
 
 #[test]
@@ -89,9 +90,17 @@ fn what_the_product_promises_for_this_version_is_valid() {
             (Limit::Observe, seconds(10)),
         ]
     );
+    let queues: Vec<_> = config.upstreams.iter().map(|upstream| upstream.queue.clone()).collect();
+    let queue = Queue { wait_max: Duration::from_millis(500), length_max: 1024 };
+    assert_eq!(queues, [None, None, Some(queue), None]);
     let name = "_http._tcp.search.internal".to_owned();
     assert_eq!(config.upstreams[3].source, Source::Srv { scheme: Scheme::Https, name });
     assert_eq!(config.upstreams[2].balance, Balance::RoundRobin);
+}
+
+#[test]
+fn what_the_product_promises_of_routes_is_valid() {
+    let config = parse(include_str!("product.toml"), "unlag.toml").unwrap().config;
     assert_eq!(config.monitor.access_log, AccessLog::Stderr);
     let [product, home, reports, assets, _, old, shop] = &config.routes[..] else { panic!("seven routes") };
     assert_eq!((product.name.as_str(), product.attempts.timeout), ("product", Timeout::Learned));
@@ -119,6 +128,12 @@ fn what_the_product_promises_for_this_version_is_valid() {
     );
     assert_eq!(shop.pattern.host.as_deref(), Some("shop.example"));
     assert_eq!(shop.request_headers.remove, ["x-debug"]);
+    let by = RateBy::Header("x-tenant".into());
+    assert_eq!(shop.rate, Some(Rate { requests: 100, per: Duration::from_secs(1), burst: 50, by }));
+    let by = RateBy::Route;
+    assert_eq!(reports.rate, Some(Rate { requests: 90, per: Duration::from_secs(60), burst: 2, by }));
+    let criticality = [shop, reports, home].map(|route| route.criticality);
+    assert_eq!(criticality, [Criticality::CriticalPlus, Criticality::Sheddable, Criticality::Default]);
     assert_eq!((shop.primary, home.primary), (Some(false), None));
     assert!(shop.server_timing && !home.server_timing);
 }
@@ -171,6 +186,10 @@ fn a_configuration_explains_itself() {
         "primary of shop.example/{path...}: its requests go to the nearest region",
         "slow_start of orders: off",
         "slow_start of reports: 30s",
+        "queue of orders: off; what is above the limit is refused at once",
+        "queue of reports: at most 1024 requests wait, at most 500ms",
+        "rate of POST /reports: 90 in 1m, 2 at once, by route; more are refused with 429",
+        "criticality of POST /reports: sheddable; its requests are refused first",
         "balance of orders: by header:x-user, the same endpoint on every node",
         "within 30s until enough is known of its route",
         "ALPN",

@@ -17,6 +17,7 @@ const ENCODINGS: Kind = Kind::Any(&[
         Choice::new("gzip", "gzip (RFC 1952)"),
     ])),
 ]);
+const RATE_LIMIT: Kind = Kind::Text(r#"a rate: "100/s", "600/m" or "1000/h""#);
 const PREFIX: Kind = Kind::Text(r#"a path that starts with a slash and ends with none: "/api""#);
 
 /// `[[route]]`
@@ -113,6 +114,24 @@ answers that are about one caller are never stored: `private`, `no-store`, `Set-
              `Cookie` do. With `true` those that carry the same credentials do as well.",
         ),
         Key::new(
+            "rate",
+            Kind::Any(&[OFF, RATE_LIMIT, Kind::Table(&RATE)]),
+            "How often its requests are taken by this node; more are refused with 429 and `Retry-After`.",
+        )
+        .default("\"off\"", "how much is too much, only the service knows"),
+        Key::new(
+            "criticality",
+            Kind::Choice(&[
+                Choice::new("critical-plus", "without it nothing works"),
+                Choice::new("critical", "somebody waits for it"),
+                Choice::new("default", "what nothing is said of"),
+                Choice::new("sheddable", "nobody waits for it, or it is tried again later anyway"),
+            ]),
+            "How much is lost when one of its requests is refused; under overload the lower are refused first. What a trusted peer \
+             says by `x-criticality` counts more.",
+        )
+        .default("\"default\"", "when everything is critical, nothing is"),
+        Key::new(
             "primary",
             Kind::Boolean,
             "Whether its requests go to the `primary` region of the upstream. Without it: those do that change something, by their method.",
@@ -164,6 +183,32 @@ pub(crate) static RETRY: Table = Table {
         .default("\"10%\"", "when everything fails, the load grows by a tenth and not by a factor"),
         Key::new("attempts", Kind::Count { min: 1, max: 3 }, "Most attempts after the first.")
             .default("2", "what fails three times in a row does not fail by chance"),
+    ],
+};
+
+/// `rate` of a route
+pub(crate) static RATE: Table = Table {
+    header: "route.rate",
+    meaning: "How often requests are taken. `rate = \"100/s\"` is short for a table with `limit` alone.",
+    keys: &[
+        Key::new("limit", RATE_LIMIT, "So many, evenly spread.").required(),
+        Key::new(
+            "burst",
+            Kind::Count { min: 1, max: 1_000_000 },
+            "So many may come at once. Without it: as many as come in a second, and at least one.",
+        ),
+        Key::new(
+            "by",
+            Kind::Any(&[
+                Kind::Choice(&[
+                    Choice::new("route", "all requests together"),
+                    Choice::new("client", "those of each client, by its address"),
+                ]),
+                Kind::Text("\"header:NAME\", for those with each value of a header"),
+            ]),
+            "What is counted by itself.",
+        )
+        .default("\"route\"", "it protects what is behind; telling clients apart takes an address or a header that can be believed"),
     ],
 };
 

@@ -109,6 +109,12 @@ pub(crate) static UPSTREAM: Table = Table {
         )
         .default("\"observe\"", "a limit that refuses what an endpoint could have done is worse than none; figures come first"),
         Key::new(
+            "queue",
+            Kind::Any(&[Kind::Choice(&[Choice::new("off", "refused at once")]), Kind::Table(&QUEUE)]),
+            "Where requests wait while every endpoint is at its `limit`; only beside a limit that is enforced. Without it: as the \
+             defaults of its table say.",
+        ),
+        Key::new(
             "slow_start",
             Kind::Any(&[OFF, Kind::Duration { min: MS, max: Duration::from_secs(3_600) }]),
             "How long an endpoint that joins or comes back is given less than its share, from little to all of it.",
@@ -157,6 +163,19 @@ pub(crate) static ENDPOINT: Table = Table {
             "The region that it runs in. Beside `regions`, which says it, there is none.",
         ),
         Key::new("zone", PLACE, "The zone that it runs in, within its region."),
+    ],
+};
+
+/// `queue` of an upstream
+pub(crate) static QUEUE: Table = Table {
+    header: "upstream.NAME.queue",
+    meaning: "How long and how many requests wait for an endpoint below its limit. The more critical go first; once waiting lasts, the \
+              newest go before the oldest, and who has waited too long is refused early, with 503 and `Retry-After`.",
+    keys: &[
+        Key::new("wait_max", Kind::Duration { min: MS, max: Duration::from_secs(60) }, "Longest wait; a deadline may be shorter.")
+            .default("\"1s\"", "who waits longer has often left, and an answer to nobody is work for nothing"),
+        Key::new("length_max", Kind::Count { min: 1, max: 100_000 }, "Most requests that wait.")
+            .default("1024", "at a thousand answers a second they are served within the longest wait; each holds the memory of a request"),
     ],
 };
 

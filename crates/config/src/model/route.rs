@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::admission::{Criticality, Rate};
 use super::attempts::Attempts;
 use super::cache::RouteCache;
 use super::files::{Encoding, Files};
@@ -21,6 +22,10 @@ pub struct Route {
     pub action: Action,
     /// How long a request may take, and how often it is sent.
     pub attempts: Attempts,
+    /// How often its requests are taken; more are refused with 429. Default none: how much is too much, only the service knows.
+    pub rate: Option<Rate>,
+    /// How much is lost when a request is refused that says nothing of it itself. Default [`Criticality::Default`].
+    pub criticality: Criticality,
     /// Whether requests go to the [`crate::Upstream::primary`]. Default none: those do that change something, by their method.
     pub primary: Option<bool>,
     /// Share of the requests that pass one technique by, for each technique another, to measure what it gains: 0 to 0.2.
@@ -63,6 +68,8 @@ impl Route {
             headers: Vec::new(),
             action,
             attempts: Attempts::default(),
+            rate: None,
+            criticality: Criticality::default(),
             primary: None,
             holdout: 0.0,
             idle_timeout: Self::IDLE_TIMEOUT,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::admission::Queue;
 use super::region::Spill;
 
 /// A service with one or more endpoints that answer alike.
@@ -26,6 +27,9 @@ pub struct Upstream {
     pub balance: Balance,
     /// Bound on requests in flight to one endpoint. Default [`Limit::Observe`].
     pub limit: Limit,
+    /// Where requests wait for an endpoint below its limit. Default [`Queue::default`] where a limit is enforced, and none where
+    /// not; `"off"` refuses at once.
+    pub queue: Option<Queue>,
     /// How long an endpoint that joins or comes back is given less than its share; none switches it off. Default 10 s: caches and
     /// compilers have warmed up by then.
     pub slow_start: Option<Duration>,
@@ -59,6 +63,7 @@ impl Upstream {
             health: None,
             balance: Balance::default(),
             limit: Limit::default(),
+            queue: None,
             slow_start: Some(Self::SLOW_START),
             primary: None,
             spill: Spill::default(),

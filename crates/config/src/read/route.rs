@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::admission;
 use super::attempts::attempts;
 use super::cache;
 use super::files::{encodings, files};
@@ -22,12 +23,14 @@ const LATER_ACTIONS: [&str; 1] = ["compose"];
 /// What tells that a route has something to do; it has one of them.
 const ACTIONS: [&str; 3] = ["upstream", "respond", "static"];
 /// What only forwarding makes use of.
-const PROXY_ONLY: [&str; 14] = [
+const PROXY_ONLY: [&str; 16] = [
     "timeout",
     "hedge",
     "retry",
     "idempotent",
     "idempotency_key",
+    "rate",
+    "criticality",
     "primary",
     "holdout",
     "idle_timeout",
@@ -101,6 +104,8 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
     let server_timing = table.take("server_timing").and_then(|value| value.boolean()).unwrap_or(false);
     let cache = table.take("cache").and_then(|value| cache::of_route(&value, pattern.as_ref()));
     let coalesce = table.take("coalesce").and_then(|value| coalesce(&value, cache == Some(None)));
+    let rate = table.take("rate").and_then(|value| admission::rate(&value));
+    let criticality = table.take("criticality").and_then(|value| admission::criticality(&value));
     let primary = table.take("primary").and_then(|value| value.boolean());
     let body_max = table.take("body_max").and_then(|value| value.number());
     let compress = table.take("compress").and_then(|value| encodings(&value, &Encoding::CHEAPEST_FIRST));
@@ -115,6 +120,8 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
         name: name?,
         headers,
         attempts,
+        rate: rate.flatten(),
+        criticality: criticality.unwrap_or_default(),
         primary,
         holdout: holdout.flatten().unwrap_or_default(),
         idle_timeout: idle_timeout.unwrap_or(Route::IDLE_TIMEOUT),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::admission;
 use super::endpoints::source;
 use super::regions;
 use crate::keys;
@@ -96,7 +97,8 @@ fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
     let connect_timeout = table.take("connect_timeout").and_then(|value| value.duration());
     let health = table.take("health").and_then(|value| health(value.table(&keys::HEALTH)?));
     let balance = balance(&mut table);
-    let limit = table.take("limit").and_then(|value| limit(&value));
+    let limit = table.take("limit").map_or(Some(Limit::default()), |value| limit(&value));
+    let queue = admission::queue(&mut table, limit);
     let slow_start = table.take("slow_start").and_then(|value| value.unless_word(Value::duration));
     let primary = regions::primary(&mut table, source.as_ref());
     let spill = regions::spill(&mut table, source.as_ref());
@@ -114,6 +116,7 @@ fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
         health,
         balance: balance.unwrap_or_default(),
         limit: limit.unwrap_or_default(),
+        queue,
         slow_start: slow_start.unwrap_or(Some(Upstream::SLOW_START)),
         primary,
         spill: spill.unwrap_or_default(),

@@ -67,6 +67,14 @@ impl<'a> Value<'a> {
         self.node.as_str()
     }
 
+    /// The number as it is written, when the value is one; says nothing otherwise.
+    pub(crate) fn as_integer(&self) -> Option<&'a str> {
+        match self.node {
+            DeValue::Integer(number) => Some(number.as_str()),
+            _ => None,
+        }
+    }
+
     /// `true` or `false`.
     pub(crate) fn boolean(&self) -> Option<bool> {
         match self.node {
