@@ -23,7 +23,9 @@ pub fn explain(config: &Config) -> String {
             Some(_) => "HTTP/1.1 and HTTP/2 over TLS",
             None => "HTTP/1.1 and HTTP/2 in clear text",
         };
-        line(&mut out, &format!("listen  {}: {spoken}", listen.address));
+        let load =
+            if listen.report_load { "; answers carry x-lb-rif, the requests in flight here" } else { "" };
+        line(&mut out, &format!("listen  {}: {spoken}{load}", listen.address));
     }
     line(&mut out, &format!("admin   {}", config.admin.address));
     if let Some(region) = &config.region {

@@ -40,6 +40,10 @@ pub fn look(config: &Config, base: &Path) -> Vec<Problem> {
         if let Some(path) = &upstream.tls.ca {
             findings.certificates(&format!("upstream.{}.tls.ca", upstream.name), path);
         }
+        if let Some(files) = &upstream.tls.client {
+            findings.certificates(&format!("upstream.{}.tls.certificate", upstream.name), &files.certificate);
+            findings.private_key(&format!("upstream.{}.tls.key", upstream.name), &files.key);
+        }
         if let Source::File(path) = &upstream.source {
             findings.endpoints(&format!("upstream.{}.discover", upstream.name), path);
         }

@@ -82,6 +82,10 @@ impl Config {
         join(&mut self.state.directory);
         for upstream in &mut self.upstreams {
             upstream.tls.ca.iter_mut().for_each(join);
+            if let Some(files) = &mut upstream.tls.client {
+                join(&mut files.certificate);
+                join(&mut files.key);
+            }
             if let Source::File(path) = &mut upstream.source {
                 join(path);
             }
@@ -133,6 +137,8 @@ pub struct Listen {
     pub address: Address,
     /// Certificates, when callers speak TLS. Default none: clear text.
     pub tls: Option<ListenTls>,
+    /// Whether answers carry `x-lb-rif`, the number of requests in flight here. Default false: it tells callers about the inside.
+    pub report_load: bool,
 }
 
 /// TLS towards callers.

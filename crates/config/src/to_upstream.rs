@@ -37,7 +37,7 @@ impl Config {
         let everything =
             Pattern { method: None, host: None, segments: vec![Segment::Rest("path".to_owned())] };
         Ok(Self {
-            listen: vec![Listen { address, tls: None }],
+            listen: vec![Listen { address, tls: None, report_load: false }],
             admin: Admin::default(),
             state: State::default(),
             limits: Limits::default(),

@@ -60,6 +60,8 @@ fn what_the_product_promises_for_this_version_is_valid() {
     let config = parsed.config;
     assert!(matches!(config.listen[0].address, Address::Tcp(address) if address.port() == 8080));
     assert_eq!(config.listen[1].tls.as_ref().unwrap().certificates.len(), 1);
+    assert_eq!([0, 1].map(|listener: usize| config.listen[listener].report_load), [false, true]);
+    assert_eq!(config.upstreams[1].tls.client.as_ref().unwrap().key, Path::new("tls/node.key"));
     assert!(!config.admin.token.as_ref().unwrap().is_resolved());
     let names: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     assert_eq!(names, ["catalog", "orders", "reports", "search"]);
@@ -193,6 +195,7 @@ fn a_configuration_explains_itself() {
         "balance of orders: by header:x-user, the same endpoint on every node",
         "within 30s until enough is known of its route",
         "ALPN",
+        "listen  127.0.0.1:8443: HTTP/1.1 and HTTP/2 over TLS; answers carry x-lb-rif",
         "x-request-timeout-ms, grpc-timeout",
         "GET /products/{id}",
         "-> catalog",
@@ -277,7 +280,7 @@ tls = { certificate = "site.pem", key = "site.key", client_ca = "callers.pem" }
 token = "file:token"
 [upstream.a]
 discover = "file://list.txt"
-tls = { ca = "ca.pem" }
+tls = { ca = "ca.pem", certificate = "node.pem", key = "node.key" }
 [[route]]
 match = "/"
 upstream = "a"
@@ -312,21 +315,26 @@ fn absent_files_are_warnings_at_the_place_that_names_them() {
         (warning, 6, 9),
         (warning, 8, 12),
         (warning, 9, 14),
+        (warning, 9, 38),
+        (warning, 9, 56),
     ];
     assert_eq!(summary(&problems), expected, "{problems:#?}");
     assert!(problems[0].to_string().contains("does not exist"));
     let unlocated = unlag_config::look(&parse(NAMES_FILES, "f").unwrap().config, &scratch.0);
-    assert_eq!(unlocated.len(), 6);
+    assert_eq!(unlocated.len(), 8);
     assert!(unlocated[0].to_string().starts_with("listen[0].tls[0].certificate: warning: "));
 }
 
 #[test]
 fn good_files_are_fine_and_useless_ones_are_errors() {
     let scratch = Scratch::new("present");
-    for name in ["site.pem", "callers.pem", "ca.pem"] {
+    for name in ["site.pem", "callers.pem", "ca.pem", "node.pem"] {
         scratch.write(name, CERTIFICATE);
     }
-    scratch.write("site.key", key());
+    for name in ["site.key", "node.key"] {
+        scratch.write(name, key());
+        scratch.set_mode(name, 0o600);
+    }
     scratch.write("token", "s3cret\n");
     scratch.write("list.txt", "http://10.0.0.1:80\n");
     scratch.set_mode("site.key", 0o640);
@@ -341,12 +349,14 @@ fn good_files_are_fine_and_useless_ones_are_errors() {
     scratch.write("site.key", CERTIFICATE);
     scratch.write("callers.pem", "-----BEGIN CERTIFICATE-----\nMAAw\n");
     scratch.write("ca.pem", [0xff; 64]);
+    scratch.write("node.pem", "");
+    scratch.write("node.key", "");
     scratch.write("token", "\n");
     scratch.write("list.txt", "http://10.0.0.1:80\n10.0.0.2\n");
     let problems = seen(&scratch.0);
     let error = Severity::Error;
-    let expected =
-        [(error, 4, 23), (error, 4, 41), (error, 4, 65), (error, 6, 9), (error, 8, 12), (error, 9, 14)];
+    let expected = [(4, 23), (4, 41), (4, 65), (6, 9), (8, 12), (9, 14), (9, 38), (9, 56)]
+        .map(|(line, column)| (error, line, column));
     assert_eq!(summary(&problems), expected, "{problems:#?}");
     assert!(problems[4].message.contains("list.txt:2: "), "{}", problems[4]);
 }
@@ -358,6 +368,9 @@ fn paths_start_at_the_directory_of_the_file_once_they_are_anchored() {
     let tls = config.listen[0].tls.as_ref().unwrap();
     assert_eq!(tls.certificates[0].key, Path::new("/etc/unlag/site.key"));
     assert_eq!(config.state.directory, Path::new("/etc/unlag/unlag-data"));
+    let client = config.upstreams[0].tls.client.as_ref().unwrap();
+    assert_eq!(client.certificate, Path::new("/etc/unlag/node.pem"));
+    assert_eq!(client.key, Path::new("/etc/unlag/node.key"));
     assert_eq!(config.upstreams[0].source, Source::File("/etc/unlag/list.txt".into()));
     let once = config.clone();
     config.anchor(Path::new("/elsewhere"));

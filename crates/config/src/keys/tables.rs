@@ -45,6 +45,12 @@ pub(crate) static LISTEN: Table = Table {
             Kind::Any(&[Kind::Table(&LISTEN_TLS), Kind::List(&Kind::Table(&LISTEN_TLS))]),
             "One certificate or a list of them, chosen by the name that the caller asks for; the first is the default.",
         ),
+        Key::new(
+            "report_load",
+            Kind::Boolean,
+            "Whether answers carry `x-lb-rif`, the number of requests in flight here, by which balancers in front choose; unlag does.",
+        )
+        .default("false", "it tells callers about the inside, and only a balancer in front makes use of it"),
     ],
 };
 

@@ -232,7 +232,7 @@ pub(crate) static HEALTH: Table = Table {
 /// `tls` of an upstream
 pub(crate) static UPSTREAM_TLS: Table = Table {
     header: "upstream.NAME.tls",
-    meaning: "How the certificate of the service is checked. It always is.",
+    meaning: "How the certificate of the service is checked, which it always is, and what is shown to it.",
     keys: &[
         Key::new(
             "ca",
@@ -244,5 +244,12 @@ pub(crate) static UPSTREAM_TLS: Table = Table {
             Kind::Text(r#"a host name: "orders.internal""#),
             "The name that it must carry, also sent as SNI. Without it: the host of the endpoint.",
         ),
+        Key::new(
+            "certificate",
+            Kind::Path,
+            "The certificate chain that it is shown when it asks for one, PEM, leaf first; with `key`. Two nodes that each ask for one \
+             carry requests from region to region.",
+        ),
+        Key::new("key", Kind::Path, "The private key of `certificate`, PEM."),
     ],
 };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::CertificateFiles;
 use super::admission::Queue;
 use super::region::Spill;
 
@@ -288,4 +289,6 @@ pub struct UpstreamTls {
     pub ca: Option<PathBuf>,
     /// The name that its certificate must carry, also sent as SNI. Default none: the host of the endpoint.
     pub name: Option<String>,
+    /// What is shown when it asks for a certificate. Default none: nothing is.
+    pub client: Option<CertificateFiles>,
 }

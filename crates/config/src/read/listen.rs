@@ -28,8 +28,9 @@ fn listener(entry: &Value<'_>) -> Option<(Listen, Span)> {
     let value = table.need("address");
     let address = value.as_ref().and_then(|value| value.parse(value::address));
     let tls = table.take("tls").map(|value| listen_tls(&value));
+    let report_load = table.take("report_load").and_then(|value| value.boolean()).unwrap_or(false);
     table.finish();
-    Some((Listen { address: address?, tls: tls.flatten() }, value?.span))
+    Some((Listen { address: address?, tls: tls.flatten(), report_load }, value?.span))
 }
 
 fn listen_tls(value: &Value<'_>) -> Option<ListenTls> {

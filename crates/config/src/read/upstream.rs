@@ -8,7 +8,9 @@ use super::admission;
 use super::endpoints::source;
 use super::regions;
 use crate::keys;
-use crate::model::{Balance, HashKey, Health, HostHeader, Limit, Protocol, Source, Upstream, UpstreamTls};
+use crate::model::{
+    Balance, CertificateFiles, HashKey, Health, HostHeader, Limit, Protocol, Source, Upstream, UpstreamTls,
+};
 use crate::pattern::is_token;
 use crate::problem::{Invalid, quoted, suggestion};
 use crate::reader::{Cursor, Reader, Text, Value};
@@ -209,6 +211,17 @@ fn tls(table: &mut Cursor<'_>, source: Option<&Source>) -> UpstreamTls {
     let Some(mut table) = value.table(&keys::UPSTREAM_TLS) else { return UpstreamTls::default() };
     let ca = table.take("ca").and_then(|value| value.path());
     let name = table.take("name").and_then(|value| value.parse(host_name));
+    let certificate = table.take("certificate").and_then(|value| value.path());
+    let key = table.take("key").and_then(|value| value.path());
+    for (one, other) in [("certificate", "key"), ("key", "certificate")] {
+        if table.has(one) && !table.has(other) {
+            let help = format!(
+                "add `{other}`, or take `{one}` out: a certificate is shown with its key, or none is"
+            );
+            table.reader.error(&table.key_span(one), format!("`{one}` is there without `{other}`"), help);
+        }
+    }
     table.finish();
-    UpstreamTls { ca, name }
+    let client = certificate.zip(key).map(|(certificate, key)| CertificateFiles { certificate, key });
+    UpstreamTls { ca, name, client }
 }

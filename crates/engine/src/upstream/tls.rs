@@ -35,6 +35,9 @@ impl ClientTls {
 
 /// Builds it from the configuration.
 pub fn client(config: &UpstreamTls, protocol: Protocol) -> Result<ClientTls, String> {
+    if let Some(files) = &config.client {
+        return Err(format!("showing {} is not in this build yet", files.certificate.display()));
+    }
     let mut roots = RootCertStore::empty();
     match &config.ca {
         Some(path) => {
