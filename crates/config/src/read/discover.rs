@@ -106,6 +106,13 @@ mod tests {
     }
 
     #[test]
+    fn tls_is_of_use_where_endpoints_may_be_https() {
+        let may_be_https = |text| read(text).unwrap().may_be_https();
+        assert!(["dns+https://a", "srv+https://_http._tcp.a", "file://a"].into_iter().all(may_be_https));
+        assert!(!["dns://a", "srv://_http._tcp.a"].into_iter().any(may_be_https));
+    }
+
+    #[test]
     fn what_cannot_be_looked_up_is_refused() {
         for bad in [
             "",
