@@ -29,6 +29,7 @@ const CLOSING: &str = "
 - Edits of `connection`, `content-length`, `keep-alive`, `proxy-connection`, `te`, `trailer`, `transfer-encoding` and \
   `upgrade`, removal of `host`, and header values with control bytes.
 - A `primary` or a `spill.cost` of a region that none of the listed endpoints is in, and `read_your_writes` without `primary`.
+- A `queue` without a `limit` that makes requests wait, and a `certificate` of an upstream without its `key`.
 - A parameter in `location` that the match does not have; a redirect without `location`; a body with 204, 205 or 304.
 - The same endpoint twice, the same listening address twice, a check that takes longer than its interval.
 
