@@ -3,7 +3,7 @@
 
 use crate::clock;
 use crate::error::Error;
-use crate::fleet::{InFlight, Open};
+use crate::fleet::{InFlight, Open, RegionId};
 use crate::http::{Body, RequestHead, ResponseHead, Scheme, Span};
 use crate::plan::Route;
 use bytes::{Bytes, BytesMut};
@@ -40,6 +40,8 @@ pub struct Exchange {
     pub trace: Rc<Trace>,
     /// The endpoint that the balancer chose for the current attempt.
     pub chosen: Option<InFlight>,
+    /// The only region that may be asked, if there is one.
+    pub region: Option<RegionId>,
     /// Endpoints that have failed this request already, and how.
     pub failed: Vec<(u32, Error)>,
     /// Whether a stage looks at it again beside its answer.
@@ -64,6 +66,7 @@ impl Exchange {
                 interim: self.interim.clone(),
                 trace: Rc::clone(&self.trace),
                 chosen: None,
+                region: self.region,
                 failed: self.failed.clone(),
                 comes_back: self.comes_back,
             })

@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::core::Core;
 use crate::pipeline::Pipeline;
-use crate::plan::{Action, Plan, Route};
+use crate::plan::{Action, Plan, Route, Upstream};
 use crate::techniques::attempt::Attempt;
 use crate::techniques::attempt::policy::Budget;
 use crate::techniques::balance::Balance;
@@ -11,6 +11,7 @@ use crate::techniques::cache::{Cache, Overrides};
 use crate::techniques::compress::Compress;
 use crate::techniques::edge::Edge;
 use crate::techniques::edge::files::Directory;
+use crate::techniques::region::Region;
 use crate::upstream::Send;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -89,11 +90,19 @@ impl LocalPlan {
             let offered = Some(route.config.compress.clone()).filter(|offered| !offered.is_empty());
             let compress = offered.map(|offered| Compress::new(offered, Arc::clone(&core.shared.variants)));
             let attempt = Attempt::new(Rc::clone(budget));
-            Some(Pipeline::new(compress, cache, attempt, Balance::new(Arc::clone(upstream)), send))
+            let region = region(core, upstream, route);
+            Some(Pipeline::new(compress, cache, attempt, region, Balance::new(Arc::clone(upstream)), send))
         });
         let pipelines = pipelines.collect();
         LocalPlan { pipelines, plan, budgets, core: Rc::clone(core) }
     }
+}
+
+/// Where requests of a route belong, if its upstream has a primary.
+fn region(core: &Rc<Core>, upstream: &Upstream, route: &Route) -> Option<Region> {
+    let (to_primary, window) = (route.config.primary, upstream.read_your_writes);
+    let markers = Arc::clone(&core.shared.markers.load());
+    Some(Region::new(upstream.primary?, to_primary, window, Arc::clone(&upstream.name), markers))
 }
 
 /// The pipeline of a route that serves files.

@@ -9,6 +9,8 @@ use crate::techniques::balance::Balance;
 use crate::techniques::cache::Cache;
 use crate::techniques::compress::Compress;
 use crate::techniques::edge::Edge;
+use crate::techniques::region::Region;
+use crate::techniques::region::policy::Place;
 use crate::upstream::Send;
 use std::future::Future;
 use std::pin::Pin;
@@ -26,6 +28,16 @@ pub trait Stage: 'static {
     fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> impl Future<Output = Outcome>;
 }
 
+/// A stage that a route may leave out.
+impl<S: Stage> Stage for Option<S> {
+    async fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+        match self {
+            Some(stage) => stage.serve(exchange, next).await,
+            None => next.run(exchange).await,
+        }
+    }
+}
+
 /// A stage with everything inside it.
 pub struct Then<S, N>(pub S, pub Rc<N>);
 
@@ -36,7 +48,7 @@ impl<S: Stage, N: Next> Next for Then<S, N> {
 }
 
 /// The order, outermost first.
-pub type Order = Then<Cache, Then<Attempt, Then<Balance, Send>>>;
+pub type Order = Then<Cache, Then<Attempt, Then<Option<Region>, Then<Balance, Send>>>>;
 
 /// The stages inside compress: the cache is passed by where it has nothing to do with a request.
 pub struct Stored(Rc<Order>);
@@ -44,7 +56,7 @@ pub struct Stored(Rc<Order>);
 impl Next for Stored {
     async fn run(&self, mut exchange: Box<Exchange>) -> Outcome {
         let Then(cache, inside) = &*self.0;
-        match cache.takes(&mut exchange) {
+        match is_placed(&self.0, &mut exchange) && cache.takes(&mut exchange) {
             true => self.0.run(exchange).await,
             false => cache.pass(exchange, inside).await,
         }
@@ -67,6 +79,7 @@ impl Pipeline {
         compress: Option<Compress>,
         cache: Cache,
         attempt: Attempt,
+        region: Option<Region>,
         balance: Balance,
         send: Send,
     ) -> Pipeline {
@@ -83,12 +96,15 @@ impl Pipeline {
                 // Deadline, retry, hedge: outside region and balance, so that every attempt may go elsewhere.
                 attempt,
                 Rc::new(Then(
-                    // region   which fleet: the primary for writes, the nearest for reads
-                    // queue    how many at once; inside the attempt, so that a retry waits its turn as well
-                    // Which endpoint of the fleet: decided last, on the freshest figures.
-                    balance,
-                    // One request on one connection.
-                    Rc::new(send),
+                    // Which part of the fleet: inside the attempt, so that each may go to another region.
+                    region,
+                    Rc::new(Then(
+                        // queue    how many at once; inside the attempt, so that a retry waits its turn as well
+                        // Which endpoint of the fleet: decided last, on the freshest figures.
+                        balance,
+                        // One request on one connection.
+                        Rc::new(send),
+                    )),
                 )),
             )),
         );
@@ -112,11 +128,17 @@ impl Pipeline {
                 return Box::pin(async move { edge.run(exchange).await });
             }
         };
-        let takes = order.0.takes(&mut exchange);
+        let takes = is_placed(order, &mut exchange) && order.0.takes(&mut exchange);
         let order = Rc::clone(order);
         if !takes {
             return Box::pin(async move { order.0.pass(exchange, &order.1).await });
         }
         Box::pin(async move { order.run(exchange).await })
     }
+}
+
+/// Says where a request belongs, and whether what is stored may answer it: not a caller who has just written.
+fn is_placed(order: &Order, exchange: &mut Exchange) -> bool {
+    let region: &Option<Region> = &order.1.1.0;
+    region.as_ref().is_none_or(|region| region.place(exchange) != Place::PrimaryForWriter)
 }

@@ -2,7 +2,7 @@
 //! began with; what is learned lives in the [`Registry`] of endpoints, which outlives plans.
 
 use crate::clock;
-use crate::fleet::{Cell, Endpoint, Service};
+use crate::fleet::{Cell, Endpoint, RegionId, Service};
 use crate::limits::Bounds;
 use crate::router::Router;
 use crate::techniques::balance::hash;
@@ -111,6 +111,14 @@ pub struct Upstream {
     pub balance: Balance,
     /// What is learned of its endpoints together.
     pub service: Arc<Service>,
+    /// The region that takes what changes something.
+    pub primary: Option<RegionId>,
+    /// How long the reads of a caller who wrote go there as well.
+    pub read_your_writes: Option<Duration>,
+    /// Share of requests that may leave the nearest region because it is busy.
+    pub spill_max: f32,
+    /// What is added to measured distances.
+    tolls: Tolls,
     /// The path of its URL (`--to http://host/path`), put in front of every path.
     pub base_path: String,
     host: HostHeader,
@@ -143,7 +151,36 @@ impl Upstream {
 
     /// The cells of these endpoints, from the registry where they are known.
     pub fn resolve_cells(&self, registry: &Registry, list: &[unlag_config::Endpoint]) -> Vec<Arc<Endpoint>> {
-        list.iter().map(|endpoint| registry.endpoint(&self.name, endpoint, &self.settings)).collect()
+        let cell = |config: &unlag_config::Endpoint| {
+            let endpoint = registry.endpoint(&self.name, config, &self.settings);
+            self.tolls.apply(config, &endpoint);
+            endpoint
+        };
+        list.iter().map(cell).collect()
+    }
+}
+
+/// What is added to the measured distances of endpoints: what the operator says of their regions, and a little for another zone.
+#[derive(Debug)]
+struct Tolls {
+    own: Option<unlag_config::Region>,
+    by_region: Vec<(String, Duration)>,
+}
+
+/// What another zone adds: of endpoints that are as near, those of the own zone are asked while they are not busier.
+const OTHER_ZONE_MS: f32 = 0.2;
+
+impl Tolls {
+    fn apply(&self, config: &unlag_config::Endpoint, endpoint: &Endpoint) {
+        let own = self.own.as_ref();
+        let toll = self.by_region.iter().find(|(region, _)| Some(region) == config.region.as_ref());
+        let toll_ms = toll.map_or(0.0, |(_, toll)| toll.as_secs_f32() * 1e3);
+        let zones = (own.and_then(|own| own.zone.as_ref()), config.zone.as_ref());
+        let is_other_zone = matches!(zones, (Some(own), Some(zone)) if own != zone);
+        endpoint.set_toll_ms(toll_ms + if is_other_zone { OTHER_ZONE_MS } else { 0.0 });
+        if matches!((own, &config.region), (Some(own), Some(region)) if own.name != *region) {
+            endpoint.assume_far();
+        }
     }
 }
 
@@ -163,7 +200,7 @@ impl Plan {
         let upstreams: Vec<Arc<Upstream>> = config
             .upstreams
             .iter()
-            .map(|upstream| build_upstream(upstream, registry))
+            .map(|upstream| build_upstream(upstream, config.region.as_ref(), registry))
             .collect::<Result<_, _>>()?;
         let bounds = Bounds::new(&config.limits);
         let mut router = Router::default();
@@ -202,7 +239,11 @@ fn shared_address(secret: &unlag_config::Secret) -> Result<unlag_tier::Address, 
     secret.expose().parse().map_err(|error: unlag_tier::AddressError| refused(error.to_string()))
 }
 
-fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Result<Arc<Upstream>, PlanError> {
+fn build_upstream(
+    config: &unlag_config::Upstream,
+    own: Option<&unlag_config::Region>,
+    registry: &Registry,
+) -> Result<Arc<Upstream>, PlanError> {
     let tls = config
         .source
         .may_be_https()
@@ -228,6 +269,10 @@ fn build_upstream(config: &unlag_config::Upstream, registry: &Registry) -> Resul
         source: config.source.clone(),
         balance: config.balance.clone(),
         service,
+        primary: config.primary.as_ref().map(|name| registry.region(name)),
+        read_your_writes: config.read_your_writes,
+        spill_max: config.spill.max as f32,
+        tolls: Tolls { own: own.cloned(), by_region: config.spill.cost.clone() },
         base_path: list.first().map(|endpoint| endpoint.url.path.clone()).unwrap_or_default(),
         host: config.host.clone(),
         endpoints: ArcSwap::default(),
@@ -282,13 +327,21 @@ pub struct Registry {
     pub record: Arc<unlag_record::Registry>,
     endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
     services: Mutex<HashMap<String, Arc<Service>>>,
+    /// Names of regions, in the order of their numbers; a few, and kept for good.
+    regions: Mutex<Vec<String>>,
     next: std::sync::atomic::AtomicU32,
 }
 
 impl Registry {
     /// An empty registry.
     pub fn new(record: Arc<unlag_record::Registry>) -> Registry {
-        Registry { record, endpoints: Mutex::default(), services: Mutex::default(), next: 0.into() }
+        Registry {
+            record,
+            endpoints: Mutex::default(),
+            services: Mutex::default(),
+            regions: Mutex::default(),
+            next: 0.into(),
+        }
     }
 
     /// The endpoint, the same as before if it is known.
@@ -298,19 +351,37 @@ impl Registry {
         config: &unlag_config::Endpoint,
         settings: &str,
     ) -> Arc<Endpoint> {
-        let key = format!("{upstream} {:?} {} {settings}", config.url, config.weight);
+        let (url, weight, region) = (&config.url, config.weight, &config.region);
+        let key = format!("{upstream} {url:?} {weight} {region:?} {settings}");
+        let region = region.as_ref().map(|name| self.region(name));
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         let joins = endpoints.values().any(|peer| *peer.upstream == **upstream && peer.keeps_alive());
         let known = endpoints.entry(key).or_insert_with(|| {
             let index = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let record = self.record.endpoint(upstream, &config.url.authority());
-            let endpoint = new_endpoint(index, record, upstream, &config.url, config.weight);
+            let endpoint = new_endpoint(index, record, upstream, &config.url, config.weight, region);
             if joins {
                 endpoint.joins(clock::now());
             }
             Arc::new(endpoint)
         });
         Arc::clone(known)
+    }
+
+    /// The number of a region, the same for as long as the process runs. Beyond 65,535 names, which no file has, regions share
+    /// the last.
+    pub fn region(&self, name: &str) -> RegionId {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = regions.iter().position(|known| known == name).unwrap_or_else(|| {
+            regions.push(name.to_owned());
+            regions.len() - 1
+        });
+        RegionId(u16::try_from(at).unwrap_or(u16::MAX))
+    }
+
+    /// The name of a region.
+    pub fn region_name(&self, region: RegionId) -> Option<String> {
+        self.regions.lock().unwrap_or_else(PoisonError::into_inner).get(usize::from(region.0)).cloned()
     }
 
     /// What is learned of an upstream's endpoints, the same as before if it is known.
@@ -338,6 +409,7 @@ fn new_endpoint(
     upstream: &Arc<str>,
     url: &UpstreamUrl,
     weight: u32,
+    region: Option<RegionId>,
 ) -> Endpoint {
     let literal =
         url.host.parse::<IpAddr>().map(|ip| vec![SocketAddr::new(ip, url.port)]).unwrap_or_default();
@@ -354,6 +426,7 @@ fn new_endpoint(
         host,
         hash: hash::of_endpoint(url),
         weight,
+        region,
         cell: Cell::default(),
         addresses: ArcSwap::from_pointee(literal),
         won: Mutex::default(),
@@ -386,6 +459,6 @@ pub mod tests {
         let port = 1000 + index as u16;
         let url = UpstreamUrl { scheme: Scheme::Http, host: host.into(), port, path: String::new() };
         let record = registry.endpoint("test", &url.authority());
-        Arc::new(new_endpoint(index, record, &"test".into(), &url, weight))
+        Arc::new(new_endpoint(index, record, &"test".into(), &url, weight, None))
     }
 }

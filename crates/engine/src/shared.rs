@@ -9,6 +9,7 @@ use crate::plan::{Plan, Registry};
 use crate::seldom::Lines;
 use crate::techniques::cache::store::Store;
 use crate::techniques::edge::files::Files;
+use crate::techniques::region::marker::Markers;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -135,6 +136,8 @@ pub struct Shared {
     pub files: Arc<Files>,
     /// What was encoded once.
     pub variants: Arc<Variants>,
+    /// Know who has written a moment ago.
+    pub markers: ArcSwap<Markers>,
     fleet_version: AtomicU64,
     plan: ArcSwap<Plan>,
     generation: AtomicU64,
@@ -175,6 +178,7 @@ impl Shared {
             cache,
             files: Arc::default(),
             variants: Arc::default(),
+            markers: ArcSwap::from_pointee(Markers::with_random_key()),
             fleet_version: AtomicU64::new(0),
             generation: AtomicU64::new(plan.generation),
             plan: ArcSwap::from_pointee(plan),

@@ -1,12 +1,16 @@
 //! What a choice costs: it allocates nothing, and how long it takes is printed (`cargo test --profile dist -p unlag-engine --test
 //! pick -- --nocapture`).
-#![expect(clippy::print_stdout, reason = "the figure is for people")]
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "the figure is for people, and a test may fail"
+)]
 
 use std::sync::Arc;
 use std::time::Instant;
 use unlag_engine::fleet::{Endpoint, Service};
 use unlag_engine::plan::Registry;
-use unlag_engine::techniques::balance::policy::pick;
+use unlag_engine::techniques::balance::policy::{Ask, pick};
 
 const MS: u64 = 1_000_000;
 
@@ -24,7 +28,9 @@ fn fleet(count: u32) -> Vec<Arc<Endpoint>> {
 fn at_work(count: u32) -> (Vec<Arc<Endpoint>>, Service, u64) {
     let (fleet, service, mut now) = (fleet(count), Service::default(), 1_000 * MS);
     for turn in 0..5_000u32 {
-        let chosen = pick(&fleet, &service.figures(), &[], turn, now).expect("somebody").endpoint;
+        let chosen = pick(&fleet, &service.figures(), &Ask { turn, now, ..Ask::default() })
+            .expect("somebody")
+            .endpoint;
         let mut request = chosen.begin(now);
         now += MS;
         request.answered();
@@ -42,7 +48,9 @@ fn a_choice_among_32_and_what_is_learned_from_its_answer_allocate_nothing() {
         let allocated = allocation_counter::measure(|| {
             for turn in 0..2_000 {
                 service.sweep(&fleet, now);
-                let chosen = pick(&fleet, &service.figures(), &[], turn, now).expect("somebody").endpoint;
+                let chosen = pick(&fleet, &service.figures(), &Ask { turn, now, ..Ask::default() })
+                    .expect("somebody")
+                    .endpoint;
                 let mut request = chosen.begin(now);
                 now += MS;
                 request.answered();
@@ -62,7 +70,11 @@ fn what_a_choice_takes_is_printed() {
             .map(|batch| {
                 let began = Instant::now();
                 for turn in 0..100 {
-                    let picked = pick(&fleet, &service.figures(), &[], batch * 100 + turn, now);
+                    let picked = pick(
+                        &fleet,
+                        &service.figures(),
+                        &Ask { turn: batch * 100 + turn, now, ..Ask::default() },
+                    );
                     std::hint::black_box(picked.map(|picked| picked.endpoint.index));
                 }
                 began.elapsed().as_nanos() as f64 / 100.0

@@ -58,17 +58,20 @@ pub struct Cell {
     /// What it last said is in flight to it, in all, less our own; and when, in milliseconds of the clock.
     pub(super) reported: AtomicU32,
     pub(super) reported_ms: AtomicU32,
+    /// What the operator adds to its distance, in milliseconds.
+    pub(super) toll_ms: AtomicF32,
     /// See [`flags`].
     pub(super) flags: AtomicU32,
     /// When it last answered anything, or began to be waited for.
     pub(super) progress_ns: AtomicU64,
-    pub(super) ejected_until_ns: AtomicU64,
     /// When it joined a fleet at work; 0 if it was there from the start.
     pub(super) joined_ns: AtomicU64,
     /// It is known not to move, until it does or then.
     pub(super) suspect_until_ns: AtomicU64,
 
     // What is counted, and what cores learn from answers.
+    pub(super) ejected_until_ns: AtomicU64,
+    pub(super) answers_at_join: AtomicU64,
     pub(super) stalled_ns: AtomicU64,
     pub(super) failures_in_a_row: AtomicU32,
     pub(super) ejections_in_a_row: AtomicU32,
@@ -122,7 +125,9 @@ impl Default for Cell {
             reported_ms: 0.into(),
             flags: 0.into(),
             progress_ns: 0.into(),
+            toll_ms: AtomicF32::new(0.0),
             ejected_until_ns: 0.into(),
+            answers_at_join: 0.into(),
             joined_ns: 0.into(),
             suspect_until_ns: 0.into(),
             stalled_ns: 0.into(),
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_a_choice_reads_fits_one_cache_line() {
-        assert_eq!(offset_of!(Cell, stalled_ns), 64);
+        assert_eq!(offset_of!(Cell, ejected_until_ns), 64);
         assert_eq!(align_of::<Cell>() % 64, 0);
     }
 

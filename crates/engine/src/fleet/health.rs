@@ -105,6 +105,7 @@ impl Endpoint {
         if cell.is(flags::ON_PROBATION) && cell.ejected_until_ns.load(Relaxed) <= now {
             cell.set(flags::ON_PROBATION, false);
             cell.ejections_in_a_row.store(0, Relaxed);
+            self.comes_back(now);
         }
         self.trust();
     }

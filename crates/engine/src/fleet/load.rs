@@ -16,10 +16,15 @@ impl Endpoint {
         self.cell.factor.get()
     }
 
-    /// How much farther away than the nearest it is.
+    /// How much farther away than the nearest it is, with what the operator adds.
     #[inline]
     pub fn distance_ms(&self) -> f32 {
-        self.cell.distance_ms.get()
+        self.cell.distance_ms.get() + self.cell.toll_ms.get()
+    }
+
+    /// Adds to its distance when endpoints are compared.
+    pub fn set_toll_ms(&self, toll_ms: f32) {
+        self.cell.toll_ms.set(toll_ms);
     }
 
     /// Whether nothing speaks against it: no check, no ejection, no operator, and it is not new.
@@ -56,7 +61,13 @@ impl Endpoint {
 
     /// It joins a fleet at work: until all cores have had the time to connect, its peers are asked.
     pub fn joins(&self, now: u64) {
+        self.cell.answers_at_join.store(self.cell.successes.load(Relaxed), Relaxed);
         self.cell.joined_ns.store(now.max(1), Relaxed);
+    }
+
+    /// It comes back after it was left out: its connections are there, and it gets its share slowly.
+    pub(super) fn comes_back(&self, now: u64) {
+        self.joins(now.saturating_sub(COLD_NS));
     }
 
     /// Whether cores are still connecting to it.
@@ -82,7 +93,8 @@ impl Endpoint {
             return;
         }
         let age_ns = now.saturating_sub(joined).saturating_sub(COLD_NS);
-        if age_ns >= slow_start_ns || cell.successes.load(Relaxed) >= WARM_ANSWERS {
+        let answers = cell.successes.load(Relaxed).saturating_sub(cell.answers_at_join.load(Relaxed));
+        if age_ns >= slow_start_ns || answers >= WARM_ANSWERS {
             cell.joined_ns.store(0, Relaxed);
             return;
         }

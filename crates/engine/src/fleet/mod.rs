@@ -29,6 +29,10 @@ use std::time::Duration;
 use unlag_config::UpstreamUrl;
 use unlag_record::EndpointId;
 
+/// A region, by the order in which this process came to know its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RegionId(pub u16);
+
 /// One address of an upstream that requests can be sent to.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -46,6 +50,8 @@ pub struct Endpoint {
     pub hash: u64,
     /// Its share of the load among its peers; 1 unless configured.
     pub weight: u32,
+    /// Where it runs, if that is said.
+    pub region: Option<RegionId>,
     /// The shared state.
     pub cell: Cell,
     /// The addresses that the name resolves to now; empty while it never did.

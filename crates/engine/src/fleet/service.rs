@@ -8,7 +8,7 @@
 use super::cell::AtomicF32;
 use super::gaps::Gaps;
 use super::knee::{Knees, crowding};
-use super::{Endpoint, InFlight};
+use super::{Endpoint, InFlight, RegionId};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, TryLockError};
 
@@ -28,10 +28,14 @@ const SPEED_FORGOTTEN_MS: f32 = 5_000.0;
 const LOG_SPEED_FORGOTTEN: f32 = 0.05;
 /// How fast failures are forgotten that no answer confirms.
 const FAILING_FORGOTTEN_MS: f32 = 5_000.0;
+/// About so many requests make the share of those that leave the nearest region.
+const LEAVING_REQUESTS: f32 = 128.0;
 /// Silence beyond so many usual ones is a stall: what lived through it says nothing about speed.
 const STALL_GAPS: f32 = 2.0;
 /// No silence is shorter than what our own scheduling adds.
 const GAP_MIN_MS: f32 = 1.0;
+/// How far another region is until it is measured: a neighbouring one.
+const ASSUMED_FAR_MS: f32 = 20.0;
 /// Distances closer to each other than this are the same.
 const DISTANCE_MIN_MS: f32 = 0.5;
 /// The shortest answers say something about distance after so many.
@@ -64,6 +68,9 @@ struct Published {
     gap_ms: AtomicF32,
     weight: AtomicF32,
     others: AtomicF32,
+    /// The number of the nearest region that is well; beyond 16 bits where there is none, or no other.
+    home: AtomicU32,
+    leaving: AtomicF32,
     median: AtomicF32,
     answers: AtomicU32,
 }
@@ -76,6 +83,8 @@ impl Default for Published {
             gap_ms: AtomicF32::new(1_000.0),
             weight: AtomicF32::new(1.0),
             others: AtomicF32::new(0.0),
+            home: u32::MAX.into(),
+            leaving: AtomicF32::new(0.0),
             median: AtomicF32::new(0.0),
             answers: 0.into(),
         }
@@ -101,6 +110,8 @@ pub struct Figures {
     pub weight: f32,
     /// Requests that others have in flight to a usual endpoint; 0 where no endpoint says.
     pub others: f32,
+    /// The nearest region that is well, where there are several.
+    pub home: Option<RegionId>,
 }
 
 /// An answered request, as its endpoint is learned from it.
@@ -129,6 +140,21 @@ impl Service {
             gap_ms: known.gap_ms.get(),
             weight: known.weight.get(),
             others: known.others.get(),
+            home: u16::try_from(known.home.load(Relaxed)).ok().map(RegionId),
+        }
+    }
+
+    /// Share of the last requests that left the nearest region because it was busy.
+    pub fn leaving(&self) -> f32 {
+        self.published.leaving.get()
+    }
+
+    /// Another request did, or did not.
+    pub fn note_leaving(&self, leaves: bool) {
+        let known = self.published.leaving.get();
+        if leaves || known != 0.0 {
+            let next = known + (f32::from(u8::from(leaves)) - known) / LEAVING_REQUESTS;
+            self.published.leaving.set(if next < 1e-4 { 0.0 } else { next });
         }
     }
 
@@ -215,6 +241,7 @@ impl Service {
         self.published.weight.set(weights as f32 / fleet.len().max(1) as f32);
         let median = median_speed(fleet);
         self.published.median.set(median);
+        self.published.home.store(home(fleet, now), Relaxed);
         let kept = (-(passed_ns as f32 / 1e6) / FAILING_FORGOTTEN_MS).exp();
         let said = fleet.iter().filter(|endpoint| endpoint.cell.reported_ms.load(Relaxed) != 0);
         let others: f32 = said.map(|endpoint| endpoint.cell.reported.load(Relaxed) as f32).sum();
@@ -232,6 +259,23 @@ impl Service {
             }
         }
     }
+}
+
+/// The number of the region of the nearest endpoint that is well, where there are several regions.
+fn home(fleet: &[Arc<Endpoint>], now: u64) -> u32 {
+    let first = fleet.first().and_then(|endpoint| endpoint.region);
+    if fleet.iter().all(|endpoint| endpoint.region == first) {
+        return u32::MAX;
+    }
+    let is_well = |endpoint: &&Arc<Endpoint>| {
+        !endpoint.is_unhealthy()
+            && !endpoint.is_ejected(now)
+            && !endpoint.is_drained()
+            && endpoint.failing() < 0.5
+    };
+    let well = fleet.iter().filter(is_well);
+    let nearest = well.min_by(|a, b| a.distance_ms().total_cmp(&b.distance_ms()));
+    nearest.and_then(|endpoint| endpoint.region).map_or(u32::MAX, |region| u32::from(region.0))
 }
 
 /// An endpoint's shortest answer, and its usual one.
@@ -332,6 +376,18 @@ impl Endpoint {
         is_known.then(|| Floor { least_ms: floor_us as f32 / 1e3, usual_ms })
     }
 
+    /// It is in another region than this node: far, until that is measured.
+    pub fn assume_far(&self) {
+        if self.is_unmeasured() {
+            self.cell.distance_ms.set(ASSUMED_FAR_MS);
+        }
+    }
+
+    fn is_unmeasured(&self) -> bool {
+        let cell = &self.cell;
+        cell.round_trip_us.load(Relaxed) == u32::MAX && cell.successes.load(Relaxed) < FLOOR_ANSWERS
+    }
+
     fn round_trip_ms(&self) -> f32 {
         match self.cell.round_trip_us.load(Relaxed) {
             u32::MAX => 0.0,
@@ -353,6 +409,9 @@ impl Endpoint {
     /// How much farther away it is than the nearest: by round trips, or by shortest answers where something on the way answers
     /// for it (a relay, a mesh, a load balancer).
     fn farther_ms(&self, nearest_ms: f32, shortest: Option<Floor>, now: u64) -> f32 {
+        if self.is_unmeasured() {
+            return self.cell.distance_ms.get();
+        }
         let by_trip_ms = self.round_trip_ms() - nearest_ms;
         let by_floor_ms = match (self.floor(), shortest) {
             (Some(own), Some(shortest)) if own.is_farther_than(&shortest) => {

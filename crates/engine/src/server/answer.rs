@@ -159,6 +159,7 @@ fn exchange(recording: &Recording, prepared: Prepared) -> Box<Exchange> {
         interim,
         trace: Rc::clone(&recording.trace),
         chosen: None,
+        region: None,
         failed: Vec::new(),
         comes_back: false,
         route,

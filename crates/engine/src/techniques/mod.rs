@@ -7,3 +7,4 @@ pub mod balance;
 pub mod cache;
 pub mod compress;
 pub mod edge;
+pub mod region;

@@ -122,6 +122,7 @@ impl Bench {
             interim: None,
             trace,
             chosen: None,
+            region: None,
             failed: Vec::new(),
             comes_back: false,
         })

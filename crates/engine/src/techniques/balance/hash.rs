@@ -6,8 +6,7 @@
 //! goes to whoever came second for it, and comes back with it. With bounded loads (Mirrokni, Thorup, Zadimoghaddam 2018): one
 //! that has more than its share in flight passes a request to whoever came second, so that one hot key sinks nobody.
 
-use super::policy::Ranking;
-use crate::error::Error;
+use super::policy::{Ask, Ranking};
 use crate::fleet::Endpoint;
 use crate::http::{Name, RequestHead};
 use std::sync::Arc;
@@ -50,13 +49,8 @@ pub fn of_endpoint(url: &unlag_config::UpstreamUrl) -> u64 {
 }
 
 /// Picks the endpoint that this key belongs to, among those that may best be asked (see [`Ranking`]).
-pub fn pick<'a>(
-    fleet: &'a [Arc<Endpoint>],
-    key: u64,
-    failed: &[(u32, Error)],
-    now: u64,
-) -> Option<&'a Arc<Endpoint>> {
-    let mut ranking = Ranking::new(fleet, failed, now);
+pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], key: u64, ask: &Ask<'_>) -> Option<&'a Arc<Endpoint>> {
+    let mut ranking = Ranking::new(fleet, *ask);
     // This request is one of those in flight.
     let (mut least, mut weights, mut in_flight) = (u8::MAX, 0, 1);
     for endpoint in fleet {

@@ -20,7 +20,7 @@ use crate::fleet::{Endpoint, InFlight};
 use crate::http::Name;
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
-use policy::Verdict;
+use policy::{Ask, Verdict};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -52,18 +52,34 @@ impl Balance {
     ) -> Option<&'a Arc<Endpoint>> {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
-        let failed = exchange.failed.as_slice();
+        let ask = Ask { failed: &exchange.failed, only: exchange.region, turn, now };
+        let service = &self.upstream.service;
+        service.sweep(fleet, now);
         match &self.upstream.balance {
             By::Hash(by) => match hash::key(&exchange.head, by) {
-                Some(key) => hash::pick(fleet, key, failed, now),
-                None => policy::least_requests(fleet, failed, turn, now),
+                Some(key) => hash::pick(fleet, key, &ask),
+                None => policy::least_requests(fleet, &ask),
             },
-            By::LeastRequest => policy::least_requests(fleet, failed, turn, now),
-            By::RoundRobin => policy::round_robin(fleet, failed, turn, now),
+            By::LeastRequest => policy::least_requests(fleet, &ask),
+            By::RoundRobin => policy::round_robin(fleet, &ask),
             By::Adaptive => {
-                let service = &self.upstream.service;
-                service.sweep(fleet, now);
-                policy::pick(fleet, &service.figures(), failed, turn, now).map(|picked| picked.endpoint)
+                let picked = policy::pick(fleet, &service.figures(), &ask)?;
+                Some(self.stay(&picked))
+            }
+        }
+    }
+
+    /// Keeps a request in the nearest region when too many have left it.
+    fn stay<'a>(&self, picked: &policy::Picked<'a>) -> &'a Arc<Endpoint> {
+        let service = &self.upstream.service;
+        match &picked.at_home {
+            Some((home, cost)) if !policy::may_leave(cost, service.leaving(), self.upstream.spill_max) => {
+                service.note_leaving(false);
+                home
+            }
+            at_home => {
+                service.note_leaving(at_home.is_some());
+                picked.endpoint
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::pace::{self, Cost};
 use crate::error::{Error, Fault};
-use crate::fleet::{Endpoint, Figures};
+use crate::fleet::{Endpoint, Figures, RegionId};
 use std::sync::Arc;
 
 /// Up to so many endpoints are compared with each other, and of more so many that are drawn: four are enough for the shortest
@@ -10,37 +10,53 @@ use std::sync::Arc;
 const COMPARED_MAX: usize = 16;
 const DRAWN: usize = 8;
 
+/// What is asked for: who has failed this very request, in which region it has to stay, whose turn it is, and when.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// Endpoints that have failed it, and how.
+    pub failed: &'a [(u32, Error)],
+    /// The only region that may be asked.
+    pub only: Option<RegionId>,
+    /// Decides between equals.
+    pub turn: u32,
+    /// The present.
+    pub now: u64,
+}
+
 /// Who may be asked, and who only if there is nobody else: an endpoint of a higher rank is not asked while there is one of a
 /// lower. The highest have refused this very request; then come those that do not pass their health check, then ejected ones,
 /// unless more than half are ejected (then the signal is not about them), then those that join and have no connections yet or
 /// as much as they may have so soon. What an operator has drained is not asked at all.
 pub struct Ranking<'a> {
     fleet: &'a [Arc<Endpoint>],
-    failed: &'a [(u32, Error)],
-    now: u64,
+    ask: Ask<'a>,
     /// Counted only where somebody is ejected.
     are_most_ejected: Option<bool>,
 }
 
 impl<'a> Ranking<'a> {
-    /// Of these endpoints, at `now`, for a request that those in `failed` have refused.
-    pub fn new(fleet: &'a [Arc<Endpoint>], failed: &'a [(u32, Error)], now: u64) -> Ranking<'a> {
-        Ranking { fleet, failed, now, are_most_ejected: None }
+    /// Of these endpoints.
+    pub fn new(fleet: &'a [Arc<Endpoint>], ask: Ask<'a>) -> Ranking<'a> {
+        Ranking { fleet, ask, are_most_ejected: None }
     }
 
     /// The rank of one of them; none if it is not to be asked.
     #[inline]
     pub fn of(&mut self, endpoint: &Endpoint) -> Option<u8> {
-        if endpoint.is_as_ever() && self.failed.is_empty() {
+        let Ask { failed, only, now, .. } = self.ask;
+        if only.is_some() && endpoint.region != only {
+            return None;
+        }
+        if endpoint.is_as_ever() && failed.is_empty() {
             return Some(0);
         }
         if endpoint.is_drained() {
             return None;
         }
-        let is_ejected = endpoint.is_ejected(self.now)
-            && !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, self.now));
-        let refused = u8::from(self.failed.iter().any(|(index, _)| *index == endpoint.index));
-        let joins = u8::from(endpoint.is_cold(self.now) || endpoint.has_its_fill());
+        let is_ejected = endpoint.is_ejected(now)
+            && !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, now));
+        let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
+        let joins = u8::from(endpoint.is_cold(now) || endpoint.has_its_fill());
         Some(refused * 8 + u8::from(endpoint.is_unhealthy()) * 4 + u8::from(is_ejected) * 2 + joins)
     }
 }
@@ -54,59 +70,65 @@ pub struct Picked<'a> {
     pub cost: Cost,
     /// The next best, and what it would have cost, where it might have been asked as well.
     pub other: Option<(&'a Arc<Endpoint>, Cost)>,
+    /// The best of the nearest region that is well, where there are regions and the chosen one is not of it.
+    pub at_home: Option<(&'a Arc<Endpoint>, Cost)>,
 }
 
-/// Picks the endpoint where a request costs least, among those that may best be asked. `turn` decides between equals: while
+/// Picks the endpoint where a request costs least, among those that may best be asked. The turn decides between equals: while
 /// nothing is under way, all are equal.
-pub fn pick<'a>(
-    fleet: &'a [Arc<Endpoint>],
-    figures: &Figures,
-    failed: &[(u32, Error)],
-    turn: u32,
-    now: u64,
-) -> Option<Picked<'a>> {
-    let mut ranking = Ranking::new(fleet, failed, now);
-    let mut best = Best::default();
+pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], figures: &Figures, ask: &Ask<'_>) -> Option<Picked<'a>> {
+    let mut ranking = Ranking::new(fleet, *ask);
+    let mut best = Best::new(figures, ask.now);
     if fleet.len() <= COMPARED_MAX {
-        let (before, from) = fleet.split_at_checked(first_in_turn(fleet, turn)).unwrap_or_default();
+        let (before, from) = fleet.split_at_checked(first_in_turn(fleet, ask.turn)).unwrap_or_default();
         for endpoint in from.iter().chain(before) {
-            best.consider(ranking.of(endpoint), endpoint, figures, now);
+            best.consider(ranking.of(endpoint), endpoint);
         }
         return best.picked();
     }
-    for at in draw(fleet.len(), turn) {
+    for at in draw(fleet.len(), ask.turn) {
         let Some(endpoint) = fleet.get(at) else { continue };
-        best.consider(ranking.of(endpoint), endpoint, figures, now);
+        best.consider(ranking.of(endpoint), endpoint);
     }
-    if best.rank != Some(0) {
-        // None of them is well: of the others somebody may be.
-        fleet.iter().for_each(|endpoint| best.consider(ranking.of(endpoint), endpoint, figures, now));
+    let lacks_home = figures.home.is_some() && best.at_home.is_none();
+    if best.rank != Some(0) || lacks_home {
+        // None of them is well, or near: of the others somebody may be.
+        fleet.iter().for_each(|endpoint| best.consider(ranking.of(endpoint), endpoint));
     }
     best.picked()
 }
 
-#[derive(Default)]
-struct Best<'a> {
+/// The best so far.
+struct Best<'f, 'a> {
+    figures: &'f Figures,
+    now: u64,
     rank: Option<u8>,
     first: Option<(&'a Arc<Endpoint>, Cost)>,
     second: Option<(&'a Arc<Endpoint>, Cost)>,
+    at_home: Option<(&'a Arc<Endpoint>, Cost)>,
 }
 
-impl<'a> Best<'a> {
+impl<'f, 'a> Best<'f, 'a> {
+    fn new(figures: &'f Figures, now: u64) -> Best<'f, 'a> {
+        Best { figures, now, rank: None, first: None, second: None, at_home: None }
+    }
+
     #[inline]
-    fn consider(&mut self, rank: Option<u8>, endpoint: &'a Arc<Endpoint>, figures: &Figures, now: u64) {
+    fn consider(&mut self, rank: Option<u8>, endpoint: &'a Arc<Endpoint>) {
         let Some(rank) = rank else { return };
         if self.rank.is_some_and(|known| known < rank) {
             return;
         }
-        let cost = pace::cost(endpoint, figures, now);
-        if self.rank != Some(rank) {
-            (self.rank, self.first, self.second) = (Some(rank), Some((endpoint, cost)), None);
-            return;
-        }
+        let cost = pace::cost(endpoint, self.figures, self.now);
         let is_less = |known: &Option<(&Arc<Endpoint>, Cost)>| {
             known.as_ref().is_none_or(|(_, known)| cost.total_ms() < known.total_ms())
         };
+        if self.rank != Some(rank) {
+            (self.rank, self.first, self.second, self.at_home) = (Some(rank), None, None, None);
+        }
+        if self.figures.home.is_some() && endpoint.region == self.figures.home && is_less(&self.at_home) {
+            self.at_home = Some((endpoint, cost));
+        }
         if is_less(&self.first) {
             self.second = self.first.replace((endpoint, cost));
         } else if is_less(&self.second) {
@@ -115,43 +137,42 @@ impl<'a> Best<'a> {
     }
 
     fn picked(self) -> Option<Picked<'a>> {
-        self.first.map(|(endpoint, cost)| Picked { endpoint, cost, other: self.second })
+        let (endpoint, cost) = self.first?;
+        let at_home = self.at_home.filter(|_| endpoint.region != self.figures.home);
+        Some(Picked { endpoint, cost, other: self.second, at_home })
     }
 }
 
+/// Whether a request may leave the nearest region because it is busy, when `share` of them did lately. A region that does not
+/// answer, or answers failures, is not busy but lost, and nobody is held back in it.
+pub fn may_leave(home: &Cost, share: f32, share_max: f32) -> bool {
+    share < share_max || home.silence_ms > 0.0 || home.failure_ms > LOST_MS
+}
+
+/// Failures cost so much in a region that is lost: a tenth of its answers.
+const LOST_MS: f32 = 100.0;
+
 /// The endpoint with the fewest requests in flight for its weight, among those that may best be asked.
-pub fn least_requests<'a>(
-    fleet: &'a [Arc<Endpoint>],
-    failed: &[(u32, Error)],
-    turn: u32,
-    now: u64,
-) -> Option<&'a Arc<Endpoint>> {
+pub fn least_requests<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<&'a Arc<Endpoint>> {
     let has_less = |a: &Endpoint, b: &Endpoint| {
         u64::from(a.in_flight()) * u64::from(b.weight) < u64::from(b.in_flight()) * u64::from(a.weight)
     };
-    in_turn(fleet, failed, turn, now, has_less)
+    in_turn(fleet, ask, has_less)
 }
 
 /// The endpoint whose turn it is: each has as many turns as its weight.
-pub fn round_robin<'a>(
-    fleet: &'a [Arc<Endpoint>],
-    failed: &[(u32, Error)],
-    turn: u32,
-    now: u64,
-) -> Option<&'a Arc<Endpoint>> {
-    in_turn(fleet, failed, turn, now, |_, _| false)
+pub fn round_robin<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<&'a Arc<Endpoint>> {
+    in_turn(fleet, ask, |_, _| false)
 }
 
 /// The first in turn of the lowest rank that no other has less than.
 fn in_turn<'a>(
     fleet: &'a [Arc<Endpoint>],
-    failed: &[(u32, Error)],
-    turn: u32,
-    now: u64,
+    ask: &Ask<'_>,
     has_less: impl Fn(&Endpoint, &Endpoint) -> bool,
 ) -> Option<&'a Arc<Endpoint>> {
-    let (before, from) = fleet.split_at_checked(first_in_turn(fleet, turn)).unwrap_or_default();
-    let mut ranking = Ranking::new(fleet, failed, now);
+    let (before, from) = fleet.split_at_checked(first_in_turn(fleet, ask.turn)).unwrap_or_default();
+    let mut ranking = Ranking::new(fleet, *ask);
     let mut best: Option<(u8, &Arc<Endpoint>)> = None;
     for endpoint in from.iter().chain(before) {
         let Some(rank) = ranking.of(endpoint) else { continue };

@@ -3,7 +3,7 @@
 mod cost;
 mod hash;
 
-use super::policy::pick;
+use super::policy::{Ask, pick};
 use crate::error::Error;
 use crate::fleet::{Endpoint, Figures, Service};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn unknown() -> Figures {
 }
 
 fn picked(fleet: &[Arc<Endpoint>], failed: &[(u32, Error)], turn: u32) -> u32 {
-    pick(fleet, &unknown(), failed, turn, 1).expect("somebody").endpoint.index
+    pick(fleet, &unknown(), &Ask { failed, turn, now: 1, only: None }).expect("somebody").endpoint.index
 }
 
 #[test]
@@ -79,5 +79,5 @@ fn in_a_large_fleet_nobody_who_may_not_be_asked_is_picked_while_another_may() {
 
 #[test]
 fn nobody_is_picked_from_nobody() {
-    assert!(pick(&[], &unknown(), &[], 0, 0).is_none());
+    assert!(pick(&[], &unknown(), &Ask::default()).is_none());
 }

@@ -163,6 +163,7 @@ impl Bed {
             interim: None,
             trace,
             chosen: None,
+            region: None,
             failed: Vec::new(),
             comes_back: false,
         })

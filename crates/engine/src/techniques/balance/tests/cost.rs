@@ -2,11 +2,15 @@
 
 use super::{fleet, unknown};
 use crate::fleet::{Endpoint, InFlight, Service};
-use crate::techniques::balance::policy::{least_requests, pick};
+use crate::techniques::balance::policy::{Ask, least_requests, pick};
 use std::sync::Arc;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
+
+fn ask<'a>(turn: u32, now: u64) -> Ask<'a> {
+    Ask { turn, now, ..Ask::default() }
+}
 
 /// Requests one after the other, each answered after what `wait_ms` says for its endpoint; returns how many each endpoint got.
 fn serve(
@@ -18,7 +22,7 @@ fn serve(
 ) -> Vec<u32> {
     let mut got = vec![0; fleet.len()];
     for turn in 0..count {
-        let chosen = pick(fleet, &service.figures(), &[], turn, *now).expect("somebody").endpoint;
+        let chosen = pick(fleet, &service.figures(), &ask(turn, *now)).expect("somebody").endpoint;
         // Work of five sizes, as work is.
         let size = u64::from(turn.wrapping_mul(2_654_435_761) >> 16) % 5 + 1;
         answer(fleet, service, chosen.begin(*now), wait_ms(chosen.index, size), now);
@@ -52,8 +56,8 @@ fn endpoints_that_are_alike_are_chosen_by_least_requests_whatever_was_learned() 
     serve(&fleet, &service, 2_000, &mut now, |index, size| size * 3 + u64::from(index % 3));
     let _busy: Vec<InFlight> = [0, 0, 1, 2, 2, 4].map(|at: usize| fleet[at].begin(now)).into();
     for turn in 0..20 {
-        let own = pick(&fleet, &service.figures(), &[], turn, now).expect("somebody").endpoint.index;
-        assert_eq!(own, least_requests(&fleet, &[], turn, now).expect("somebody").index);
+        let own = pick(&fleet, &service.figures(), &ask(turn, now)).expect("somebody").endpoint.index;
+        assert_eq!(own, least_requests(&fleet, &ask(turn, now)).expect("somebody").index);
     }
 }
 
@@ -62,7 +66,7 @@ fn an_endpoint_that_answers_errors_at_once_gets_next_to_nothing() {
     let (fleet, service, mut now) = (fleet(5), Service::default(), SECOND);
     let mut to_bad = 0;
     for turn in 0..5_000 {
-        let chosen = pick(&fleet, &service.figures(), &[], turn, now).expect("somebody").endpoint;
+        let chosen = pick(&fleet, &service.figures(), &ask(turn, now)).expect("somebody").endpoint;
         let mut request = chosen.begin(now);
         now += 2 * MS;
         request.answered();
@@ -91,7 +95,8 @@ fn an_endpoint_that_stops_moving_is_left_as_soon_as_its_silence_is_unusual() {
     [0, 2].iter().for_each(|&at: &usize| answer(&fleet, &service, fleet[at].begin(now), 1, &mut now));
     let _crowd = [0, 2].map(|at: usize| [fleet[at].begin(now), fleet[at].begin(now)]);
     assert!(
-        (0..9).all(|turn| pick(&fleet, &service.figures(), &[], turn, now).expect("one").endpoint.index != 1)
+        (0..9)
+            .all(|turn| pick(&fleet, &service.figures(), &ask(turn, now)).expect("one").endpoint.index != 1)
     );
 }
 
@@ -106,7 +111,7 @@ fn a_far_endpoint_is_asked_only_when_the_crowd_nearby_costs_as_much_as_the_way()
     let mut crowd = Vec::new();
     while crowd.len() < 60 {
         let chosen =
-            pick(&fleet, &service.figures(), &[], crowd.len() as u32, now).expect("somebody").endpoint;
+            pick(&fleet, &service.figures(), &ask(crowd.len() as u32, now)).expect("somebody").endpoint;
         crowd.push(chosen.begin(now));
     }
     let near = fleet[0].in_flight() + fleet[1].in_flight();
@@ -123,7 +128,7 @@ fn what_others_have_in_flight_counts_while_it_is_fresh() {
     service.sweep(&fleet, now);
     let at = |now| {
         (0..4)
-            .filter(|&turn| pick(&fleet, &service.figures(), &[], turn, now).unwrap().endpoint.index == 0)
+            .filter(|&turn| pick(&fleet, &service.figures(), &ask(turn, now)).unwrap().endpoint.index == 0)
             .count()
     };
     assert_eq!(at(now), 2, "two hundred milliseconds old: nothing but the mean of both");
@@ -142,7 +147,7 @@ fn a_new_endpoint_gets_its_share_slowly() {
         service.sweep(&fleet, now);
         let mut held: Vec<InFlight> = Vec::new();
         (0..6).for_each(|turn| {
-            held.push(pick(&fleet, &service.figures(), &[], turn, now).unwrap().endpoint.begin(now));
+            held.push(pick(&fleet, &service.figures(), &ask(turn, now)).unwrap().endpoint.begin(now));
         });
         fleet[2].in_flight()
     };

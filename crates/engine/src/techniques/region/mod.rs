@@ -1,0 +1,112 @@
+//! Region: which part of a fleet a request may go to. Reads go wherever the balancer finds them answered soonest, which is the
+//! nearest region until it is busy; what changes something goes to the primary, where there is one; so do the reads of a caller
+//! who has just written, for as long as copies may lag behind, and what a replica itself says that only the primary can answer.
+//!
+//! The distance of a region is part of what its endpoints cost (see `balance`), so there is no switch between regions here: they
+//! are left request by request when that pays, and a region that is lost is left because its silence and its failures cost.
+//!
+//! Idea: writes to the primary and replays on a replica's word as Fly.io has them; session guarantees (Terry et al. 1994) for the
+//! reads of a writer. When not to: one region, or stores that take writes anywhere. Knobs: `primary` of an upstream and of a
+//! route, `read_your_writes`, `spill`, `[region]`.
+
+pub mod marker;
+pub mod policy;
+#[cfg(test)]
+mod tests;
+
+use crate::clock;
+use crate::exchange::{Exchange, Outcome, Response};
+use crate::fleet::RegionId;
+use crate::pipeline::{Next, Stage};
+use marker::Markers;
+use policy::{Place, Replay};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The stage, for a route to an upstream that has a primary.
+#[derive(Debug)]
+pub struct Region {
+    primary: RegionId,
+    /// What the route says, whatever the method.
+    to_primary: Option<bool>,
+    /// How long the reads of a writer go to the primary.
+    window: Option<Duration>,
+    upstream: Arc<str>,
+    markers: Arc<Markers>,
+}
+
+impl Region {
+    /// Sends what belongs there to `primary`.
+    pub fn new(
+        primary: RegionId,
+        to_primary: Option<bool>,
+        window: Option<Duration>,
+        upstream: Arc<str>,
+        markers: Arc<Markers>,
+    ) -> Region {
+        Region { primary, to_primary, window, upstream, markers }
+    }
+
+    /// Where a request belongs, before anything else answers it: who has just written is not given what was stored before.
+    pub fn place(&self, exchange: &mut Exchange) -> Place {
+        let has_written = self.window.is_some()
+            && marker::shown(&exchange.head)
+                .any(|shown| self.markers.are_fresh(shown, &self.upstream, clock::wall()));
+        let place = policy::place(&exchange.head.method, self.to_primary, has_written);
+        if place != Place::Anywhere {
+            exchange.region = Some(self.primary);
+        }
+        place
+    }
+
+    /// Gives a caller who wrote what it has to show to read it.
+    fn mark(&self, response: &mut Response, is_secure: bool) {
+        let Some(window) = self.window else { return };
+        if response.head.status >= 400 {
+            return;
+        }
+        let marker = self.markers.make(&self.upstream, clock::wall() + window);
+        let secure = if is_secure { "; Secure" } else { "" };
+        let seconds = window.as_secs().max(1);
+        let cookie =
+            format!("{}={marker}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}", marker::NAME);
+        response.head.fields.push(marker::NAME.as_bytes(), marker.as_bytes());
+        response.head.fields.push(b"set-cookie", cookie.as_bytes());
+    }
+}
+
+impl Stage for Region {
+    async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+        let writes = !exchange.head.method.is_safe();
+        let is_secure = exchange.scheme == crate::http::Scheme::Https;
+        if exchange.region.is_some() {
+            let mut outcome = next.run(exchange).await;
+            if let (true, Ok(response)) = (writes, &mut outcome) {
+                self.mark(response, is_secure);
+            }
+            return outcome;
+        }
+        // Looked at again beside its answer only if it can be sent again.
+        let wanted_back = exchange.comes_back;
+        let is_at_hand = exchange.body.replica().is_some() && exchange.upgrade.is_none();
+        exchange.comes_back |= is_at_hand;
+        let mut response = next.run(exchange).await?;
+        if is_at_hand && policy::replay(&response.head) == Some(Replay::Primary) {
+            let Some(mut exchange) = response.request.take() else { return Ok(response) };
+            drop(response);
+            exchange.region = Some(self.primary);
+            exchange.comes_back = wanted_back;
+            let mut response = next.run(exchange).await?;
+            if writes {
+                self.mark(&mut response, is_secure);
+            }
+            return Ok(response);
+        }
+        if !wanted_back {
+            response.request = None;
+        }
+        response.head.fields.remove(policy::REPLAY);
+        Ok(response)
+    }
+}
