@@ -58,6 +58,8 @@ pub struct Cell {
     /// What it last said is in flight to it, in all, less our own; and when, in milliseconds of the clock.
     pub(super) reported: AtomicU32,
     pub(super) reported_ms: AtomicU32,
+    /// The share of its requests in flight that are there, and not on the way.
+    pub(super) present: AtomicF32,
     /// What the operator adds to its distance, in milliseconds.
     pub(super) toll_ms: AtomicF32,
     /// See [`flags`].
@@ -125,6 +127,7 @@ impl Default for Cell {
             reported_ms: 0.into(),
             flags: 0.into(),
             progress_ns: 0.into(),
+            present: AtomicF32::new(1.0),
             toll_ms: AtomicF32::new(0.0),
             ejected_until_ns: 0.into(),
             answers_at_join: 0.into(),

@@ -33,11 +33,16 @@ impl Endpoint {
         self.cell.flags.load(Relaxed) & !flags::BUSY == 0 && self.cell.joined_ns.load(Relaxed) == 0
     }
 
+    /// The share of the requests in flight to it that are there, and not on the way.
+    pub(super) fn present(&self) -> f32 {
+        self.cell.present.get()
+    }
+
     /// Requests in flight to it: ours, and those of others as it reported them, the less the older that is; where it is old,
     /// as many as its peers have.
     #[inline]
     pub fn load(&self, figures: &Figures, now: u64) -> f32 {
-        let own = self.cell.in_flight.load(Relaxed) as f32;
+        let own = self.cell.in_flight.load(Relaxed) as f32 * self.cell.present.get();
         let own = if self.cell.is(flags::BUSY) { own.max(figures.knee) } else { own };
         if figures.others == 0.0 {
             return own;

@@ -5,12 +5,14 @@
 //! them changed, so that an endpoint keeps its connections and what was learned.
 
 pub mod cell;
+mod curve;
+mod distance;
 mod gaps;
 mod guard;
 mod health;
-mod knee;
 mod load;
 mod service;
+mod speed;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,7 @@ mod tests;
 pub use cell::Cell;
 pub use guard::{InFlight, Open};
 pub use health::FAILURES_TO_EJECT;
-pub use service::{Figures, Sample, Service};
+pub use service::{Figures, Service};
 pub use status::EndpointStatus;
 
 use crate::clock;

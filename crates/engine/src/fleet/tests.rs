@@ -1,7 +1,7 @@
 //! What is known of endpoints.
 
 use super::health::ejection;
-use super::{Service, knee::Knees};
+use super::{Service, curve::Curve};
 use crate::plan::tests::endpoint;
 use std::time::Duration;
 
@@ -11,11 +11,14 @@ const SECOND: u64 = 1_000_000_000;
 fn the_time_that_an_endpoint_takes_follows_its_answers() {
     let (fleet, service) = ([endpoint(1)], Service::default());
     let wait = || fleet[0].status(0).wait_ns.unwrap_or_default();
-    let observe = |wait_ns| service.observe(&fleet, &fleet[0].begin(1), wait_ns, true, wait_ns);
+    let observe = |wait_ns| {
+        service.observe(&fleet, &fleet[0].begin(1), wait_ns, true, wait_ns);
+        fleet[0].succeeded(wait_ns);
+    };
     assert_eq!(wait(), 0, "not asked yet");
     observe(1_600);
     assert_eq!(wait(), 1_600, "the first is all that is known");
-    (0..64).for_each(|_| observe(16_000));
+    (0..256).for_each(|_| observe(16_000));
     assert!((15_000..=16_000).contains(&wait()), "{}", wait());
 }
 
@@ -56,13 +59,13 @@ fn an_answer_of_before_an_ejection_does_not_end_it() {
 #[test]
 fn the_knee_is_found_where_answers_begin_to_take_longer() {
     for knee in [1u32, 4, 8, 32] {
-        let mut knees = Knees::default();
+        let mut curve = Curve::default();
         for nth in 0..6_000u32 {
             let before = nth * 7 % (knee * 3);
             let wait_ms = 5.0 * ((before + 1) as f32 / knee as f32).max(1.0) * (0.8 + (nth % 5) as f32 * 0.1);
-            knees.learn(before as f32, wait_ms);
+            curve.learn(before as f32, wait_ms);
         }
-        assert_eq!(knees.knee(), knee as f32);
-        assert!((4.5..5.5).contains(&knees.unit_ms()), "{}", knees.unit_ms());
+        assert_eq!(curve.knee(), knee as f32);
+        assert!((4.5..5.5).contains(&curve.unit_ms()), "{}", curve.unit_ms());
     }
 }

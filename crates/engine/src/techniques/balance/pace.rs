@@ -2,7 +2,7 @@
 //!
 //! `distance + unit * slower * crowding + failures + silence`, in milliseconds. Among equal endpoints only crowding differs, so
 //! the choice is that of least requests; an endpoint that is certainly slower costs more from its first request on; one that is
-//! far away is asked where the crowd nearby costs as much as the way; one that answers errors at once costs a second times
+//! far away is asked where the crowd nearby costs about as much as the way; one that answers errors at once costs many answers times
 //! its share of failures, where every balancer that only counts or times requests would send it most of them; one that has
 //! stopped moving costs its silence, which is seen within milliseconds, long before any of its answers is late.
 //!
@@ -11,10 +11,13 @@
 
 use crate::fleet::{Endpoint, Figures};
 
-/// What a failure costs: an answer worth having a second later.
-const FAILURE_MS: f32 = 1_000.0;
+/// What a failure costs: so many usual answers, and no less than a time that people notice.
+const FAILURE_UNITS: f32 = 40.0;
+const FAILURE_MS: f32 = 200.0;
 /// Silence costs beyond so many usual ones.
-const SILENT_GAPS: f32 = 4.0;
+const SILENT_GAPS: f32 = 1.5;
+/// The way counts by this factor: who waits for the crowd to pass keeps others waiting, who goes far does not.
+const DISTANCE: f32 = 0.4;
 /// What one more request costs below the knee, in units at the knee: enough to spread them, too little to go far for.
 const SPREAD: f32 = 0.1;
 /// What is known not to move is asked when all are.
@@ -47,13 +50,13 @@ pub fn cost(endpoint: &Endpoint, figures: &Figures, now: u64) -> Cost {
     let load = endpoint.load(figures, now);
     // Of two, the heavier takes more at once.
     let knee = figures.knee * endpoint.weight as f32 / figures.weight;
-    let silence_ms = endpoint.silence_ns(now) as f32 / 1e6;
+    let silence_ms = endpoint.silence_ns(now) as f32 / 1e6 - endpoint.distance_ms();
     let is_silent = silence_ms > SILENT_GAPS * figures.gap_ms;
     let suspicion_ms = if endpoint.is_suspect(now) { SUSPECT_MS } else { 0.0 };
     Cost {
-        distance_ms: endpoint.distance_ms(),
+        distance_ms: DISTANCE * endpoint.distance_ms(),
         work_ms: figures.unit_ms * endpoint.slower() * crowding(load, knee),
-        failure_ms: FAILURE_MS * endpoint.failing(),
+        failure_ms: FAILURE_MS.max(FAILURE_UNITS * figures.unit_ms) * endpoint.failing(),
         silence_ms: suspicion_ms + if is_silent { silence_ms } else { 0.0 },
     }
 }
@@ -62,5 +65,5 @@ pub fn cost(endpoint: &Endpoint, figures: &Figures, now: u64) -> Cost {
 #[inline]
 fn crowding(load: f32, knee: f32) -> f32 {
     let beyond = ((load + 1.0) / knee).max(1.0);
-    beyond * beyond * beyond + SPREAD * load / knee
+    beyond * beyond + SPREAD * load / knee
 }

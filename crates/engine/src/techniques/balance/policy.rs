@@ -149,8 +149,8 @@ pub fn may_leave(home: &Cost, share: f32, share_max: f32) -> bool {
     share < share_max || home.silence_ms > 0.0 || home.failure_ms > LOST_MS
 }
 
-/// Failures cost so much in a region that is lost: a tenth of its answers.
-const LOST_MS: f32 = 100.0;
+/// Failures cost so much in a region that is lost: a tenth of its answers or more.
+const LOST_MS: f32 = 20.0;
 
 /// The endpoint with the fewest requests in flight for its weight, among those that may best be asked.
 pub fn least_requests<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<&'a Arc<Endpoint>> {
