@@ -3,7 +3,7 @@
 //! A parsed head is copied here once and then only referred to: removing a field drops its entry, adding one appends to the
 //! text. Names keep the caller's spelling for HTTP/1.1 and are lowered when they leave as HTTP/2.
 
-use super::name::Name;
+use super::name::{Name, NameSet};
 
 /// A piece of the text that a [`Fields`] owns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub struct Fields {
     text: Vec<u8>,
     entries: Vec<Entry>,
     /// The known names that may be among the entries: a question about one that is not costs nothing.
-    present: u64,
+    present: NameSet,
 }
 
 impl Fields {
@@ -263,7 +263,7 @@ impl Fields {
     }
 
     /// Whether one of a set of known names may be there.
-    pub fn has_any(&self, names: u64) -> bool {
+    pub fn has_any(&self, names: NameSet) -> bool {
         self.present & names != 0
     }
 

@@ -18,4 +18,4 @@ pub mod time;
 pub use body::{Body, Chunk, Size};
 pub use fields::{Fields, Span};
 pub use head::{RequestHead, ResponseHead, Scheme, Version};
-pub use name::Name;
+pub use name::{Name, NameSet};

@@ -27,15 +27,22 @@ macro_rules! names {
             const ALL: &[Name] = &[$(Name::$variant),*];
 
             /// The bit that stands for it in a set of names; none for [`Name::Other`].
-            pub const fn bit(self) -> u64 {
+            pub const fn bit(self) -> NameSet {
                 match self { Name::Other => 0, known => 1 << known as u8 }
             }
         }
     };
 }
 
-/// Longer names are never known ones.
+/// A set of known names, one bit each.
+pub type NameSet = u128;
+
+/// Longer names are never known ones, but for one.
 const LONGEST: usize = 24;
+/// The one that is longer than what is compared at once.
+const LONG: &[u8] = Name::EnvoyTimeoutMs.text().as_bytes();
+/// Names that there may be: as many as a set has bits.
+const NAMES_MAX: usize = 128;
 
 /// A name of a known length in three words, without regard to letter case: two of them are compared in three steps.
 type Folded = [u64; 3];
@@ -69,19 +76,19 @@ const fn fold(name: &[u8]) -> Folded {
 /// comes after each: a name is compared with the one or two that it may be, not with all.
 struct Index {
     first: [[u8; LONGEST + 1]; 26],
-    next: [u8; 64],
-    folded: [Folded; 64],
+    next: [u8; NAMES_MAX],
+    folded: [Folded; NAMES_MAX],
 }
 
 static INDEX: Index = index();
 
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses what is out of bounds")]
 const fn index() -> Index {
-    let mut index = Index { first: [[0; LONGEST + 1]; 26], next: [0; 64], folded: [[0; 3]; 64] };
+    let mut index = Index { first: [[0; LONGEST + 1]; 26], next: [0; NAMES_MAX], folded: [[0; 3]; NAMES_MAX] };
     let mut at = 0;
     while at < Name::TEXTS.len() {
         let text = Name::TEXTS[at].as_bytes();
-        if !text[0].is_ascii_lowercase() {
+        if !text[0].is_ascii_lowercase() || text.len() > LONGEST {
             at += 1;
             continue;
         }
@@ -110,6 +117,7 @@ impl Name {
         match Name::known(name) {
             Name::Other if has_underscore => Name::Underscored,
             Name::Other if is_forwarded(name) => Name::XForwardedOther,
+            Name::Other if name.len() == LONG.len() && name.eq_ignore_ascii_case(LONG) => Name::EnvoyTimeoutMs,
             known => known,
         }
     }
@@ -175,6 +183,8 @@ names! {
     XForwardedProto = "x-forwarded-proto",
     XRequestId = "x-request-id",
     XRequestTimeoutMs = "x-request-timeout-ms",
+    XRequestDeadline = "x-request-deadline",
+    EnvoyTimeoutMs = "x-envoy-expected-rq-timeout-ms",
     XAttempt = "x-attempt",
     XCriticality = "x-criticality",
     TrueClientIp = "true-client-ip",
@@ -190,6 +200,7 @@ names! {
     Expires = "expires",
     IfModifiedSince = "if-modified-since",
     IfNoneMatch = "if-none-match",
+    IdempotencyKey = "idempotency-key",
     LastModified = "last-modified",
     Pragma = "pragma",
     Range = "range",
@@ -208,7 +219,7 @@ impl Name {
     }
 
     /// The set of these.
-    pub const HOP_BY_HOP: u64 = Name::Connection.bit()
+    pub const HOP_BY_HOP: NameSet = Name::Connection.bit()
         | Name::KeepAlive.bit()
         | Name::ProxyConnection.bit()
         | Name::ProxyAuthenticate.bit()
@@ -220,7 +231,7 @@ impl Name {
         | Name::Http2Settings.bit();
 
     /// The fields in which proxies agree to say whom they speak for.
-    pub const FORWARDING: u64 = Name::Forwarded.bit()
+    pub const FORWARDING: NameSet = Name::Forwarded.bit()
         | Name::XForwardedFor.bit()
         | Name::XForwardedHost.bit()
         | Name::XForwardedPort.bit()
@@ -228,10 +239,11 @@ impl Name {
         | Name::RealIp.bit();
 
     /// What a peer may only say of somebody else if it is trusted.
-    pub const CLAIMS: u64 = Name::FORWARDING
+    pub const CLAIMS: NameSet = Name::FORWARDING
         | Name::OriginalUrl.bit()
         | Name::RewriteUrl.bit()
         | Name::XAttempt.bit()
+        | Name::XRequestDeadline.bit()
         | Name::XCriticality.bit()
         | Name::TrueClientIp.bit()
         | Name::XClientIp.bit()
@@ -252,7 +264,7 @@ impl Name {
         Name::PROTECTED & self.bit() != 0
     }
 
-    const PROTECTED: u64 = Name::FORWARDING
+    const PROTECTED: NameSet = Name::FORWARDING
         | Name::Host.bit()
         | Name::ContentLength.bit()
         | Name::Authorization.bit()

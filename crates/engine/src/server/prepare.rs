@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::http::fields::members;
-use crate::http::{Fields, Name, RequestHead, Version};
+use crate::http::{Fields, Name, NameSet, RequestHead, Version};
 use http::Method;
 
 /// What the caller wants of this hop.
@@ -23,7 +23,7 @@ pub struct Wishes {
 
 /// What is not passed on: said anew for the next hop, if at all. `Proxy` is no field at all, but becomes the variable in which
 /// many programs look for a proxy of their own (httpoxy).
-const OF_HOP: u64 = Name::HOP_BY_HOP | Name::ContentLength.bit() | Name::Expect.bit() | Name::Proxy.bit();
+const OF_HOP: NameSet = Name::HOP_BY_HOP | Name::ContentLength.bit() | Name::Expect.bit() | Name::Proxy.bit();
 
 /// Takes the fields of this hop out of `head` and returns what they said.
 pub fn prepare(head: &mut RequestHead) -> Result<Wishes, Error> {

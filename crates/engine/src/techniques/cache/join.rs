@@ -12,7 +12,7 @@ use super::{Cache, Found, object, range, same, validate, vary};
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Outcome, Response};
-use crate::http::{Fields, Name, date as wall};
+use crate::http::{Fields, Name, NameSet, date as wall};
 use crate::pipeline::Next;
 use http::Method;
 use std::rc::Rc;
@@ -101,8 +101,7 @@ impl Cache {
         let has_own_limit = own_ns < exchange.deadline_ns;
         if has_own_limit {
             // What is left of it is not passed on: it is not the fetch's.
-            exchange.head.fields.remove_known(Name::GrpcTimeout);
-            exchange.head.fields.remove_known(Name::XRequestTimeoutMs);
+            crate::deadline::forget(&mut exchange.head.fields);
         }
         let limit_ns = if has_own_limit { own_ns } else { u64::MAX };
         let outcome = self.patiently(exchange, missing, asking, limit_ns, Some(watch), next).await;
@@ -298,4 +297,4 @@ fn answered(response: Response, copies: Option<&Fields>) -> Response {
 }
 
 /// Fields by which a caller says what it has a copy of.
-const COPIES: u64 = Name::IfNoneMatch.bit() | Name::IfModifiedSince.bit();
+const COPIES: NameSet = Name::IfNoneMatch.bit() | Name::IfModifiedSince.bit();

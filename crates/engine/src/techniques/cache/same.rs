@@ -8,10 +8,13 @@ use std::sync::LazyLock;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Fields that differ from request to request and are about the way, not about what is asked; and those that are answered here.
-const OF_THE_WAY: [&str; 16] = [
+const OF_THE_WAY: [&str; 19] = [
     "via",
     "x-request-id",
     "x-request-timeout-ms",
+    "x-request-deadline",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-attempt",
     "traceparent",
     "tracestate",
     "b3",

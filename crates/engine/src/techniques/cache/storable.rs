@@ -6,7 +6,7 @@ use super::disguise;
 use super::freshness::{self, Overrides, Received};
 use super::vary;
 use crate::exchange::Exchange;
-use crate::http::{Fields, Name, ResponseHead};
+use crate::http::{Fields, Name, NameSet, ResponseHead};
 
 /// Why a response is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,7 +272,7 @@ pub fn is_unkeyed(name: &[u8]) -> bool {
 
 /// Takes out what an origin might look at and no key holds.
 pub fn strip_unkeyed(fields: &mut Fields) {
-    const KNOWN: u64 = Name::OriginalUrl.bit()
+    const KNOWN: NameSet = Name::OriginalUrl.bit()
         | Name::RewriteUrl.bit()
         | Name::XForwardedPort.bit()
         | Name::XForwardedOther.bit()
