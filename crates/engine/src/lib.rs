@@ -29,6 +29,7 @@ pub mod seldom;
 pub mod server;
 pub mod shared;
 pub mod techniques;
+pub mod tempo;
 pub mod upstream;
 pub mod worker;
 
