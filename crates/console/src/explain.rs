@@ -2,7 +2,7 @@
 //! the ordinary for its route. Pure: a request and its route's histograms in, text out.
 
 use std::fmt::Write;
-use unlag_record::{CacheUse, Histogram, Outcome, Phase, Recent, Snapshot};
+use unlag_record::{CacheUse, Fate, Hedge, Histogram, Outcome, Phase, Recent, Snapshot, Trigger};
 
 /// Lines are at most this wide.
 const WIDTH: usize = 80;
@@ -132,6 +132,9 @@ fn circumstances(out: &mut String, recent: &Recent, baseline: &Baseline) {
             CacheUse::Miss => " The cache had no answer for it.",
         });
     }
+    if let Some(hedge) = recent.hedge {
+        out.push_str(&about(hedge));
+    }
     if recent.outcome == Outcome::Cancelled {
         out.push_str(" The caller left before the answer was complete.");
     }
@@ -143,6 +146,31 @@ fn circumstances(out: &mut String, recent: &Recent, baseline: &Baseline) {
     }
     if (1..ENOUGH_REQUESTS).contains(&baseline.requests) {
         let _ = write!(out, " (Only {} requests of this route so far.)", baseline.requests);
+    }
+}
+
+/// Why a second copy was sent or not, and what it brought.
+fn about(hedge: Hedge) -> String {
+    let why = match hedge.trigger {
+        Trigger::Stall => "the endpoint was silent for longer than it ever is",
+        Trigger::Quantile => "it took longer than nearly all requests of this route",
+    };
+    match hedge.fate {
+        Fate::Won => {
+            format!(" A second copy went to another endpoint, because {why}; its answer came first.")
+        }
+        Fate::Lost => {
+            format!(" A second copy went to another endpoint, because {why}; the first was answered sooner.")
+        }
+        Fate::NoBudget => {
+            format!(" No second copy was sent, although {why}: the work that copies may cost was used up.")
+        }
+        Fate::NoAlternative => {
+            format!(" No second copy was sent, although {why}: no other endpoint had room for it.")
+        }
+        Fate::Overload => {
+            format!(" No second copy was sent, although {why}: the upstream had too much to do already.")
+        }
     }
 }
 

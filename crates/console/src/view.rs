@@ -79,6 +79,7 @@ pub(crate) fn request(recent: &Recent) -> Value {
         "outcome": recent.outcome.name(),
         "cause": recent.cause,
         "cache": recent.cache.map(|cache| cache.name()),
+        "hedge": recent.hedge.map(|hedge| hedge.name()),
         "method": recent.method,
         "target": recent.target,
         "target_cut": recent.target_cut,

@@ -72,6 +72,7 @@ impl Core {
             outcome: Outcome::Ok,
             cause: None,
             cache: None,
+            hedge: None,
             method: trace.method.as_str(),
             target: &trace.target,
             protocol: Protocol::Http11,

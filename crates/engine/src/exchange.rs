@@ -3,15 +3,15 @@
 
 use crate::clock;
 use crate::error::Error;
-use crate::fleet::{InFlight, Open, RegionId};
-use crate::http::{Body, RequestHead, ResponseHead, Scheme, Span};
+use crate::fleet::{Endpoint, InFlight, Open, RegionId};
+use crate::http::{Body, Name, RequestHead, ResponseHead, Scheme, Span};
 use crate::plan::Route;
 use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use unlag_record::{CacheUse, EndpointId, Phase, RequestId, Timeline};
+use unlag_record::{CacheUse, EndpointId, Hedge, Phase, RequestId, Timeline};
 
 /// A request on its way through the pipeline.
 #[derive(Debug)]
@@ -73,9 +73,79 @@ impl Exchange {
         })
     }
 
-    /// Whether sending it twice does what sending it once does (RFC 9110 §9.2.2).
+    /// Whether sending it twice does what sending it once does: the method says so (RFC 9110 §9.2.2), or the caller, who put a key
+    /// on it by which its repetition is known.
     pub fn is_idempotent(&self) -> bool {
-        self.head.method.is_idempotent()
+        self.head.method.is_idempotent() || self.head.fields.has(Name::IdempotencyKey)
+    }
+
+    /// Gives a copy to a stage that has asked for one ([`Lending::ask`]). Whoever has the exchange under way calls this when it is
+    /// polled: nobody else can reach it.
+    pub fn lend(&self) {
+        if self.trace.lending.asked.take() {
+            let copy = self.replica().map(|mut copy| {
+                copy.trace = Rc::new(self.trace.fork());
+                copy
+            });
+            self.trace.lending.copy.set(copy);
+        }
+    }
+}
+
+/// Between a stage that may send a second copy of a request and the request that is under way. The stage has given the exchange
+/// away; so it says that it watches, is told which endpoint has the request, and asks for a copy only when it wants one: a request
+/// that is answered in time is never copied.
+#[derive(Default)]
+pub struct Lending {
+    /// Somebody wants to know who has the request.
+    watched: Cell<bool>,
+    endpoint: RefCell<Option<Arc<Endpoint>>>,
+    asked: Cell<bool>,
+    copy: Cell<Option<Box<Exchange>>>,
+}
+
+impl Lending {
+    /// Wants to know from now on who has the request.
+    pub fn watch(&self) {
+        self.watched.set(true);
+    }
+
+    /// The request goes to this endpoint.
+    pub fn goes_to(&self, endpoint: &Arc<Endpoint>) {
+        if self.watched.get() {
+            *self.endpoint.borrow_mut() = Some(Arc::clone(endpoint));
+        }
+    }
+
+    /// Who has it, once that is known.
+    pub fn endpoint(&self) -> std::cell::Ref<'_, Option<Arc<Endpoint>>> {
+        self.endpoint.borrow()
+    }
+
+    /// Asks for a copy: it is there after the request was polled, if it can be sent twice.
+    pub fn ask(&self) {
+        self.asked.set(true);
+    }
+
+    /// The copy. What was asked and not given by now is not wanted any more.
+    pub fn take(&self) -> Option<Box<Exchange>> {
+        self.asked.set(false);
+        self.copy.take()
+    }
+
+    /// Nobody watches any more.
+    pub fn forget(&self) {
+        if self.watched.take() {
+            self.asked.set(false);
+            self.copy.set(None);
+            *self.endpoint.borrow_mut() = None;
+        }
+    }
+}
+
+impl std::fmt::Debug for Lending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lending({})", self.watched.get())
     }
 }
 
@@ -166,8 +236,13 @@ pub struct Trace {
     pub reused: Cell<bool>,
     /// What the cache had for it, once it was looked up.
     pub cache: Cell<Option<CacheUse>>,
-    /// Content received from the caller.
-    pub bytes_in: Cell<u64>,
+    /// What became of a second copy, once one was considered.
+    pub hedge: Cell<Option<Hedge>>,
+    /// Towards the stage that may send it.
+    pub lending: Lending,
+    /// Of a copy whose answer the caller gets: the record that everything goes to.
+    into: OnceCell<Rc<Trace>>,
+    bytes_in: Cell<u64>,
     /// Content sent to the caller.
     pub bytes_out: Cell<u64>,
     /// Why it ended early.
@@ -192,14 +267,75 @@ impl Trace {
             attempts: Cell::new(0),
             reused: Cell::new(false),
             cache: Cell::new(None),
+            hedge: Cell::new(None),
+            lending: Lending::default(),
+            into: OnceCell::new(),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             error: Cell::new(None),
         }
     }
 
+    /// The record of a second copy: it goes on from here as if the first had never been, and is the caller's once the copy wins
+    /// ([`Trace::becomes`]). So the phases add up whichever of the two answers.
+    pub fn fork(&self) -> Trace {
+        let mut timeline = self.timeline().clone();
+        timeline.enter(Phase::Overhead, clock::now());
+        Trace {
+            timeline: RefCell::new(timeline),
+            id: self.id.clone(),
+            request_id: RefCell::default(),
+            method: self.method.clone(),
+            target: Box::default(),
+            allow: OnceCell::new(),
+            caller: self.caller,
+            endpoint: Cell::new(None),
+            attempts: self.attempts.clone(),
+            reused: Cell::new(false),
+            cache: self.cache.clone(),
+            hedge: Cell::new(None),
+            lending: Lending::default(),
+            into: OnceCell::new(),
+            bytes_in: self.bytes_in.clone(),
+            bytes_out: self.bytes_out.clone(),
+            error: Cell::new(None),
+        }
+    }
+
+    /// The copy's answer goes to the caller: what happened to the copy is what happened, and what it still writes goes here. The
+    /// other one must not write any more.
+    pub fn becomes(self: &Rc<Self>, copy: &Trace) {
+        self.timeline.replace(copy.timeline.borrow().clone());
+        self.endpoint.set(copy.endpoint.get());
+        self.reused.set(copy.reused.get());
+        self.bytes_in.set(copy.bytes_in.get());
+        let _ = copy.into.set(Rc::clone(self));
+    }
+
+    /// So much content of the caller has been taken.
+    pub fn received(&self, bytes: u64) {
+        match self.into.get() {
+            Some(into) => into.bytes_in.set(bytes),
+            None => self.bytes_in.set(bytes),
+        }
+    }
+
+    /// Content received from the caller.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.get()
+    }
+
+    /// The latest reading of the clock: when it came into the phase in which it is.
+    pub fn latest_ns(&self) -> u64 {
+        let timeline = self.timeline();
+        timeline.started_ns() + timeline.total_ns()
+    }
+
     /// From now on, time goes into `phase`. Returns the reading of the clock.
     pub fn enter(&self, phase: Phase) -> u64 {
+        if let Some(into) = self.into.get() {
+            return into.enter(phase);
+        }
         let now = clock::now();
         self.timeline.borrow_mut().enter(phase, now);
         now

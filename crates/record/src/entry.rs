@@ -2,7 +2,7 @@
 
 use crate::names::Names;
 use crate::recent::Recent;
-use crate::{CacheUse, EndpointId, Outcome, Protocol, Record, RequestId, RouteId, Timeline};
+use crate::{CacheUse, EndpointId, Hedge, Outcome, Protocol, Record, RequestId, RouteId, Timeline};
 use std::net::SocketAddr;
 
 /// How much of a target is kept. Enough for the path of nearly every call between services.
@@ -52,6 +52,7 @@ pub(crate) struct Entry {
     pub(crate) outcome: Outcome,
     pub(crate) cause: Option<&'static str>,
     pub(crate) cache: Option<CacheUse>,
+    pub(crate) hedge: Option<Hedge>,
     pub(crate) method: Excerpt<METHOD_BYTES>,
     pub(crate) target: Excerpt<TARGET_BYTES>,
     pub(crate) protocol: Protocol,
@@ -78,6 +79,7 @@ impl Entry {
             outcome: record.outcome,
             cause: record.cause,
             cache: record.cache,
+            hedge: record.hedge,
             method: Excerpt::of(record.method.as_bytes()),
             target: Excerpt::of(record.target),
             protocol: record.protocol,
@@ -109,6 +111,7 @@ impl Entry {
             outcome: self.outcome,
             cause: self.cause,
             cache: self.cache,
+            hedge: self.hedge,
             method: lossy(self.method.as_bytes()),
             target: lossy(self.target.as_bytes()),
             target_cut: self.target.is_cut(),

@@ -79,6 +79,62 @@ impl CacheUse {
     }
 }
 
+/// What became of sending a second copy of a request, once that was considered: why, and with what success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hedge {
+    /// What made it worth considering.
+    pub trigger: Trigger,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What makes a second copy worth considering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trigger {
+    /// The endpoint has been silent for longer than it ever is.
+    Stall,
+    /// The request takes longer than nearly all of its route.
+    Quantile,
+}
+
+/// What became of a second copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// The caller got its answer.
+    Won,
+    /// The first request was answered sooner, or the copy was not answered well.
+    Lost,
+    /// It was not sent: the work that copies may cost is used up.
+    NoBudget,
+    /// It was not sent: no other endpoint has room and answers well.
+    NoAlternative,
+    /// It was not sent: the upstream has more to do than it can.
+    Overload,
+}
+
+impl Hedge {
+    /// The name used in logs and the API.
+    pub const fn name(self) -> &'static str {
+        match (self.trigger, self.fate) {
+            (Trigger::Stall, Fate::Won) => "stall_won",
+            (Trigger::Stall, Fate::Lost) => "stall_lost",
+            (Trigger::Stall, Fate::NoBudget) => "stall_no_budget",
+            (Trigger::Stall, Fate::NoAlternative) => "stall_no_alternative",
+            (Trigger::Stall, Fate::Overload) => "stall_overload",
+            (Trigger::Quantile, Fate::Won) => "quantile_won",
+            (Trigger::Quantile, Fate::Lost) => "quantile_lost",
+            (Trigger::Quantile, Fate::NoBudget) => "quantile_no_budget",
+            (Trigger::Quantile, Fate::NoAlternative) => "quantile_no_alternative",
+            (Trigger::Quantile, Fate::Overload) => "quantile_overload",
+        }
+    }
+
+    /// Whether a copy was sent.
+    pub const fn is_sent(self) -> bool {
+        matches!(self.fate, Fate::Won | Fate::Lost)
+    }
+}
+
 /// The protocol that the caller spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -120,6 +176,8 @@ pub struct Record<'a> {
     pub cause: Option<&'static str>,
     /// What the cache had for it; `None` if it was not looked up.
     pub cache: Option<CacheUse>,
+    /// What became of a second copy; `None` if none was considered.
+    pub hedge: Option<Hedge>,
     /// The request method.
     pub method: &'a str,
     /// The request target as received.

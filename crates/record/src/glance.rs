@@ -27,6 +27,9 @@ pub(crate) fn write_glance(out: &mut String, entry: &Entry) {
     if let Some(cache) = entry.cache {
         let _ = write!(out, "  cache {}", cache.name());
     }
+    if let Some(hedge) = entry.hedge.filter(|hedge| hedge.is_sent()) {
+        let _ = write!(out, "  hedge {}", hedge.name());
+    }
     let _ = writeln!(out, "  {}", entry.request_id.as_bytes().escape_ascii());
 }
 
@@ -62,6 +65,7 @@ mod tests {
             outcome: Outcome::ServerError,
             cause: Some("truncated"),
             cache: Some(CacheUse::Miss),
+            hedge: None,
             method: "GET",
             target: b"/a\x1b[31m",
             protocol: Protocol::Http11,

@@ -15,7 +15,7 @@ mod registry;
 mod shard;
 mod timeline;
 
-pub use exchange::{CacheUse, Outcome, Protocol, Record};
+pub use exchange::{CacheUse, Fate, Hedge, Outcome, Protocol, Record, Trigger};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use ids::{EndpointId, InvalidRequestId, OTHER, RequestId, RouteId};
 pub use log::{AccessLog, DEFAULT_WAITING_LINES, Sample, Sink};

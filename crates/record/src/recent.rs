@@ -3,7 +3,7 @@
 //! place, the writer takes the next one.
 
 use crate::entry::Entry;
-use crate::{CacheUse, Outcome, Protocol, RequestId, Timeline};
+use crate::{CacheUse, Hedge, Outcome, Protocol, RequestId, Timeline};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -29,6 +29,8 @@ pub struct Recent {
     pub cause: Option<&'static str>,
     /// What the cache had for it; `None` if it was not looked up.
     pub cache: Option<CacheUse>,
+    /// What became of a second copy; `None` if none was considered.
+    pub hedge: Option<Hedge>,
     /// The request method.
     pub method: String,
     /// The request target, at most 256 bytes of it; what is not UTF-8 is replaced.

@@ -29,6 +29,7 @@ fn add(registry: &Arc<Registry>, phases: &[(Phase, u64)], request_id: &str) {
         outcome: Outcome::Ok,
         cause: None,
         cache: None,
+        hedge: None,
         method: "GET",
         target: b"/product/7\x1b[2J",
         protocol: Protocol::Http11,

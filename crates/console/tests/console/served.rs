@@ -80,6 +80,7 @@ impl TestPlane {
             outcome: Outcome::Ok,
             cause: None,
             cache: None,
+            hedge: None,
             method: "GET",
             target: b"/product/7",
             protocol: Protocol::Http11,

@@ -84,7 +84,8 @@ static INDEX: Index = index();
 
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses what is out of bounds")]
 const fn index() -> Index {
-    let mut index = Index { first: [[0; LONGEST + 1]; 26], next: [0; NAMES_MAX], folded: [[0; 3]; NAMES_MAX] };
+    let mut index =
+        Index { first: [[0; LONGEST + 1]; 26], next: [0; NAMES_MAX], folded: [[0; 3]; NAMES_MAX] };
     let mut at = 0;
     while at < Name::TEXTS.len() {
         let text = Name::TEXTS[at].as_bytes();
@@ -117,7 +118,9 @@ impl Name {
         match Name::known(name) {
             Name::Other if has_underscore => Name::Underscored,
             Name::Other if is_forwarded(name) => Name::XForwardedOther,
-            Name::Other if name.len() == LONG.len() && name.eq_ignore_ascii_case(LONG) => Name::EnvoyTimeoutMs,
+            Name::Other if name.len() == LONG.len() && name.eq_ignore_ascii_case(LONG) => {
+                Name::EnvoyTimeoutMs
+            }
             known => known,
         }
     }

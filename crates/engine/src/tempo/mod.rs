@@ -6,8 +6,8 @@
 //! short lock that nobody waits for (who finds it taken goes on, and one answer of many is not counted); what is read is
 //! published in atomics.
 
-mod limit;
-mod window;
+pub mod limit;
+pub mod window;
 
 pub use limit::Limit;
 
@@ -233,9 +233,9 @@ mod tests {
     #[test]
     fn a_failure_says_nothing_of_how_long_the_route_takes() {
         let tempo = fed(64 * 16);
-        let before = tempo.p50_ns();
+        let before = tempo.p50_ns().unwrap();
         (0..200).for_each(|n| tempo.note(1, Ending::Failed, 2_000 * MS + n));
-        assert_eq!(tempo.p50_ns(), before);
+        assert!(tempo.p50_ns().unwrap().abs_diff(before) < MS);
         assert!(tempo.status().failing > 0.9);
     }
 

@@ -133,7 +133,9 @@ mod tests {
     fn quantiles_are_those_of_what_was_counted_within_a_thirteenth() {
         let mut window = Window::default();
         (1..=10_000u64).for_each(|us| window.count(us * 1_000));
-        for (share, found) in [0.1, 0.5, 0.99, 0.999].into_iter().zip(window.quantiles(&[0.1, 0.5, 0.99, 0.999])) {
+        for (share, found) in
+            [0.1, 0.5, 0.99, 0.999].into_iter().zip(window.quantiles(&[0.1, 0.5, 0.99, 0.999]))
+        {
             let truth = share * 1e7;
             assert!((found as f64 / truth - 1.0).abs() < 1.0 / 13.0, "{share}: {found} for {truth}");
         }

@@ -133,9 +133,10 @@ fn request_framing(exchange: &Exchange, body: &Body) -> Framing {
 
 impl Call<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Error>> {
+        self.exchange.lend();
         if !self.upload.is_over() {
             let sent = self.upload.poll(&self.conn.wire, cx);
-            self.exchange.trace.bytes_in.set(self.upload.content_bytes());
+            self.exchange.trace.received(self.upload.content_bytes());
             match sent {
                 Poll::Ready(result) => result?,
                 Poll::Pending if self.upload.take_progress() => {

@@ -153,7 +153,7 @@ impl UpstreamBody {
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let (Some(upload), Some(conn)) = (&mut self.upload, &self.conn) else { return Ok(()) };
         let sent = upload.poll(&conn.wire, cx);
-        self.trace.bytes_in.set(upload.content_bytes());
+        self.trace.received(upload.content_bytes());
         if let Poll::Ready(result) = sent {
             result?;
             self.persistent &= !upload.is_broken();

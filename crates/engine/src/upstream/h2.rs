@@ -141,10 +141,11 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<http::Response<RecvStream>, Error>> {
+        self.exchange.lend();
         if !self.upload.over {
             let before = self.upload.sent;
             let sent = self.upload.poll(cx);
-            self.exchange.trace.bytes_in.set(self.upload.sent);
+            self.exchange.trace.received(self.upload.sent);
             if let Poll::Ready(Err(error)) = sent {
                 return Poll::Ready(Err(error));
             }
@@ -288,7 +289,7 @@ impl Source for StreamBody {
         if let Some(upload) = &mut self.upload {
             let before = (upload.sent, upload.is_blocked());
             let sent = upload.poll(cx);
-            self.trace.bytes_in.set(upload.sent);
+            self.trace.received(upload.sent);
             // It moved, or it is somebody else's turn: what is waited for now is waited for from now on.
             if sent.is_ready() || before != (upload.sent, upload.is_blocked()) {
                 self.alarm.clear();

@@ -39,6 +39,16 @@ impl Send {
         Send { upstream, core }
     }
 
+    /// The same; the request can be copied while it waits for one.
+    async fn connection_lending(&self, exchange: &Exchange, fresh: bool) -> Result<(Connected, bool), Error> {
+        let mut connecting = std::pin::pin!(self.connection(exchange, fresh));
+        std::future::poll_fn(|cx| {
+            exchange.lend();
+            connecting.as_mut().poll(cx)
+        })
+        .await
+    }
+
     /// A connection from the pool or a new one, and whether it has been used before.
     async fn connection(&self, exchange: &Exchange, fresh: bool) -> Result<(Connected, bool), Error> {
         let Some(endpoint) = exchange.chosen.as_ref().map(|chosen| chosen.endpoint()) else {
@@ -66,8 +76,11 @@ impl Next for Send {
     async fn run(&self, mut exchange: Box<Exchange>) -> Outcome {
         crate::fault::point(&self.core.shared, "stage");
         let mut fresh = false;
+        if let Some(chosen) = &exchange.chosen {
+            exchange.trace.lending.goes_to(chosen.endpoint());
+        }
         loop {
-            let (connected, reused) = match self.connection(&exchange, fresh).await {
+            let (connected, reused) = match self.connection_lending(&exchange, fresh).await {
                 Ok(found) => found,
                 Err(error) => return Err(Failure { error, exchange: Some(exchange) }),
             };

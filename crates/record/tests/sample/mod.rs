@@ -28,6 +28,7 @@ pub(crate) fn record(route: RouteId, timeline: &Timeline) -> Record<'_> {
         outcome: Outcome::Ok,
         cause: None,
         cache: None,
+        hedge: None,
         method: "GET",
         target: b"/product/7",
         protocol: Protocol::Http11,
