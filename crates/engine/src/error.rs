@@ -121,6 +121,10 @@ pub enum Error {
     // This proxy.
     #[error("the deadline of the request has passed")]
     Deadline,
+    #[error("the deadline of the request leaves less time than an answer takes")]
+    Doomed,
+    #[error("no other endpoint of the upstream can be asked")]
+    NoOther,
     #[error("no endpoint of the upstream is available")]
     NoEndpoint,
     #[error("no local port is left to reach the upstream")]
@@ -152,9 +156,13 @@ impl Error {
             Error::Misdirected => 421,
             Error::NoRoute | Error::NoFile => 404,
             Error::Loop => 508,
-            Error::ConnectTimeout | Error::AnswerTimeout | Error::BodyTimeout | Error::Deadline => 504,
+            Error::ConnectTimeout
+            | Error::AnswerTimeout
+            | Error::BodyTimeout
+            | Error::Deadline
+            | Error::Doomed => 504,
             Error::UpstreamStalled => 504,
-            Error::NoEndpoint | Error::NoStream | Error::NoLocalPort => 503,
+            Error::NoEndpoint | Error::NoOther | Error::NoStream | Error::NoLocalPort => 503,
             Error::File | Error::FileChanged => 503,
             Error::Internal => 500,
             _ => 502,
@@ -164,7 +172,7 @@ impl Error {
     /// The gRPC status that goes with it, for callers who only look there.
     pub fn grpc_status(self) -> u8 {
         match self {
-            Error::Deadline | Error::AnswerTimeout | Error::BodyTimeout => 4,
+            Error::Deadline | Error::Doomed | Error::AnswerTimeout | Error::BodyTimeout => 4,
             Error::CallerGone => 1,
             Error::NoRoute | Error::Method => 12,
             Error::BodyTooLarge => 8,
@@ -183,7 +191,9 @@ impl Error {
             | Connect | Upgrade | Misdirected | NoRoute | NoFile | Method | Loop | LastForward => {
                 Fault::Caller
             }
-            Deadline | NoEndpoint | NoLocalPort | File | FileChanged | Internal => Fault::Proxy,
+            Deadline | Doomed | NoEndpoint | NoOther | NoLocalPort | File | FileChanged | Internal => {
+                Fault::Proxy
+            }
             _ => Fault::Upstream,
         }
     }
@@ -194,7 +204,7 @@ impl Error {
         match self {
             ConnectRefused | ConnectTimeout | Unreachable | Unresolved | TlsHandshake | Certificate
             | Protocol | NoStream | RefusedStream => Retry::Safe,
-            ResetEarly | ClosedEarly => Retry::Idempotent,
+            ResetEarly | ClosedEarly | StreamReset => Retry::Idempotent,
             _ => Retry::Never,
         }
     }
@@ -246,6 +256,8 @@ impl Error {
             Truncated => "truncated",
             UpstreamStalled => "upstream_stalled",
             Deadline => "deadline",
+            Doomed => "doomed",
+            NoOther => "no_other_endpoint",
             NoEndpoint => "no_endpoint",
             NoLocalPort => "no_local_port",
             File => "file",

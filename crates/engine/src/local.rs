@@ -1,11 +1,9 @@
 //! The plan as one core serves it: a pipeline for each route, with what the stages keep of one plan for the next.
 
-use crate::clock;
 use crate::core::Core;
 use crate::pipeline::Pipeline;
 use crate::plan::{Action, Plan, Route, Upstream};
 use crate::techniques::attempt::Attempt;
-use crate::techniques::attempt::policy::Budget;
 use crate::techniques::balance::Balance;
 use crate::techniques::cache::{Cache, Overrides};
 use crate::techniques::compress::Compress;
@@ -13,8 +11,7 @@ use crate::techniques::edge::Edge;
 use crate::techniques::edge::files::Directory;
 use crate::techniques::region::Region;
 use crate::upstream::Send;
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,8 +26,6 @@ pub struct LocalPlan {
     pub plan: Arc<Plan>,
     /// One pipeline per route; none for fixed answers.
     pub pipelines: Vec<Option<Pipeline>>,
-    /// What each route may still spend on retries, by its name.
-    budgets: HashMap<String, Rc<Cell<Budget>>>,
     core: Rc<Core>,
 }
 
@@ -38,11 +33,11 @@ pub struct LocalPlan {
 pub fn plan(core: &Rc<Core>) -> Rc<LocalPlan> {
     let generation = core.shared.generation();
     LOCAL.with_borrow_mut(|local| {
-        let before = local.as_ref().filter(|known| Rc::ptr_eq(&known.core, core));
-        match before {
+        let known = local.as_ref().filter(|known| Rc::ptr_eq(&known.core, core));
+        match known {
             Some(known) if known.plan.generation == generation => Rc::clone(known),
-            before => {
-                let built = Rc::new(LocalPlan::build(core, core.shared.current(), before));
+            _ => {
+                let built = Rc::new(LocalPlan::build(core, core.shared.current()));
                 core.set_limits(built.plan.bounds.clone());
                 *local = Some(Rc::clone(&built));
                 built
@@ -67,11 +62,7 @@ pub fn forget() {
 }
 
 impl LocalPlan {
-    fn build(core: &Rc<Core>, plan: Arc<Plan>, before: Option<&Rc<LocalPlan>>) -> LocalPlan {
-        let now = clock::now();
-        let known = |name: &String| before.and_then(|before| before.budgets.get(name)).cloned();
-        let budget = |name: &String| known(name).unwrap_or_else(|| Rc::new(Cell::new(Budget::new(now))));
-        let mut budgets = HashMap::new();
+    fn build(core: &Rc<Core>, plan: Arc<Plan>) -> LocalPlan {
         let cache_name: Rc<str> = plan.cache_name.as_str().into();
         let pipelines = plan.routes.iter().map(|route| {
             let upstream = match &route.action {
@@ -81,7 +72,6 @@ impl LocalPlan {
             };
             let send = Send::new(Arc::clone(upstream), Rc::clone(core));
             let name = &route.config.name;
-            let budget = budgets.entry(name.clone()).or_insert_with(|| budget(name));
             // Where nothing is stored there are changes all the same.
             let rules = route.cache.unwrap_or(Overrides { is_off: true, ..Overrides::default() });
             let store = Arc::clone(&core.shared.cache);
@@ -89,12 +79,12 @@ impl LocalPlan {
             let cache = Cache::new(store, rules, learned, Rc::clone(&cache_name));
             let offered = Some(route.config.compress.clone()).filter(|offered| !offered.is_empty());
             let compress = offered.map(|offered| Compress::new(offered, Arc::clone(&core.shared.variants)));
-            let attempt = Attempt::new(Rc::clone(budget));
+            let attempt = Attempt::new(core.shared.attempts.of(name), Arc::clone(upstream));
             let region = region(core, upstream, route);
             Some(Pipeline::new(compress, cache, attempt, region, Balance::new(Arc::clone(upstream)), send))
         });
         let pipelines = pipelines.collect();
-        LocalPlan { pipelines, plan, budgets, core: Rc::clone(core) }
+        LocalPlan { pipelines, plan, core: Rc::clone(core) }
     }
 }
 

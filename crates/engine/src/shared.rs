@@ -7,6 +7,7 @@ use crate::listen::{Bound, RawListener};
 use crate::panics::Panics;
 use crate::plan::{Plan, Registry};
 use crate::seldom::Lines;
+use crate::techniques::attempt::learned::Routes;
 use crate::techniques::cache::store::Store;
 use crate::techniques::edge::files::Files;
 use crate::techniques::region::marker::Markers;
@@ -130,6 +131,8 @@ pub struct Shared {
     pub stalls: AtomicU64,
     /// What is said of all that callers can cause in numbers.
     pub lines: Lines,
+    /// What routes have learned of their attempts; it outlives plans.
+    pub attempts: Routes,
     /// Answers that were stored; they outlive plans.
     pub cache: Arc<Store>,
     /// What is known of files.
@@ -175,6 +178,7 @@ impl Shared {
             faults: Default::default(),
             stalls: AtomicU64::new(0),
             lines: Lines::default(),
+            attempts: Routes::default(),
             cache,
             files: Arc::default(),
             variants: Arc::default(),

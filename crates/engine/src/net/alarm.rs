@@ -37,6 +37,17 @@ impl Borrowed {
         Borrowed(alarm)
     }
 
+    /// Sets it to another moment.
+    pub fn set(&mut self, due: u64) {
+        if due != NEVER
+            && self.0.sleep.is_none()
+            && let Some(spare) = SPARE.with_borrow_mut(Vec::pop)
+        {
+            self.0 = spare;
+        }
+        self.0.set(due);
+    }
+
     /// As [`Alarm::poll`].
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.poll(cx)

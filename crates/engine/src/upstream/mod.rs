@@ -100,8 +100,12 @@ impl Next for Send {
                 }
                 Err(lost) => (lost.error, lost.intact),
             };
-            let died_idle =
-                reused && !fresh && error.retry() == Retry::Idempotent && exchange.is_idempotent();
+            // A stream that was reset says nothing of its connection.
+            let died_idle = reused
+                && !fresh
+                && error.retry() == Retry::Idempotent
+                && error != Error::StreamReset
+                && exchange.is_idempotent();
             if died_idle && intact {
                 fresh = true;
                 exchange.trace.enter(Phase::Overhead);

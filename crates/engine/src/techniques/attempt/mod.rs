@@ -1,86 +1,243 @@
-//! Attempt: how often a request is tried, and for how long. What certainly reached no application (a refused connection, an
-//! HTTP/2 stream refused unprocessed) is tried once more, on another endpoint; what was cut before a byte came back is, if it
-//! is idempotent and the retry budget allows. The deadline ends everything inside. Hedging and learned time-outs belong here
-//! and come with their own issue.
+//! Attempt: how often a request is tried, for how long, and whether it is sent twice at once.
+//!
+//! *Retry*: what certainly reached no application (a refused connection, an HTTP/2 stream refused unprocessed) is tried again
+//! whatever the method; what was cut before a byte came back, and an answer of 502, 503 or 504, if the request is idempotent.
+//! Always on another endpoint, within a budget that successes fill, unless the answer asks not to, or another proxy before this
+//! one retries already. *Hedge*: see [`hedge`]. *Deadline*: ends everything inside; a request that has no time left for an answer
+//! is not sent. *Time-out*: learned from the route's own tail, see [`crate::tempo`].
 //!
 //! Idea: RFC 9110 §9.2.2 and RFC 9113 §8.7 say what may be sent again; budgets instead of counts keep an outage from being
-//! multiplied (Finagle, the SRE book). When not to: there is nothing to switch off, no request that may have been acted on
-//! and is not idempotent is ever repeated. Metrics: `attempts` in the access log.
+//! multiplied (Finagle, the SRE book). When not to: `retry = "off"`, where whoever asks retries better. Metrics: `attempts`
+//! and `hedge` in the access log, `unlag_attempt_*`.
 
+pub mod fleet;
+pub mod hedge;
+pub mod learned;
 pub mod policy;
+pub mod purse;
+pub mod race;
 #[cfg(test)]
 mod tests;
 
 use crate::clock;
-use crate::error::Error;
-use crate::exchange::{Exchange, Failure, Outcome};
+use crate::error::{Error, Fault};
+use crate::exchange::{Exchange, Failure, Outcome, Trace};
+use crate::http::{Body, Name};
 use crate::net::alarm::Borrowed;
 use crate::pipeline::{Next, Stage};
-use policy::{Budget, Verdict};
-use std::cell::Cell;
+use crate::plan::Upstream;
+use crate::tempo::Ending;
+use http::Method;
+use learned::Learned;
+use policy::Verdict;
+use race::{Limit, Race};
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
+use unlag_config::Timeout;
+use unlag_record::Phase;
+
+/// Content up to this may be sent twice at once.
+const COPIED_BYTES_MAX: usize = 64 * 1024;
 
 /// The stage, for one route on one core.
 #[derive(Debug)]
 pub struct Attempt {
-    budget: Rc<Cell<Budget>>,
+    learned: Arc<Learned>,
+    upstream: Arc<Upstream>,
 }
 
 impl Attempt {
-    /// A stage with the budget of its route, which outlives the plan: a reload in the middle of an outage fills it no more than
-    /// time does.
-    pub fn new(budget: Rc<Cell<Budget>>) -> Attempt {
-        Attempt { budget }
+    /// A stage with what its route has learned, which outlives the plan.
+    pub fn new(learned: Arc<Learned>, upstream: Arc<Upstream>) -> Attempt {
+        Attempt { learned, upstream }
     }
 
-    fn earn(&self) {
-        let mut budget = self.budget.get();
-        budget.earn();
-        self.budget.set(budget);
+    /// When an attempt of this request is given up, and why.
+    fn limit(&self, exchange: &Exchange, began_ns: u64) -> Limit {
+        let deadline = Limit { at_ns: exchange.deadline_ns, error: Error::Deadline };
+        if exchange.route.config.attempts.timeout != Timeout::Learned {
+            return deadline;
+        }
+        match self.learned.tempo.limit_ns() {
+            Some(ns)
+                if began_ns.saturating_add(ns) < deadline.at_ns && ns < exchange.route.head_timeout_ns =>
+            {
+                Limit { at_ns: began_ns + ns, error: Error::AnswerTimeout }
+            }
+            _ => deadline,
+        }
     }
 
-    fn spend(&self) -> bool {
-        let mut budget = self.budget.get();
-        let enough = budget.spend(clock::now());
-        self.budget.set(budget);
-        enough
+    /// The share of its work that the route may spend on copies, if this request may have one: it is safe to send twice at once,
+    /// all of it is at hand, and nobody else is at work on it.
+    fn share(&self, exchange: &Exchange) -> Option<f64> {
+        let rules = &exchange.route.config.attempts;
+        let hedge = rules.hedge?;
+        let is_safe = matches!(exchange.head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let is_at_hand = match &exchange.body {
+            Body::Empty => true,
+            Body::Bytes(bytes) => bytes.len() <= COPIED_BYTES_MAX,
+            Body::Stream(_) => false,
+        };
+        let is_plain = exchange.upgrade.is_none() && !exchange.expects_continue;
+        let may = (is_safe || rules.idempotent) && is_at_hand && is_plain;
+        (may && !exchange.head.fields.has(Name::XAttempt) && self.upstream.fleet().len() > 1)
+            .then_some(hedge.budget)
     }
 
     async fn attempts<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
-        self.earn();
+        let trace = Rc::clone(&exchange.trace);
+        let began_ns = trace.latest_ns();
+        let limit = self.limit(&exchange, began_ns);
+        if self.learned.is_doomed(exchange.deadline_ns.saturating_sub(began_ns)) {
+            return Err(Failure { error: Error::Doomed, exchange: Some(exchange) });
+        }
+        let again = Again::of(&exchange);
+        let comes_back = exchange.comes_back;
+        // An answer that is not passed on is followed by the same request.
+        exchange.comes_back |= again.on_answers;
+        let mut alarm = Borrowed::set_to(limit.at_ns);
         let mut made = 0;
         loop {
             made += 1;
-            exchange.trace.attempts.set(made);
-            let Failure { error, exchange: back } = match next.run(exchange).await {
-                Ok(response) => return Ok(response),
-                Err(failure) => failure,
-            };
-            let Some(back) = back else { return Err(error.into()) };
-            let again = match policy::after(error, made, back.is_idempotent()) {
-                Verdict::TryAgain => true,
-                Verdict::TryAgainWithinBudget => self.spend(),
-                Verdict::GiveUp => false,
-            };
-            if !again {
-                return Err(Failure { error, exchange: Some(back) });
+            trace.attempts.set(trace.attempts.get().saturating_add(1));
+            let share = if made == 1 { self.share(&exchange) } else { None };
+            let race = Race::new(next, (&self.learned, &self.upstream), Rc::clone(&trace), limit, share);
+            let sent_ns = race.sent_ns();
+            let outcome = race.run(exchange, &mut alarm).await;
+            if made == 1 {
+                self.learn(&outcome, &trace, sent_ns, limit);
             }
-            exchange = back;
+            let wait_ns = match self.wait_ns(&outcome, again, made, limit) {
+                Some(wait_ns) => wait_ns,
+                None => return outcome.map(|response| handed_back(response, comes_back)),
+            };
+            exchange = match taken_back(outcome) {
+                Ok(back) => back,
+                Err(outcome) => return outcome,
+            };
+            if wait_ns > 0 {
+                alarm.set(trace.enter(Phase::Overhead) + wait_ns);
+                std::future::poll_fn(|cx| alarm.poll(cx)).await;
+            }
+            // Whoever comes next on the way sees that it is being retried, and does not do the same.
+            let number = itoa::Buffer::new().format(made + 1).to_owned();
+            exchange.head.fields.set_known(Name::XAttempt, number.as_bytes());
         }
+    }
+
+    /// Learns how long the route takes.
+    fn learn(&self, outcome: &Outcome, trace: &Trace, sent_ns: u64, limit: Limit) {
+        let tempo = &self.learned.tempo;
+        let (now, ending) = match outcome {
+            // The last thing that happened is that the head came.
+            Ok(response) if response.head.status < 500 => (trace.latest_ns(), Ending::Answered),
+            Ok(_) => (trace.latest_ns(), Ending::Failed),
+            Err(failure) => {
+                let now = clock::now();
+                if failure.error == Error::AnswerTimeout
+                    && limit.error == Error::AnswerTimeout
+                    && now >= limit.at_ns
+                {
+                    self.learned.count_timed_out();
+                }
+                match failure.error {
+                    Error::AnswerTimeout | Error::Deadline => (now, Ending::GivenUp),
+                    error if error.fault() == Fault::Upstream => (now, Ending::Failed),
+                    _ => return,
+                }
+            }
+        };
+        tempo.note(now.saturating_sub(sent_ns), ending, now);
+    }
+
+    /// How long to wait until the next attempt, if there is to be one after `made`.
+    fn wait_ns(&self, outcome: &Outcome, again: Again, made: u32, limit: Limit) -> Option<u64> {
+        let (verdict, asked_ns, has_another) = match outcome {
+            Ok(response)
+                if again.on_answers && policy::is_refusal(response.head.status) && made <= again.retries =>
+            {
+                let failed = response.request.as_ref().map(|request| request.failed.as_slice())?;
+                let answered = response.in_flight.as_ref().map(|request| request.endpoint().index)?;
+                let has_another = fleet::has_another(&self.upstream, failed, Some(answered));
+                (Verdict::TryAgainWithinBudget, policy::pushback_ns(&response.head.fields)?, has_another)
+            }
+            Ok(_) => return None,
+            Err(Failure { error, exchange: Some(exchange) }) => {
+                let verdict = policy::after(*error, made, again.retries, again.is_idempotent);
+                // What an endpoint refused because it had too much to do, it may take now.
+                let is_busy = *error == Error::RefusedStream;
+                (verdict, 0, is_busy || fleet::has_another(&self.upstream, &exchange.failed, None))
+            }
+            Err(_) => return None,
+        };
+        if verdict == Verdict::GiveUp || !has_another {
+            return None;
+        }
+        let now = clock::now();
+        let wait_ns = asked_ns.max(policy::backoff_ns(made, now.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11));
+        let left_ns = limit.at_ns.saturating_sub(now);
+        if left_ns <= wait_ns || self.learned.is_doomed(left_ns - wait_ns) {
+            return None;
+        }
+        (verdict == Verdict::TryAgain || self.learned.take_retry(again.share)).then_some(wait_ns)
+    }
+}
+
+/// What may be tried again of a request, and how often.
+#[derive(Clone, Copy, Debug)]
+struct Again {
+    /// Attempts after the first.
+    retries: u32,
+    /// The share of successes that the route may spend on them.
+    share: f64,
+    is_idempotent: bool,
+    /// Whether an answer that says no may be followed by another attempt: all of the request is at hand.
+    on_answers: bool,
+}
+
+impl Again {
+    fn of(exchange: &Exchange) -> Again {
+        let rules = &exchange.route.config.attempts;
+        let is_idempotent = rules.idempotent || exchange.is_idempotent();
+        let is_anothers = policy::is_retried_by_another(exchange.head.fields.get(Name::XAttempt));
+        let retry = rules.retry.filter(|_| !is_anothers);
+        let is_at_hand = !matches!(exchange.body, Body::Stream(_)) && exchange.upgrade.is_none();
+        let on_answers = retry.is_some() && is_idempotent && is_at_hand;
+        let (retries, share) = retry.map_or((0, 0.0), |retry| (retry.attempts, retry.budget));
+        Again { retries, share, is_idempotent, on_answers }
+    }
+}
+
+/// An answer as the stages around this one want it: with its request only if they asked for that.
+fn handed_back(mut response: crate::exchange::Response, comes_back: bool) -> crate::exchange::Response {
+    match &mut response.request {
+        Some(request) if comes_back => request.comes_back = comes_back,
+        request => *request = None,
+    }
+    response
+}
+
+/// The request of an attempt whose outcome nobody gets.
+fn taken_back(outcome: Outcome) -> Result<Box<Exchange>, Outcome> {
+    match outcome {
+        Ok(mut response) => match (response.request.take(), &response.in_flight) {
+            (Some(mut request), Some(in_flight)) => {
+                request.failed.push((in_flight.endpoint().index, Error::NoOther));
+                Ok(request)
+            }
+            (request, _) => {
+                response.request = request;
+                Err(Ok(response))
+            }
+        },
+        Err(Failure { exchange: Some(exchange), .. }) => Ok(exchange),
+        Err(failure) => Err(Err(failure)),
     }
 }
 
 impl Stage for Attempt {
     async fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
-        let mut alarm = Borrowed::set_to(exchange.deadline_ns);
-        let mut attempts = std::pin::pin!(self.attempts(exchange, next));
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(outcome) = attempts.as_mut().poll(cx) {
-                return Poll::Ready(outcome);
-            }
-            alarm.poll(cx).map(|()| Err(Error::Deadline.into()))
-        })
-        .await
+        self.attempts(exchange, next).await
     }
 }

@@ -1,20 +1,18 @@
-//! Whether a failed attempt is followed by another, and the budget that keeps retries from feeding an outage.
+//! Whether a failed attempt is followed by another, and when.
 
 use crate::error::{Error, Retry};
+use crate::http::Fields;
+use crate::http::h1::framing::parse_length;
 
-/// Attempts for one request, the first included.
-pub const ATTEMPTS_MAX: u8 = 2;
-/// Retries per request that was sent: 10 %, as the SRE book and Finagle found enough.
-const SHARE: f64 = 0.1;
-/// Retries a second that are always there, so that a quiet route can mend a single failure.
-const PER_SECOND: f64 = 3.0;
-/// Unspent budget is kept up to this: ten seconds of the floor.
-const TOKENS_MAX: f64 = 30.0;
+/// The longest that is waited because an answer asks for it: who asks for more wants no other attempt.
+const PATIENCE_NS: u64 = 1_000_000_000;
+/// The second retry waits up to this, each further one up to twice as long; the first goes at once, as it goes elsewhere.
+const BACKOFF_NS: u64 = 25_000_000;
 
 /// The decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Send it once more, elsewhere if there is an elsewhere.
+    /// Send it once more.
     TryAgain,
     /// Send it once more if the budget has a token.
     TryAgainWithinBudget,
@@ -22,43 +20,44 @@ pub enum Verdict {
     GiveUp,
 }
 
-/// Decides after `made` attempts of which the last failed with `error`.
-pub fn after(error: Error, made: u8, idempotent: bool) -> Verdict {
+/// Decides after `made` attempts, of `retries` after the first that there may be, of which the last failed with `error`. What
+/// certainly reached no application costs nobody anything the first time.
+pub fn after(error: Error, made: u32, retries: u32, idempotent: bool) -> Verdict {
     match error.retry() {
-        _ if made >= ATTEMPTS_MAX => Verdict::GiveUp,
-        Retry::Safe => Verdict::TryAgain,
+        _ if made > retries => Verdict::GiveUp,
+        Retry::Safe if made == 1 => Verdict::TryAgain,
+        Retry::Safe => Verdict::TryAgainWithinBudget,
         Retry::Idempotent if idempotent => Verdict::TryAgainWithinBudget,
         Retry::Idempotent | Retry::Never => Verdict::GiveUp,
     }
 }
 
-/// A token bucket filled by requests and by time.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    tokens: f64,
-    at: u64,
+/// Whether an answer says that its endpoint could not serve the request now; another may.
+pub fn is_refusal(status: u16) -> bool {
+    matches!(status, 502..=504)
 }
 
-impl Budget {
-    /// A bucket that starts with one second's floor.
-    pub fn new(now: u64) -> Budget {
-        Budget { tokens: PER_SECOND, at: now }
+/// How long an answer asks to wait before the next attempt, nanoseconds; none if it wants none.
+pub fn pushback_ns(fields: &Fields) -> Option<u64> {
+    let asked = |name: &str, unit_ns: u64| match fields.get_named(name) {
+        None => Some(0),
+        // What is no number is a date, or a `-1` that says no.
+        Some(value) => parse_length(value).map(|number| number.saturating_mul(unit_ns)),
+    };
+    if fields.get_named("x-envoy-overloaded").is_some() {
+        return None;
     }
+    let wait_ns = asked("retry-after", 1_000_000_000)?.max(asked("grpc-retry-pushback-ms", 1_000_000)?);
+    (wait_ns <= PATIENCE_NS).then_some(wait_ns)
+}
 
-    /// A request was sent.
-    pub fn earn(&mut self) {
-        self.tokens = (self.tokens + SHARE).min(TOKENS_MAX);
-    }
+/// How long the attempt after `made` waits: the whole of it drawn at random, so that what failed together is not tried together.
+pub fn backoff_ns(made: u32, draw: u64) -> u64 {
+    let Some(doubled) = made.checked_sub(2) else { return 0 };
+    draw % (BACKOFF_NS << doubled.min(8))
+}
 
-    /// Takes a token if there is one.
-    pub fn spend(&mut self, now: u64) -> bool {
-        let passed_s = now.saturating_sub(self.at) as f64 / 1e9;
-        self.tokens = (self.tokens + passed_s * PER_SECOND).min(TOKENS_MAX);
-        self.at = now;
-        let enough = self.tokens >= 1.0;
-        if enough {
-            self.tokens -= 1.0;
-        }
-        enough
-    }
+/// Whether somebody before this node has sent the request more than once: then that one retries, and nobody else.
+pub fn is_retried_by_another(x_attempt: Option<&[u8]>) -> bool {
+    x_attempt.and_then(parse_length).is_some_and(|attempt| attempt > 1)
 }

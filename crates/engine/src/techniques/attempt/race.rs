@@ -1,0 +1,248 @@
+//! One attempt, and the second copy that may join it. Both are polled by the one task of their request; the first good answer
+//! is the caller's, and what loses is dropped, which cancels it: a stream is reset, a connection closed.
+//!
+//! ```text
+//! sent ────────── silent or late ──► copy to another endpoint ──► a good answer of either: the other is cancelled
+//!   └─ answered: nothing was copied                            └► a bad one waits for the other
+//! ```
+
+use super::fleet;
+use super::hedge::{self, Sight};
+use super::learned::Learned;
+use super::purse::{Lost, Paid};
+use crate::clock;
+use crate::error::Error;
+use crate::exchange::{Exchange, Outcome, Trace};
+use crate::http::Name;
+use crate::net::alarm::{Borrowed, NEVER};
+use crate::pipeline::Next;
+use crate::plan::Upstream;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use unlag_record::{Fate, Hedge, Trigger};
+
+/// What the two have in common.
+pub struct Race<'a, N> {
+    next: &'a Rc<N>,
+    learned: &'a Learned,
+    upstream: &'a Upstream,
+    trace: Rc<Trace>,
+    sent_ns: u64,
+    limit: Limit,
+    /// The share of its work that the route may spend on copies, if this request may have one.
+    share: Option<f64>,
+    copies: Copies<'a>,
+}
+
+/// When an attempt is given up, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// The moment.
+    pub at_ns: u64,
+    /// The reason.
+    pub error: Error,
+}
+
+#[derive(Default)]
+struct Copies<'a> {
+    /// When it is to be looked whether a copy is due; none before the first one is under way.
+    look_at_ns: Option<u64>,
+    looks: u32,
+    running: Option<Running<'a>>,
+    /// A bad answer of the first, while the copy may have a better one.
+    held: Option<Outcome>,
+}
+
+struct Running<'a> {
+    answer: Pin<Box<dyn Future<Output = Outcome> + 'a>>,
+    trace: Rc<Trace>,
+    paid: Paid,
+    since_ns: u64,
+}
+
+impl<'a, N: Next> Race<'a, N> {
+    /// One attempt and its rules.
+    pub fn new(
+        next: &'a Rc<N>,
+        (learned, upstream): (&'a Learned, &'a Upstream),
+        trace: Rc<Trace>,
+        limit: Limit,
+        share: Option<f64>,
+    ) -> Race<'a, N> {
+        let sent_ns = trace.latest_ns();
+        if share.is_some() {
+            trace.lending.watch();
+        }
+        Race { next, learned, upstream, trace, sent_ns, limit, share, copies: Copies::default() }
+    }
+
+    /// When it is sent.
+    pub fn sent_ns(&self) -> u64 {
+        self.sent_ns
+    }
+
+    /// Runs it.
+    pub async fn run(mut self, exchange: Box<Exchange>, alarm: &mut Borrowed) -> Outcome {
+        let next = self.next;
+        let mut first = std::pin::pin!(next.run(exchange));
+        let outcome = std::future::poll_fn(|cx| self.poll(cx, first.as_mut(), alarm)).await;
+        self.trace.lending.forget();
+        outcome
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut first: Pin<&mut impl Future<Output = Outcome>>,
+        alarm: &mut Borrowed,
+    ) -> Poll<Outcome> {
+        if self.copies.held.is_none()
+            && let Poll::Ready(outcome) = first.as_mut().poll(cx)
+            && let Some(outcome) = self.first_ended(outcome)
+        {
+            return Poll::Ready(outcome);
+        }
+        if self.copies.look_at_ns.is_none() {
+            self.copies.look_at_ns = Some(if self.share.is_some() { self.sight().due_ns() } else { NEVER });
+        }
+        loop {
+            if let Poll::Ready(outcome) = self.poll_copy(cx) {
+                return Poll::Ready(outcome);
+            }
+            alarm.set(self.limit.at_ns.min(self.copies.look_at_ns.unwrap_or(NEVER)));
+            ready!(alarm.poll(cx));
+            let now = clock::now();
+            if now >= self.limit.at_ns {
+                return Poll::Ready(self.copies.held.take().unwrap_or(Err(self.limit.error.into())));
+            }
+            let Some(paid) = self.look(now) else { continue };
+            // Whoever has the request gives a copy of it when it is polled.
+            self.trace.lending.ask();
+            if let Poll::Ready(outcome) = first.as_mut().poll(cx) {
+                self.trace.lending.forget();
+                self.learned.settle(paid, Lost::Copy(0), now);
+                return Poll::Ready(outcome);
+            }
+            self.send_copy(paid, now);
+        }
+    }
+
+    fn sight(&self) -> Sight {
+        let endpoint = self.trace.lending.endpoint();
+        let tempo = &self.learned.tempo;
+        let figures = fleet::figures(self.upstream);
+        Sight {
+            sent_ns: self.sent_ns,
+            p50_ns: tempo.p50_ns(),
+            rung_ns: self.learned.rung_ns(self.sent_ns),
+            progress_ns: endpoint.as_deref().and_then(fleet::progress_ns),
+            gap_ns: figures.gap_ns,
+            distance_ns: endpoint.as_ref().map_or(0, |endpoint| fleet::distance_ns(endpoint)),
+        }
+    }
+
+    /// Whether a copy is due and may be sent; what was paid for it.
+    fn look(&mut self, now: u64) -> Option<Paid> {
+        let sight = self.sight();
+        let Some(trigger) = sight.trigger(now) else {
+            self.copies.look_at_ns = Some(sight.due_ns().max(now + 1));
+            return None;
+        };
+        let endpoint = self.trace.lending.endpoint().clone();
+        let fate = match endpoint {
+            // It waits for admission: more of it helps nobody.
+            None => Fate::Overload,
+            Some(endpoint) => {
+                if trigger == Trigger::Stall {
+                    fleet::suspect(&endpoint, now);
+                }
+                match fleet::has_alternative(self.upstream, &endpoint, now) {
+                    false => Fate::NoAlternative,
+                    true => {
+                        let unit_ns = fleet::figures(self.upstream).unit_ns;
+                        let age_ns = now.saturating_sub(self.sent_ns);
+                        let share = self.share.unwrap_or_default();
+                        match self.learned.pay(trigger, share, unit_ns, age_ns, now) {
+                            Some(paid) => return Some(paid),
+                            None => Fate::NoBudget,
+                        }
+                    }
+                }
+            }
+        };
+        let hedge = Hedge { trigger, fate };
+        if self.trace.hedge.replace(Some(hedge)).is_none() {
+            self.learned.count(hedge);
+        }
+        self.copies.look_at_ns = Some(now + hedge::again_ns(self.copies.looks, sight.p50_ns));
+        self.copies.looks += 1;
+        None
+    }
+
+    fn send_copy(&mut self, paid: Paid, now: u64) {
+        // At most one, also where it could not be made.
+        self.copies.look_at_ns = Some(NEVER);
+        let endpoint = self.trace.lending.endpoint().as_ref().map(|endpoint| endpoint.index);
+        let Some(mut copy) = self.trace.lending.take() else {
+            return self.learned.settle(paid, Lost::Copy(0), now);
+        };
+        // The copy has nothing to do with the endpoint that has the first, and nothing is held against that.
+        copy.failed.extend(endpoint.map(|index| (index, Error::NoOther)));
+        copy.interim = None;
+        copy.head.fields.set_known(Name::XAttempt, b"2");
+        let made = self.trace.attempts.get() + 1;
+        self.trace.attempts.set(made);
+        let (trace, next) = (Rc::clone(&copy.trace), self.next);
+        let answer = Box::pin(next.run(copy));
+        self.copies.running = Some(Running { answer, trace, paid, since_ns: now });
+    }
+
+    /// What the caller gets, if the first has come to an end that is good enough, or the only one.
+    fn first_ended(&mut self, outcome: Outcome) -> Option<Outcome> {
+        let Some(running) = self.copies.running.take_if(|_| is_good(&outcome)) else {
+            let is_last = self.copies.running.is_none();
+            return match is_last {
+                true => Some(outcome),
+                false => {
+                    self.copies.held = Some(outcome);
+                    None
+                }
+            };
+        };
+        let now = self.trace.latest_ns();
+        self.ended(&running, Fate::Lost, Lost::Copy(now.saturating_sub(running.since_ns)));
+        Some(outcome)
+    }
+
+    fn poll_copy(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(running) = &mut self.copies.running else { return Poll::Pending };
+        let outcome = ready!(running.answer.as_mut().poll(cx));
+        let Some(running) = self.copies.running.take() else { return Poll::Pending };
+        let now = running.trace.latest_ns();
+        if !is_good(&outcome) {
+            self.ended(&running, Fate::Lost, Lost::Copy(now.saturating_sub(running.since_ns)));
+            return self.copies.held.take().map_or(Poll::Pending, Poll::Ready);
+        }
+        self.ended(&running, Fate::Won, Lost::First(now.saturating_sub(self.sent_ns)));
+        self.trace.becomes(&running.trace);
+        Poll::Ready(outcome.map(|mut response| {
+            if let Some(request) = &mut response.request {
+                request.trace = Rc::clone(&self.trace);
+            }
+            response
+        }))
+    }
+
+    fn ended(&self, running: &Running<'_>, fate: Fate, lost: Lost) {
+        let hedge = Hedge { trigger: running.paid.trigger, fate };
+        self.trace.hedge.set(Some(hedge));
+        self.learned.count(hedge);
+        self.learned.settle(running.paid, lost, clock::now());
+    }
+}
+
+/// Whether an outcome is worth having while another may come: failures of the upstream are not.
+fn is_good(outcome: &Outcome) -> bool {
+    outcome.as_ref().is_ok_and(|response| response.head.status < 500 || response.head.status == 501)
+}
