@@ -228,6 +228,7 @@ pub struct Trace {
     pub allow: OnceCell<String>,
     /// Who asks.
     pub caller: Option<SocketAddr>,
+    certificate: OnceCell<Rc<[u8]>>,
     /// The endpoint that was tried last.
     pub endpoint: Cell<Option<EndpointId>>,
     /// How many times an upstream was tried.
@@ -263,6 +264,7 @@ impl Trace {
             target: recorded_target(head),
             allow: OnceCell::new(),
             caller,
+            certificate: OnceCell::new(),
             endpoint: Cell::new(None),
             attempts: Cell::new(0),
             reused: Cell::new(false),
@@ -289,6 +291,7 @@ impl Trace {
             target: Box::default(),
             allow: OnceCell::new(),
             caller: self.caller,
+            certificate: OnceCell::new(),
             endpoint: Cell::new(None),
             attempts: self.attempts.clone(),
             reused: Cell::new(false),
@@ -310,6 +313,16 @@ impl Trace {
         self.reused.set(copy.reused.get());
         self.bytes_in.set(copy.bytes_in.get());
         let _ = copy.into.set(Rc::clone(self));
+    }
+
+    /// The certificate that the caller showed.
+    pub fn set_certificate(&self, certificate: &Rc<[u8]>) {
+        let _ = self.certificate.set(Rc::clone(certificate));
+    }
+
+    /// The certificate that the caller showed, if it had to show one.
+    pub fn certificate(&self) -> Option<&Rc<[u8]>> {
+        self.certificate.get()
     }
 
     /// So much content of the caller has been taken.

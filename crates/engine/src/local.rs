@@ -79,7 +79,8 @@ impl LocalPlan {
             let cache = Cache::new(store, rules, learned, Rc::clone(&cache_name));
             let offered = Some(route.config.compress.clone()).filter(|offered| !offered.is_empty());
             let compress = offered.map(|offered| Compress::new(offered, Arc::clone(&core.shared.variants)));
-            let attempt = Attempt::new(core.shared.attempts.of(name), Arc::clone(upstream));
+            let (attempts, answers) = (core.shared.attempts.of(name), Arc::clone(&core.shared.answers));
+            let attempt = Attempt::new(attempts, Arc::clone(upstream), answers);
             let region = region(core, upstream, route);
             Some(Pipeline::new(compress, cache, attempt, region, Balance::new(Arc::clone(upstream)), send))
         });

@@ -8,6 +8,7 @@ use crate::panics::Panics;
 use crate::plan::{Plan, Registry};
 use crate::seldom::Lines;
 use crate::techniques::attempt::learned::Routes;
+use crate::techniques::attempt::replay::store::Answers;
 use crate::techniques::cache::store::Store;
 use crate::techniques::edge::files::Files;
 use crate::techniques::region::marker::Markers;
@@ -133,6 +134,8 @@ pub struct Shared {
     pub lines: Lines,
     /// What routes have learned of their attempts; it outlives plans.
     pub attempts: Routes,
+    /// What was answered to requests with an `Idempotency-Key`.
+    pub answers: Arc<Answers>,
     /// Answers that were stored; they outlive plans.
     pub cache: Arc<Store>,
     /// What is known of files.
@@ -179,6 +182,7 @@ impl Shared {
             stalls: AtomicU64::new(0),
             lines: Lines::default(),
             attempts: Routes::default(),
+            answers: Arc::default(),
             cache,
             files: Arc::default(),
             variants: Arc::default(),

@@ -250,7 +250,8 @@ async fn serve_tls(
     let session = stream.get_ref().1;
     let is_h2 = session.alpn_protocol() == Some(b"h2");
     let server_name = session.server_name().map(Into::into);
-    let caller = Rc::new(Caller::new(peer, Scheme::Https, server_name));
+    let certificate = session.peer_certificates().and_then(<[_]>::first).map(|leaf| Rc::from(leaf.as_ref()));
+    let caller = Rc::new(Caller { certificate, ..Caller::new(peer, Scheme::Https, server_name) });
     let io = Io::Tls(Box::new(stream.into()));
     match is_h2 {
         true => h2::drive(core, io, BytesMut::new(), caller, slot).await,

@@ -83,6 +83,9 @@ pub fn admit(
     };
     let Some(route) = plan.plan.routes.get(index).cloned() else { return Err(Error::Internal) };
     recording.route.set(route.record);
+    if let Some(certificate) = &caller.certificate {
+        recording.trace.set_certificate(certificate);
+    }
     if let (Some(max), crate::http::Size::Exact(length)) = (route.config.body_max, body.size())
         && length > max
     {

@@ -2,6 +2,7 @@
 
 use crate::http::Scheme;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 /// A caller's connection.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub struct Caller {
     pub server_name: Option<Box<str>>,
     /// Its address as `X-Forwarded-For` has it; empty over a unix socket.
     pub address: Box<str>,
+    /// The certificate that it showed, if it had to show one.
+    pub certificate: Option<Rc<[u8]>>,
     /// The beginning of its `Forwarded` element (RFC 7239 §4).
     pub forwarded: Box<str>,
 }
@@ -29,6 +32,6 @@ impl Caller {
         };
         let forwarded = format!("for={node};proto={}", scheme.text()).into();
         let address = ip.map(|ip| ip.to_string()).unwrap_or_default().into();
-        Caller { peer, scheme, server_name, address, forwarded }
+        Caller { peer, scheme, server_name, address, certificate: None, forwarded }
     }
 }

@@ -10,8 +10,6 @@ const SUSPECT_NS: u64 = 1_000_000_000;
 /// What is known of all endpoints of an upstream together.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
-    /// What an answer takes where nobody is in the way.
-    pub unit_ns: u64,
     /// The longest usual silence of an endpoint that works.
     pub gap_ns: u64,
     /// Requests at once beyond which each takes longer.
@@ -21,7 +19,7 @@ pub struct Figures {
 /// What is known of the endpoints of `upstream`.
 pub fn figures(upstream: &Upstream) -> Figures {
     let _ = upstream;
-    Figures { unit_ns: 1_000_000, gap_ns: 1_000_000_000, knee: 4.0 }
+    Figures { gap_ns: 1_000_000_000, knee: 4.0 }
 }
 
 /// How far away an endpoint is.

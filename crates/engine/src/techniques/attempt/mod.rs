@@ -4,7 +4,7 @@
 //! whatever the method; what was cut before a byte came back, and an answer of 502, 503 or 504, if the request is idempotent.
 //! Always on another endpoint, within a budget that successes fill, unless the answer asks not to, or another proxy before this
 //! one retries already. *Hedge*: see [`hedge`]. *Deadline*: ends everything inside; a request that has no time left for an answer
-//! is not sent. *Time-out*: learned from the route's own tail, see [`crate::tempo`].
+//! is not sent. *Time-out*: learned from the route's own tail, see [`crate::tempo`]. *Replay*: see [`replay`].
 //!
 //! Idea: RFC 9110 §9.2.2 and RFC 9113 §8.7 say what may be sent again; budgets instead of counts keep an outage from being
 //! multiplied (Finagle, the SRE book). When not to: `retry = "off"`, where whoever asks retries better. Metrics: `attempts`
@@ -16,6 +16,7 @@ pub mod learned;
 pub mod policy;
 pub mod purse;
 pub mod race;
+pub mod replay;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use http::Method;
 use learned::Learned;
 use policy::Verdict;
 use race::{Limit, Race};
+use replay::store::Answers;
 use std::rc::Rc;
 use std::sync::Arc;
 use unlag_config::Timeout;
@@ -40,16 +42,17 @@ use unlag_record::Phase;
 const COPIED_BYTES_MAX: usize = 64 * 1024;
 
 /// The stage, for one route on one core.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Attempt {
     learned: Arc<Learned>,
     upstream: Arc<Upstream>,
+    answers: Arc<Answers>,
 }
 
 impl Attempt {
-    /// A stage with what its route has learned, which outlives the plan.
-    pub fn new(learned: Arc<Learned>, upstream: Arc<Upstream>) -> Attempt {
-        Attempt { learned, upstream }
+    /// A stage with what its route has learned and what was answered to keys; both outlive the plan.
+    pub fn new(learned: Arc<Learned>, upstream: Arc<Upstream>, answers: Arc<Answers>) -> Attempt {
+        Attempt { learned, upstream, answers }
     }
 
     /// When an attempt of this request is given up, and why.
@@ -238,6 +241,10 @@ fn taken_back(outcome: Outcome) -> Result<Box<Exchange>, Outcome> {
 
 impl Stage for Attempt {
     async fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
-        self.attempts(exchange, next).await
+        match self.keeps(&exchange) {
+            None => self.attempts(exchange, next).await,
+            // Boxed: most requests have no key, and need no room for it.
+            Some(ttl) => Box::pin(self.once(exchange, ttl, next)).await,
+        }
     }
 }

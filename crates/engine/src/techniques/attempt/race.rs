@@ -160,7 +160,8 @@ impl<'a, N: Next> Race<'a, N> {
                 match fleet::has_alternative(self.upstream, &endpoint, now) {
                     false => Fate::NoAlternative,
                     true => {
-                        let unit_ns = fleet::figures(self.upstream).unit_ns;
+                        // Half of the route's requests cost no more, on an endpoint that works.
+                        let unit_ns = sight.p50_ns.unwrap_or_default();
                         let age_ns = now.saturating_sub(self.sent_ns);
                         let share = self.share.unwrap_or_default();
                         match self.learned.pay(trigger, share, unit_ns, age_ns, now) {

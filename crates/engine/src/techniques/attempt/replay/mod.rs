@@ -1,0 +1,175 @@
+//! Replay: a request with an `Idempotency-Key` is executed once, and whoever sends it again gets the answer that there was
+//! (draft-ietf-httpapi-idempotency-key-header). A caller whose connection broke cannot know whether its payment was made; so it asks
+//! again, and without this is served twice.
+//!
+//! ```text
+//! key is new ───────► the request is sent, and goes on when its caller leaves ──► its answer is kept
+//! key is known ─┬───► answered: the same answer, with `Idempotency-Replayed: true`
+//!               ├───► under way: 409
+//!               └───► with other content: 422
+//! ```
+//!
+//! A key belongs to who uses it (`Authorization`, `Cookie`, client certificate) and to method, authority and target. What is kept is
+//! kept on this node, for all its cores. Not kept, so that the next one with the key is executed: what certainly reached no
+//! application, answers which say that nothing was done ([`policy::is_void`]), and answers that are larger than
+//! [`ANSWER_BYTES_MAX`], have trailers, or broke off. When it is not known whether the request was executed (no answer in time, a
+//! connection that broke), the failure is kept: to send it once more could do it twice.
+//!
+//! When not to: where the application knows the keys itself, nothing is gained.
+
+pub mod policy;
+pub mod store;
+
+use super::Attempt;
+use crate::clock;
+use crate::error::Error;
+use crate::exchange::{Exchange, Outcome, Response};
+use crate::http::{Body, Chunk, Name, ResponseHead, Size};
+use crate::panics;
+use crate::pipeline::Next;
+use bytes::{Bytes, BytesMut};
+use http::Method;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Answer, Known, Running};
+use tokio::sync::oneshot;
+use unlag_record::Phase;
+
+/// Content of a request that is compared: of a longer one, as much as this and its length.
+const CONTENT_BYTES_MAX: usize = 256 * 1024;
+/// An answer that is kept; one to a change says what became of it, and is small.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+impl Attempt {
+    /// For how long the answer to this request is kept, if it is.
+    pub(super) fn keeps(&self, exchange: &Exchange) -> Option<Duration> {
+        let ttl = exchange.route.config.attempts.idempotency_key?;
+        let is_safe =
+            matches!(exchange.head.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+        (!is_safe && exchange.upgrade.is_none() && exchange.head.fields.has(Name::IdempotencyKey))
+            .then_some(ttl)
+    }
+
+    /// Answers with what there is, or has the request executed, once.
+    pub(super) async fn once<N: Next>(
+        &self,
+        mut exchange: Box<Exchange>,
+        ttl: Duration,
+        next: &Rc<N>,
+    ) -> Outcome {
+        let Some(key) = policy::key(&exchange) else { return Ok(refusal(400, policy::BAD_KEY)) };
+        let fingerprint = content(&mut exchange).await?;
+        let now = clock::now();
+        let running = match self.answers.look(key, fingerprint, now) {
+            Known::New(running) => running,
+            Known::UnderWay => return Ok(refusal(409, "a request with this Idempotency-Key is under way")),
+            Known::Otherwise => {
+                return Ok(refusal(422, "this Idempotency-Key was used for a request with other content"));
+            }
+            Known::Answered(answer) => return replayed(&answer, &exchange.head.method),
+            Known::Full => {
+                return Ok(refusal(503, "too many requests with an Idempotency-Key are under way"));
+            }
+        };
+        let (tell, told) = oneshot::channel();
+        let (stage, next) = (self.clone(), Rc::clone(next));
+        // On its own: who sends a key asks again when it was cut off, and then wants to know what became of the first.
+        panics::spawn("idempotent request", async move {
+            let outcome = stage.attempts(exchange, &next).await;
+            let _ = tell.send(kept(outcome, running, ttl).await);
+        });
+        told.await.unwrap_or_else(|_| Err(Error::Internal.into()))
+    }
+}
+
+/// Takes in the content, as far as it is compared, and returns what stands for it.
+async fn content(exchange: &mut Exchange) -> Result<u128, Error> {
+    let declared = exchange.body.size();
+    if let Body::Stream(_) = &exchange.body {
+        exchange.trace.enter(Phase::Receive);
+        let mut body = std::mem::take(&mut exchange.body);
+        let (taken, rest) = gathered(&mut body, CONTENT_BYTES_MAX).await;
+        exchange.body = match rest {
+            None => Body::Bytes(taken),
+            Some(Err(error)) => return Err(error),
+            Some(more) => body.after(taken, more),
+        };
+        exchange.trace.enter(Phase::Overhead);
+        if exchange.expects_continue {
+            exchange.expects_continue = false;
+            exchange.head.fields.remove_known(Name::Expect);
+        }
+        if let (Body::Bytes(bytes), Size::Unknown) = (&exchange.body, declared) {
+            exchange.trace.received(bytes.len() as u64);
+        }
+    }
+    Ok(policy::fingerprint(&exchange.head.fields, &exchange.body, declared))
+}
+
+/// Reads content until its end, or until there is more than so much: then what came last comes as well, and is not in it.
+async fn gathered(body: &mut Body, bytes_max: usize) -> (Bytes, Option<Result<Chunk, Error>>) {
+    let mut taken = BytesMut::new();
+    loop {
+        match body.chunk().await {
+            None => return (taken.freeze(), None),
+            Some(Ok(Chunk::Data(data))) if taken.len() + data.len() <= bytes_max => {
+                taken.extend_from_slice(&data);
+            }
+            Some(last) => return (taken.freeze(), Some(last)),
+        }
+    }
+}
+
+/// Keeps an outcome for whoever asks again, if it is to be kept, and passes it on.
+async fn kept(outcome: Outcome, running: Running, ttl: Duration) -> Outcome {
+    let until = clock::now().saturating_add(clock::ns(ttl));
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(failure) => {
+            if policy::may_have_been_executed(failure.error) {
+                running.answered(Answer::Failure(failure.error), until);
+            }
+            return Err(failure.error.into());
+        }
+    };
+    response.request = None;
+    if policy::is_void(response.head.status) || response.tunnel.is_some() {
+        return Ok(response);
+    }
+    let (taken, rest) = gathered(&mut response.body, ANSWER_BYTES_MAX).await;
+    let Some(last) = rest else {
+        let fields = response.head.fields.compact();
+        let head = ResponseHead { status: response.head.status, fields };
+        running.answered(Answer::Whole(head, taken.clone()), until);
+        response.body = if taken.is_empty() { Body::Empty } else { Body::Bytes(taken) };
+        return Ok(response);
+    };
+    response.body = response.body.after(taken, last);
+    Ok(response)
+}
+
+/// What was answered before, once more.
+fn replayed(answer: &Arc<Answer>, method: &Method) -> Outcome {
+    match &**answer {
+        Answer::Failure(error) => Err((*error).into()),
+        Answer::Whole(head, content) => {
+            let mut head = head.clone();
+            head.fields.push(b"idempotency-replayed", b"true");
+            let body = match content.is_empty() || *method == Method::HEAD {
+                true => Body::Empty,
+                false => Body::Bytes(content.clone()),
+            };
+            Ok(Response::new(head, body))
+        }
+    }
+}
+
+fn refusal(status: u16, why: &'static str) -> Response {
+    let mut head = ResponseHead::new(status);
+    head.fields.push_known(Name::ContentType, b"text/plain; charset=utf-8");
+    if status == 409 || status == 503 {
+        head.fields.push(b"retry-after", b"1");
+    }
+    Response::new(head, Body::Bytes(Bytes::from(format!("unlag: {why}\n"))))
+}

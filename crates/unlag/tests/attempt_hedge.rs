@@ -1,0 +1,205 @@
+//! A second copy of a request that is late: it goes to another endpoint, one answer is used, and the other is cancelled.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde_json::Value;
+use unlag_testkit::h2::{H2Origin, Plan};
+use unlag_testkit::log::field;
+use unlag_testkit::origin::ok;
+use unlag_testkit::wait::pause;
+use unlag_testkit::{Gate, RawOrigin, Setup, Unlag, wait_until};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+/// What a usual answer takes: long enough that a busy machine does not make it many times longer.
+const USUAL: Duration = Duration::from_millis(10);
+
+/// Two origins of one service. The first request for `/slow` that comes to either waits for the gate; all others are answered at
+/// once, or after the usual time.
+fn origins(gate: &Gate) -> [RawOrigin; 2] {
+    let slow = Arc::new(AtomicUsize::new(0));
+    [(); 2].map(|()| {
+        let (slow, gate) = (Arc::clone(&slow), gate.clone());
+        RawOrigin::answering(move |request| match request.target().as_str() {
+            "/slow" if slow.fetch_add(1, Relaxed) == 0 => {
+                gate.pass();
+                ok("the first")
+            }
+            "/slow" => ok("the copy"),
+            _ => {
+                pause(USUAL);
+                ok("usual")
+            }
+        })
+    })
+}
+
+fn hedged(origins: &[RawOrigin; 2]) -> Unlag {
+    let unlag = Setup::of(UNLAG)
+        .to(origins.iter().map(RawOrigin::url))
+        .route("hedge", "{}")
+        .route("cache", "\"off\"")
+        .start();
+    learn(&unlag);
+    unlag
+}
+
+/// So many usual requests that unlag knows how long one takes.
+fn learn(unlag: &Unlag) {
+    let mut caller = unlag.connect();
+    (0..120).for_each(|_| assert_eq!(caller.get("/usual").text(), "usual"));
+}
+
+fn slow_requests(origins: &[RawOrigin; 2]) -> [usize; 2] {
+    [0, 1].map(|at| origins[at].requests().iter().filter(|request| request.target() == "/slow").count())
+}
+
+/// The line of the access log for `/slow`.
+fn line(unlag: &Unlag) -> Value {
+    let lines = || -> Vec<Value> {
+        let all = unlag.log().objects();
+        all.into_iter().filter(|line| field(line, "target") == Some("/slow")).collect()
+    };
+    wait_until("the request is recorded", || !lines().is_empty());
+    lines().remove(0)
+}
+
+fn assert_phases_add_up(line: &Value) {
+    let ns = |value: &Value| (value.as_f64().expect("a number") * 1_000.0).round() as u64;
+    let fields = line.as_object().expect("an object");
+    let phases = fields.iter().filter(|(name, _)| name.ends_with("_us") && *name != "total_us");
+    assert_eq!(phases.map(|(_, value)| ns(value)).sum::<u64>(), ns(&line["total_us"]), "{line}");
+}
+
+#[test]
+fn u35_a_late_request_is_copied_to_another_endpoint_whose_answer_is_used_and_the_first_is_cancelled() {
+    let gate = Gate::new();
+    let origins = origins(&gate);
+    let unlag = hedged(&origins);
+    assert_eq!(unlag.get("/slow").text(), "the copy");
+    assert_eq!(slow_requests(&origins), [1, 1], "the copy went to the other endpoint");
+    let line = line(&unlag);
+    let (copy, first) = match field(&line, "endpoint").map(|endpoint| origins[0].url().ends_with(endpoint)) {
+        Some(true) => (&origins[0], &origins[1]),
+        _ => (&origins[1], &origins[0]),
+    };
+    assert!(copy.requests().iter().any(|request| request.header("x-attempt").as_deref() == Some("2")));
+    assert!(first.requests().iter().all(|request| request.header("x-attempt").is_none()));
+    assert_eq!((line["attempts"].as_u64(), line["status"].as_u64()), (Some(2), Some(200)));
+    let hedge = field(&line, "hedge").expect("it says what became of the copy");
+    assert!(hedge.ends_with("_won"), "{hedge}");
+    assert_phases_add_up(&line);
+    // Its connection is closed: the origin sees it when it answers after all.
+    gate.open();
+    wait_until("the connection of the first is closed", || {
+        (0..first.connections()).any(|number| first.is_closed(number))
+    });
+    let explained =
+        unlag.admin(&format!("/api/v1/explain/{}", field(&line, "request_id").expect("an id"))).text();
+    assert!(explained.contains("second copy"), "{explained}");
+}
+
+#[test]
+fn u35_over_http_2_the_stream_that_lost_is_reset_and_its_connection_stays() {
+    let slow = Arc::new(AtomicUsize::new(0));
+    let origins = [(); 2].map(|()| {
+        let slow = Arc::clone(&slow);
+        H2Origin::start(move |_, request| match request.uri().path() {
+            "/slow" if slow.fetch_add(1, Relaxed) == 0 => Plan::Hang,
+            "/slow" => Plan::ok("the copy"),
+            _ => {
+                pause(USUAL);
+                Plan::ok("usual")
+            }
+        })
+    });
+    let unlag = Setup::of(UNLAG)
+        .to(origins.iter().map(H2Origin::url))
+        .upstream("protocol", "\"http2\"")
+        .route("hedge", "{}")
+        .route("cache", "\"off\"")
+        .start();
+    learn(&unlag);
+    assert_eq!(unlag.get("/slow").text(), "the copy");
+    let hung = |origin: &H2Origin| {
+        let requests = origin.requests();
+        requests.iter().position(|seen| {
+            seen.head.uri().path() == "/slow" && !seen.head.headers().contains_key("x-attempt")
+        })
+    };
+    let (first, number) = origins.iter().find_map(|origin| Some((origin, hung(origin)?))).expect("the first");
+    first.wait_until_cancelled(number);
+    let before = first.connections();
+    learn(&unlag);
+    assert_eq!(first.connections(), before, "the connection goes on");
+}
+
+#[test]
+fn u35_what_is_not_safe_or_not_at_hand_is_never_sent_twice_at_once() {
+    let gate = Gate::new();
+    let origins = origins(&gate);
+    let unlag = hedged(&origins);
+    let post = "POST /slow HTTP/1.1\r\nHost: unlag.test\r\nContent-Length: 2\r\n\r\nhi";
+    let mut caller = unlag.connect();
+    caller.send(post);
+    wait_until("it has come", || slow_requests(&origins).iter().sum::<usize>() == 1);
+    // Many times as long as a copy would take to be due.
+    pause(USUAL * 20);
+    assert_eq!(slow_requests(&origins).iter().sum::<usize>(), 1, "a second one came");
+    gate.open();
+    assert_eq!(caller.read_response("POST").text(), "the first");
+    assert_eq!(field(&line(&unlag), "hedge"), None);
+}
+
+#[test]
+fn a_route_that_does_not_say_so_sends_nothing_twice() {
+    let gate = Gate::new();
+    let origins = origins(&gate);
+    let unlag = Setup::of(UNLAG).to(origins.iter().map(RawOrigin::url)).route("cache", "\"off\"").start();
+    learn(&unlag);
+    let mut caller = unlag.connect();
+    caller.send("GET /slow HTTP/1.1\r\nHost: unlag.test\r\n\r\n");
+    wait_until("it has come", || slow_requests(&origins).iter().sum::<usize>() == 1);
+    pause(USUAL * 20);
+    assert_eq!(slow_requests(&origins).iter().sum::<usize>(), 1);
+    gate.open();
+    assert_eq!(caller.read_response("GET").text(), "the first");
+}
+
+#[test]
+fn the_first_good_answer_wins_and_a_bad_one_waits_for_the_other() {
+    let slow = Arc::new(AtomicUsize::new(0));
+    let gate = Gate::new();
+    let origins = [(); 2].map(|()| {
+        let (slow, gate) = (Arc::clone(&slow), gate.clone());
+        RawOrigin::answering(move |request| match request.target().as_str() {
+            "/slow" if slow.fetch_add(1, Relaxed) == 0 => {
+                gate.pass();
+                ok("the first")
+            }
+            "/slow" => {
+                gate.open();
+                b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n".to_vec()
+            }
+            _ => {
+                pause(USUAL);
+                ok("usual")
+            }
+        })
+    });
+    let unlag = hedged(&origins);
+    assert_eq!(unlag.get("/slow").text(), "the first");
+    assert_eq!(slow_requests(&origins), [1, 1]);
+    let line = line(&unlag);
+    let hedge = field(&line, "hedge").expect("it says what became of the copy");
+    assert!(hedge.ends_with("_lost"), "{hedge}");
+    assert_phases_add_up(&line);
+}

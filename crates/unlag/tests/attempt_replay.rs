@@ -1,0 +1,177 @@
+//! A request with an `Idempotency-Key` is executed once, on routes that say so, and whoever sends it again gets its answer.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use unlag_testkit::{Gate, RawOrigin, Response, Script, Setup, Unlag};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+
+/// An origin that counts what it executes, and says so with 201.
+fn counting() -> RawOrigin {
+    let executed = AtomicUsize::new(0);
+    RawOrigin::answering(move |_| created(executed.fetch_add(1, Relaxed) + 1))
+}
+
+fn created(number: usize) -> Vec<u8> {
+    let text = format!("payment {number}");
+    format!("HTTP/1.1 201 Created\r\nContent-Length: {}\r\nLocation: /pay/{number}\r\n\r\n{text}", text.len())
+        .into_bytes()
+}
+
+fn keyed(origin: &RawOrigin) -> Unlag {
+    Setup::of(UNLAG).to([origin.url()]).route("idempotency_key", "\"1h\"").start()
+}
+
+fn pay(fields: &str, content: &str) -> String {
+    let length = content.len();
+    format!("POST /pay HTTP/1.1\r\nHost: unlag.test\r\nContent-Length: {length}\r\n{fields}\r\n{content}")
+}
+
+fn ask(unlag: &Unlag, fields: &str, content: &str) -> Response {
+    unlag.connect().send(pay(fields, content)).read_response("POST")
+}
+
+const KEY: &str = "Idempotency-Key: \"8e03978e\"\r\n";
+
+#[test]
+fn a_payment_that_is_sent_twice_is_made_once_and_answered_twice() {
+    let origin = counting();
+    let unlag = keyed(&origin);
+    let first = ask(&unlag, KEY, "10 EUR");
+    assert_eq!((first.status(), first.text().as_str()), (201, "payment 1"));
+    assert_eq!(first.header("idempotency-replayed"), None);
+    for _ in 0..3 {
+        let again = ask(&unlag, KEY, "10 EUR");
+        assert_eq!((again.status(), again.text().as_str()), (201, "payment 1"));
+        assert_eq!(again.header("location"), Some("/pay/1"));
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    }
+    assert_eq!(origin.request_count(), 1);
+    assert_eq!(ask(&unlag, "Idempotency-Key: other\r\n", "10 EUR").text(), "payment 2");
+}
+
+#[test]
+fn a_key_whose_request_is_under_way_is_409_and_one_with_other_content_422() {
+    let gate = Gate::new();
+    let origin = RawOrigin::always(Script::held(&gate, "paid"));
+    let unlag = keyed(&origin);
+    let mut first = unlag.connect();
+    first.send(pay(KEY, "10 EUR"));
+    origin.wait_for_requests(1);
+    let second = ask(&unlag, KEY, "10 EUR");
+    assert_eq!(second.status(), 409);
+    assert!(second.header("retry-after").is_some());
+    assert_eq!(ask(&unlag, KEY, "99 EUR").status(), 422);
+    gate.open();
+    assert_eq!(first.read_response("POST").text(), "paid");
+    assert_eq!(ask(&unlag, KEY, "99 EUR").status(), 422, "also when it is answered");
+    assert_eq!(ask(&unlag, KEY, "10 EUR").header("idempotency-replayed"), Some("true"));
+    assert_eq!(origin.request_count(), 1);
+}
+
+#[test]
+fn nobody_gets_the_answer_to_the_key_of_another() {
+    let origin = counting();
+    let unlag = keyed(&origin);
+    let mut seen = Vec::new();
+    for who in ["", "Authorization: Bearer a\r\n", "Authorization: Bearer b\r\n", "Cookie: session=c\r\n"] {
+        let response = ask(&unlag, &format!("{KEY}{who}"), "10 EUR");
+        assert_eq!(response.header("idempotency-replayed"), None, "{who}");
+        seen.push(response.text());
+    }
+    assert_eq!(seen, ["payment 1", "payment 2", "payment 3", "payment 4"]);
+}
+
+#[test]
+fn a_caller_that_was_cut_off_learns_what_became_of_its_request() {
+    let gate = Gate::new();
+    let origin = RawOrigin::always(Script::held(&gate, "paid"));
+    let unlag = keyed(&origin);
+    let mut first = unlag.connect();
+    first.send(pay(KEY, "10 EUR"));
+    origin.wait_for_requests(1);
+    first.reset();
+    unlag.wait_for_cause();
+    assert_eq!(ask(&unlag, KEY, "10 EUR").status(), 409, "it goes on without its caller");
+    gate.open();
+    let mut answer = ask(&unlag, KEY, "10 EUR");
+    unlag_testkit::wait_until("it is answered", || {
+        answer = ask(&unlag, KEY, "10 EUR");
+        answer.status() != 409
+    });
+    assert_eq!((answer.text().as_str(), answer.header("idempotency-replayed")), ("paid", Some("true")));
+    assert_eq!(origin.request_count(), 1);
+}
+
+#[test]
+fn what_was_not_executed_is_executed_the_next_time() {
+    let asked = AtomicUsize::new(0);
+    let origin = RawOrigin::answering(move |_| match asked.fetch_add(1, Relaxed) {
+        0 => b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: 9\r\n\r\n".to_vec(),
+        1 => b"HTTP/1.1 429 Slowly\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        number => created(number),
+    });
+    let unlag = keyed(&origin);
+    let statuses: Vec<u16> = (0..4).map(|_| ask(&unlag, KEY, "10 EUR").status()).collect();
+    assert_eq!(statuses, [503, 429, 201, 201]);
+    assert_eq!(origin.request_count(), 3);
+}
+
+#[test]
+fn what_may_have_been_executed_is_not_sent_once_more() {
+    let origin = RawOrigin::scripted(|number| match number {
+        0 => Script::new().request().close(),
+        _ => Script::new().answer(|_| created(2)),
+    });
+    let unlag = keyed(&origin);
+    for _ in 0..3 {
+        assert_eq!(ask(&unlag, KEY, "10 EUR").status(), 502);
+    }
+    assert_eq!(origin.request_count(), 1);
+}
+
+#[test]
+fn an_answer_too_large_to_be_kept_is_passed_on_whole_and_its_request_executed_again() {
+    let text = "x".repeat(600_000);
+    let whole = unlag_testkit::origin::ok(&text);
+    let origin = RawOrigin::answering(move |_| whole.clone());
+    let unlag = keyed(&origin);
+    for _ in 0..2 {
+        let response = ask(&unlag, KEY, "10 EUR");
+        assert_eq!((response.text().len(), response.header("idempotency-replayed")), (600_000, None));
+    }
+    assert_eq!(origin.request_count(), 2);
+}
+
+#[test]
+fn a_key_means_nothing_on_a_route_that_does_not_say_so_nor_on_a_read() {
+    let origin = counting();
+    let plain = Setup::of(UNLAG).to([origin.url()]).start();
+    assert_eq!(ask(&plain, KEY, "10 EUR").text(), "payment 1");
+    assert_eq!(ask(&plain, KEY, "10 EUR").text(), "payment 2");
+    assert_eq!(origin.requests()[0].header("idempotency-key").as_deref(), Some("\"8e03978e\""));
+    let unlag = keyed(&origin);
+    let get = format!("GET /pay HTTP/1.1\r\nHost: unlag.test\r\n{KEY}\r\n");
+    for number in [3, 4] {
+        let response = unlag.connect().send(&get).read_response("GET");
+        assert_eq!(response.text(), format!("payment {number}"));
+    }
+}
+
+#[test]
+fn a_key_that_is_none_is_refused() {
+    let origin = counting();
+    let unlag = keyed(&origin);
+    let long = format!("Idempotency-Key: {}\r\n", "k".repeat(256));
+    for fields in ["Idempotency-Key: \"\"\r\n", "Idempotency-Key: a\r\nIdempotency-Key: b\r\n", &long] {
+        assert_eq!(ask(&unlag, fields, "10 EUR").status(), 400, "{fields}");
+    }
+    assert_eq!(origin.request_count(), 0);
+}
