@@ -16,9 +16,9 @@ mod view;
 
 pub use guard::SERVER;
 pub use plane::{
-    Applied, CacheRoute, CacheServer, CacheShared, CacheStatus, ConfigView, Counter, EndpointState,
-    EndpointStatus, Plane, PurgeCount, PurgeOrder, PurgeWhat, PutError, Readiness, RouteStatus,
-    UpstreamStatus, WorkerStatus,
+    Applied, AttemptsStatus, CacheRoute, CacheServer, CacheShared, CacheStatus, ConfigView, Counter,
+    EndpointState, EndpointStatus, LearnedTimeout, Plane, PurgeCount, PurgeOrder, PurgeWhat, PutError,
+    Readiness, RouteStatus, UpstreamStatus, WorkerStatus,
 };
 pub use token::Token;
 

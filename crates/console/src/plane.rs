@@ -120,6 +120,40 @@ pub struct RouteStatus {
     pub files: Option<String>,
     /// How long a request may take, in milliseconds; `None` for as long as it likes.
     pub timeout_ms: Option<u64>,
+    /// What it has learned of its attempts, if it forwards.
+    pub attempts: Option<AttemptsStatus>,
+}
+
+/// What a route has learned of its attempts.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttemptsStatus {
+    /// Answers that it has learned from.
+    pub answers: u64,
+    /// Microseconds to the head of an answer, as if nothing had been sent twice, of late: the median.
+    pub p50_us: f64,
+    /// What 99 of 100 take.
+    pub p99_us: f64,
+    /// What 999 of 1,000 take.
+    pub p999_us: f64,
+    /// The share of attempts that fail, of late.
+    pub failing: f64,
+    /// After how many microseconds a second copy is due although the endpoint works; none while that is not known, or not worth it.
+    pub hedge_after_us: Option<f64>,
+    /// The time-out that its own tail suggests, once enough is known.
+    pub learned_timeout: Option<LearnedTimeout>,
+}
+
+/// A learned time-out.
+#[derive(Clone, Debug, Serialize)]
+pub struct LearnedTimeout {
+    /// Milliseconds to the head of an answer.
+    pub timeout_ms: u64,
+    /// Whether it ends requests, or is only watched.
+    pub in_force: bool,
+    /// Answers that it was compared with, of late.
+    pub watched: u64,
+    /// Of these, how many it broke or would have broken.
+    pub broken: u64,
 }
 
 /// A worker: one core with its share of the connections.

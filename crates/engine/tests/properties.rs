@@ -248,6 +248,8 @@ fn a_deadline_goes_on_in_its_dialects_and_never_longer_than_what_is_left() {
         "grpc-timeout:",
         "Grpc-Timeout:",
         "x-request-timeout-ms:",
+        "x-envoy-expected-rq-timeout-ms:",
+        "X-Request-Deadline:",
         "x-other:",
         "0",
         "1500",

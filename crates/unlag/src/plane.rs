@@ -1,5 +1,6 @@
 //! The data plane as the console sees it.
 
+mod attempts;
 mod cache;
 
 use crate::system::System;
@@ -34,6 +35,7 @@ impl Plane for System {
     }
 
     fn routes(&self) -> Vec<RouteStatus> {
+        let learned = self.engine.shared().attempts.status();
         let plan = self.engine.shared().current();
         let status = |route: &Arc<unlag_engine::plan::Route>| {
             let config = &route.config;
@@ -52,6 +54,7 @@ impl Plane for System {
                 respond,
                 files,
                 timeout_ms: config.attempts.timeout.fixed().map(|timeout| timeout.as_millis() as u64),
+                attempts: learned.iter().find(|of| of.route == config.name).map(attempts::status),
             }
         };
         plan.routes.iter().map(status).collect()
@@ -80,7 +83,8 @@ impl Plane for System {
     fn counters(&self) -> Vec<Counter> {
         let shared = self.engine.shared();
         let count = |name, help, value| Counter { name, help, labels: Vec::new(), value };
-        vec![
+        let mut counters = attempts::counters(shared);
+        counters.extend([
             count(
                 "unlag_connections_refused",
                 "connections turned away at a bound",
@@ -117,7 +121,8 @@ impl Plane for System {
                 "configurations that were not valid",
                 self.reloads_refused.load(Relaxed),
             ),
-        ]
+        ]);
+        counters
     }
 
     fn cache(&self) -> CacheStatus {

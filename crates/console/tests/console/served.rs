@@ -126,6 +126,7 @@ impl Plane for TestPlane {
             respond,
             files: None,
             timeout_ms: Some(30_000),
+            attempts: None,
         };
         vec![route("GET /product/{id}", Some("catalog"), None), route("hello \"you\"\\\n", None, Some(204))]
     }

@@ -33,6 +33,8 @@ pub struct Limit {
     pub answers: u64,
     /// Of these, how many it would have broken, or broke.
     pub broken: u64,
+    /// How many it would have broken since the start, while it was only watched.
+    pub would_have_broken: u64,
 }
 
 impl Limit {
@@ -46,9 +48,10 @@ impl Limit {
             return;
         }
         self.broken += 1;
+        self.would_have_broken += u64::from(!self.is_in_force);
         let has_changed = self.broken > 10 && self.broken * TAKEN_BACK_ONE_IN > self.answers;
         if self.is_in_force && has_changed {
-            *self = Limit { learned_ns: self.learned_ns, ..Limit::default() };
+            (self.is_in_force, self.answers, self.broken) = (false, 0, 0);
         }
     }
 

@@ -148,6 +148,7 @@ impl Tempo {
             p999_ns,
             failing: learning.failing,
             limit: learning.limit,
+            would_have_broken: learning.limit.would_have_broken,
         }
     }
 }
@@ -205,6 +206,7 @@ pub struct TempoStatus {
     pub p999_ns: u64,
     pub failing: f32,
     pub limit: Limit,
+    pub would_have_broken: u64,
 }
 
 #[cfg(test)]

@@ -25,11 +25,17 @@ fn is_passed_on(mut fields: Fields, remaining_ns: u64, input: &[u8]) {
     assert_eq!(others(&fields), before, "the rest stays: {shown}");
     let expected = had.map(|readable| usize::from(readable > 0));
     assert_eq!(dialects(&fields), expected, "each dialect that can be read once, no other: {shown}");
-    let there = [Name::GrpcTimeout, Name::XRequestTimeoutMs].map(|name| fields.all(name).count());
+    let there = DIALECTS.map(|name| fields.all(name).count());
     assert_eq!(there, expected, "what cannot be read goes no further: {shown}");
     let remaining = u128::from(remaining_ns);
     let grpc = fields.get(Name::GrpcTimeout).map(|value| grpc_ns(value).unwrap_or_else(|| panic!("{shown}")));
-    let plain = fields.get(Name::XRequestTimeoutMs).map(|value| digits(value).expect("digits") * 1_000_000);
+    let ms = |name: Name| fields.get(name).map(|value| digits(value).expect("digits"));
+    let plain = ms(Name::XRequestTimeoutMs).map(|ms| ms * 1_000_000);
+    assert_eq!(
+        ms(Name::EnvoyTimeoutMs),
+        ms(Name::EnvoyTimeoutMs).and(Some(remaining / 1_000_000)),
+        "{shown}"
+    );
     if let Some(ns) = grpc {
         // Eight digits lose at most what the ninth would have said.
         assert!(ns <= remaining && remaining - ns <= remaining / 100_000, "{ns} of {remaining}: {shown}");
@@ -37,8 +43,13 @@ fn is_passed_on(mut fields: Fields, remaining_ns: u64, input: &[u8]) {
     if let Some(ns) = plain {
         assert!(ns <= remaining && remaining - ns < 1_000_000, "{ns} of {remaining}: {shown}");
     }
-    let next =
-        grpc.into_iter().chain(plain).min().map(|ns| u64::try_from(ns).expect("at most what was left"));
+    if let Some(moment) = ms(Name::XRequestDeadline) {
+        assert!(moment >= remaining / 1_000_000, "a moment that far ahead: {shown}");
+        return;
+    }
+    let envoy = ms(Name::EnvoyTimeoutMs).map(|ms| ms * 1_000_000);
+    let next = grpc.into_iter().chain(plain).chain(envoy).min();
+    let next = next.map(|ns| u64::try_from(ns).expect("at most what was left"));
     assert_eq!(deadline::asked_ns(&fields), next, "the next hop reads it so: {shown}");
 }
 
@@ -63,17 +74,20 @@ fn digits(text: &[u8]) -> Option<u128> {
     text.parse().ok()
 }
 
+/// The fields in which a deadline may be told.
+const DIALECTS: [Name; 4] =
+    [Name::GrpcTimeout, Name::XRequestTimeoutMs, Name::EnvoyTimeoutMs, Name::XRequestDeadline];
+
 /// How often each dialect is there in a form that can be read.
-fn dialects(fields: &Fields) -> [usize; 2] {
+fn dialects(fields: &Fields) -> [usize; 4] {
     let plain = |value: &&[u8]| (1..=19).contains(&value.len()) && digits(value).is_some();
-    [
-        fields.all(Name::GrpcTimeout).filter(|value| grpc_ns(value).is_some()).count(),
-        fields.all(Name::XRequestTimeoutMs).filter(plain).count(),
-    ]
+    DIALECTS.map(|name| match name {
+        Name::GrpcTimeout => fields.all(name).filter(|value| grpc_ns(value).is_some()).count(),
+        _ => fields.all(name).filter(plain).count(),
+    })
 }
 
 fn others(fields: &Fields) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let is_ours = |known: Name| matches!(known, Name::GrpcTimeout | Name::XRequestTimeoutMs);
-    let rest = fields.iter().filter(|field| !is_ours(field.known));
+    let rest = fields.iter().filter(|field| !DIALECTS.contains(&field.known));
     rest.map(|field| (field.name.to_vec(), field.value.to_vec())).collect()
 }

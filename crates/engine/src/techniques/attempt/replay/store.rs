@@ -205,7 +205,8 @@ mod tests {
         let answers = Arc::new(Answers::default());
         drop(begun(&answers, "a"));
         drop(begun(&answers, "a"));
-        assert_eq!((answers.state().entries.len(), answers.state().bytes), (0, 0));
+        let state = answers.state();
+        assert_eq!((state.entries.len(), state.bytes), (0, 0));
     }
 
     #[test]

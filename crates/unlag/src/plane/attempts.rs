@@ -1,0 +1,66 @@
+//! What routes have learned of their attempts, as the console shows it.
+
+use unlag_console::{AttemptsStatus, Counter, LearnedTimeout};
+use unlag_engine::shared::Shared;
+use unlag_engine::techniques::attempt::learned::AttemptStatus;
+use unlag_record::{OTHER, RouteId};
+
+/// What is counted, by route and what became of it. What never came about has no series.
+pub(super) fn counters(shared: &Shared) -> Vec<Counter> {
+    let mut counters = Vec::new();
+    for status in shared.attempts.status() {
+        let is_known = shared.registry.route(&status.route) != RouteId::OTHER;
+        let route = if is_known { status.route.clone() } else { OTHER.to_owned() };
+        let mut count = |name, help, labels: &[(&'static str, &str)], value: u64| {
+            if value > 0 {
+                let mut all = vec![("route", route.clone())];
+                all.extend(labels.iter().map(|(name, value)| (*name, (*value).to_owned())));
+                counters.push(Counter { name, help, labels: all, value });
+            }
+        };
+        for (trigger, outcome, value) in [
+            ("stall", "won", status.stall_won),
+            ("stall", "lost", status.stall_lost),
+            ("quantile", "won", status.quantile_won),
+            ("quantile", "lost", status.quantile_lost),
+        ] {
+            let labels = [("trigger", trigger), ("outcome", outcome)];
+            count("unlag_attempt_hedges", "Second copies that were sent.", &labels, value);
+        }
+        for (name, help, value) in [
+            ("unlag_attempt_hedges_not_sent", "Second copies that were due and not sent.", status.not_sent),
+            ("unlag_attempt_retries", "Further attempts that the budget paid for.", status.retries),
+            ("unlag_attempt_retries_refused", "Further attempts that it did not.", status.retries_refused),
+            ("unlag_attempt_doomed", "Requests with too little time left for an answer.", status.doomed),
+            ("unlag_attempt_timed_out", "Requests given up at a learned time-out.", status.timed_out),
+            (
+                "unlag_attempt_would_have_timed_out",
+                "Answers that a learned time-out would have broken while it was only watched.",
+                status.tempo.would_have_broken,
+            ),
+        ] {
+            count(name, help, &[], value);
+        }
+    }
+    counters
+}
+
+/// What is shown of one route.
+pub(super) fn status(of: &AttemptStatus) -> AttemptsStatus {
+    let us = |ns: u64| ns as f64 / 1_000.0;
+    let limit = of.tempo.limit;
+    AttemptsStatus {
+        answers: of.tempo.answers,
+        p50_us: us(of.tempo.p50_ns),
+        p99_us: us(of.tempo.p99_ns),
+        p999_us: us(of.tempo.p999_ns),
+        failing: f64::from(of.tempo.failing),
+        hedge_after_us: of.hedge_after_ns.map(us),
+        learned_timeout: (limit.learned_ns > 0).then(|| LearnedTimeout {
+            timeout_ms: limit.learned_ns / 1_000_000,
+            in_force: limit.is_in_force,
+            watched: limit.answers,
+            broken: limit.broken,
+        }),
+    }
+}
