@@ -8,8 +8,8 @@
 )]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use unlag_testkit::h2::{H2Origin, Plan};
@@ -202,4 +202,65 @@ fn the_first_good_answer_wins_and_a_bad_one_waits_for_the_other() {
     let hedge = field(&line, "hedge").expect("it says what became of the copy");
     assert!(hedge.ends_with("_lost"), "{hedge}");
     assert_phases_add_up(&line);
+}
+
+/// An origin that can be frozen: whatever comes then is answered when it thaws. One request in twenty is heavy.
+fn freezing(frozen: &Arc<AtomicBool>, thaw: &Gate) -> RawOrigin {
+    let (frozen, thaw) = (Arc::clone(frozen), thaw.clone());
+    RawOrigin::answering(move |request| {
+        if frozen.load(Relaxed) {
+            thaw.pass();
+        }
+        pause(if request.target() == "/heavy" { USUAL * 15 } else { USUAL / 2 });
+        ok("usual")
+    })
+}
+
+/// Callers that ask one request after the other, so many each; how long the slowest took.
+fn load(unlag: &Unlag, callers: usize, requests: usize, target: &str) -> Duration {
+    std::thread::scope(|scope| {
+        let asking = (0..callers).map(|_| {
+            scope.spawn(|| {
+                let mut caller = unlag.connect();
+                let asked = (0..requests).map(|_| {
+                    let started = Instant::now();
+                    assert_eq!(caller.get(target).text(), "usual");
+                    started.elapsed()
+                });
+                asked.max().unwrap_or_default()
+            })
+        });
+        let asking: Vec<_> = asking.collect();
+        asking.into_iter().map(|caller| caller.join().expect("a caller")).max().unwrap_or_default()
+    })
+}
+
+#[test]
+fn requests_inside_an_endpoint_that_freezes_are_answered_elsewhere_long_before_it_thaws() {
+    let (frozen, thaw) = (Arc::new(AtomicBool::new(false)), Gate::new());
+    let never = Arc::new(AtomicBool::new(false));
+    let origins = [freezing(&frozen, &thaw), freezing(&never, &thaw), freezing(&never, &thaw)];
+    let unlag = Setup::of(UNLAG)
+        .to(origins.iter().map(RawOrigin::url))
+        .route("hedge", "{}")
+        .route("cache", "\"off\"")
+        .start();
+    // Heavy requests lift what is late far above what is usual: only silence can tell that one is frozen.
+    std::thread::scope(|scope| {
+        scope.spawn(|| load(&unlag, 2, 10, "/heavy"));
+        load(&unlag, 4, 150, "/usual");
+    });
+    frozen.store(true, Relaxed);
+    let before = origins[0].request_count();
+    let slowest = load(&unlag, 4, 100, "/usual");
+    let inside = origins[0].request_count() - before;
+    assert!(inside > 0, "some were caught by the freeze");
+    assert!(slowest < Duration::from_secs(2), "the slowest took {slowest:?}, and the endpoint never thawed");
+    assert!(inside < 60, "{inside} of 400 were sent to an endpoint that is known not to move");
+    let hedges: Vec<String> =
+        unlag.log().objects().iter().filter_map(|line| field(line, "hedge").map(str::to_owned)).collect();
+    assert!(hedges.iter().any(|hedge| hedge == "stall_won"), "{hedges:?}");
+    thaw.open();
+    let metrics = unlag.admin("/metrics").text();
+    assert!(metrics.contains("unlag_attempt_hedges_total{"), "{metrics}");
 }

@@ -1,7 +1,8 @@
 //! What a second copy needs to know of the endpoints.
 
 use super::hedge::has_slack;
-use crate::fleet::Endpoint;
+use crate::exchange::Exchange;
+use crate::fleet::{Endpoint, RegionId};
 use crate::plan::Upstream;
 
 /// How long an endpoint that stalled is given nothing if it gives no sign of life.
@@ -12,50 +13,53 @@ const SUSPECT_NS: u64 = 1_000_000_000;
 pub struct Figures {
     /// The longest usual silence of an endpoint that works.
     pub gap_ns: u64,
-    /// Requests at once beyond which each takes longer.
-    pub knee: f32,
 }
 
 /// What is known of the endpoints of `upstream`.
 pub fn figures(upstream: &Upstream) -> Figures {
-    let _ = upstream;
-    Figures { gap_ns: 1_000_000_000, knee: 4.0 }
+    let known = upstream.service.figures();
+    let ns = |ms: f32| (f64::from(ms) * 1e6) as u64;
+    Figures { gap_ns: ns(known.gap_ms) }
 }
 
 /// How far away an endpoint is.
 pub fn distance_ns(endpoint: &Endpoint) -> u64 {
-    let _ = endpoint;
-    0
+    (f64::from(endpoint.distance_ms()) * 1e6) as u64
 }
 
 /// When an endpoint last gave a sign of life.
 pub fn progress_ns(endpoint: &Endpoint) -> Option<u64> {
-    let _ = endpoint;
-    None
+    Some(endpoint.progress_ns())
 }
 
-/// Whether a copy of what `asked` has may go to another endpoint.
-pub fn has_alternative(upstream: &Upstream, asked: &Endpoint, now: u64) -> bool {
-    let knee = 4.0;
+/// Whether a copy of what `asked` has may go to another endpoint, in the region in which the request has to stay.
+pub fn has_alternative(upstream: &Upstream, asked: &Endpoint, only: Option<RegionId>, now: u64) -> bool {
+    let knee = upstream.service.figures().knee;
     upstream.fleet().iter().any(|endpoint| {
-        let is_out = endpoint.is_unhealthy() || endpoint.is_ejected(now);
-        endpoint.index != asked.index && !is_out && has_slack(endpoint.in_flight(), 0.0, knee)
+        let is_out = endpoint.is_unhealthy()
+            || endpoint.is_drained()
+            || endpoint.is_ejected(now)
+            || endpoint.is_suspect(now)
+            || is_elsewhere(endpoint, only);
+        endpoint.index != asked.index && !is_out && has_slack(endpoint.in_flight(), endpoint.failing(), knee)
     })
 }
 
-/// Whether there is an endpoint that this request has not failed at.
-pub fn has_another(
-    upstream: &Upstream,
-    failed: &[(u32, crate::error::Error)],
-    answered: Option<u32>,
-) -> bool {
-    let fleet = upstream.fleet();
-    fleet.iter().any(|endpoint| {
-        answered != Some(endpoint.index) && !failed.iter().any(|(index, _)| *index == endpoint.index)
+/// Whether there is an endpoint that this request has not failed at, in the region in which it has to stay. `answered` is one whose
+/// answer is not wanted.
+pub fn has_another(upstream: &Upstream, request: &Exchange, answered: Option<u32>) -> bool {
+    upstream.fleet().iter().any(|endpoint| {
+        answered != Some(endpoint.index)
+            && !is_elsewhere(endpoint, request.region)
+            && !request.failed.iter().any(|(index, _)| *index == endpoint.index)
     })
+}
+
+fn is_elsewhere(endpoint: &Endpoint, only: Option<RegionId>) -> bool {
+    only.is_some() && endpoint.region != only
 }
 
 /// The endpoint does not move: nothing is sent there until it gives a sign of life.
 pub fn suspect(endpoint: &Endpoint, now: u64) {
-    let _ = (endpoint, now + SUSPECT_NS);
+    endpoint.suspect(now + SUSPECT_NS);
 }

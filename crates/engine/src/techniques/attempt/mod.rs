@@ -160,9 +160,9 @@ impl Attempt {
             Ok(response)
                 if again.on_answers && policy::is_refusal(response.head.status) && made <= again.retries =>
             {
-                let failed = response.request.as_ref().map(|request| request.failed.as_slice())?;
+                let request = response.request.as_ref()?;
                 let answered = response.in_flight.as_ref().map(|request| request.endpoint().index)?;
-                let has_another = fleet::has_another(&self.upstream, failed, Some(answered));
+                let has_another = fleet::has_another(&self.upstream, request, Some(answered));
                 (Verdict::TryAgainWithinBudget, policy::pushback_ns(&response.head.fields)?, has_another)
             }
             Ok(_) => return None,
@@ -170,7 +170,7 @@ impl Attempt {
                 let verdict = policy::after(*error, made, again.retries, again.is_idempotent);
                 // What an endpoint refused because it had too much to do, it may take now.
                 let is_busy = *error == Error::RefusedStream;
-                (verdict, 0, is_busy || fleet::has_another(&self.upstream, &exchange.failed, None))
+                (verdict, 0, is_busy || fleet::has_another(&self.upstream, exchange, None))
             }
             Err(_) => return None,
         };

@@ -13,6 +13,7 @@ use super::purse::{Lost, Paid};
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Outcome, Trace};
+use crate::fleet::RegionId;
 use crate::http::Name;
 use crate::net::alarm::{Borrowed, NEVER};
 use crate::pipeline::Next;
@@ -32,6 +33,8 @@ pub struct Race<'a, N> {
     limit: Limit,
     /// The share of its work that the route may spend on copies, if this request may have one.
     share: Option<f64>,
+    /// The region in which it has to stay.
+    only: Option<RegionId>,
     copies: Copies<'a>,
 }
 
@@ -74,7 +77,7 @@ impl<'a, N: Next> Race<'a, N> {
         if share.is_some() {
             trace.lending.watch();
         }
-        Race { next, learned, upstream, trace, sent_ns, limit, share, copies: Copies::default() }
+        Race { next, learned, upstream, trace, sent_ns, limit, share, only: None, copies: Copies::default() }
     }
 
     /// When it is sent.
@@ -85,6 +88,7 @@ impl<'a, N: Next> Race<'a, N> {
     /// Runs it.
     pub async fn run(mut self, exchange: Box<Exchange>, alarm: &mut Borrowed) -> Outcome {
         let next = self.next;
+        self.only = exchange.region;
         let mut first = std::pin::pin!(next.run(exchange));
         let outcome = std::future::poll_fn(|cx| self.poll(cx, first.as_mut(), alarm)).await;
         self.trace.lending.forget();
@@ -157,7 +161,7 @@ impl<'a, N: Next> Race<'a, N> {
                 if trigger == Trigger::Stall {
                     fleet::suspect(&endpoint, now);
                 }
-                match fleet::has_alternative(self.upstream, &endpoint, now) {
+                match fleet::has_alternative(self.upstream, &endpoint, self.only, now) {
                     false => Fate::NoAlternative,
                     true => {
                         // Half of the route's requests cost no more, on an endpoint that works.
