@@ -1,9 +1,10 @@
 //! What a second copy needs to know of the endpoints.
 
-use super::hedge::has_slack;
+use super::hedge::may_have;
 use crate::exchange::Exchange;
 use crate::fleet::{Endpoint, RegionId};
 use crate::plan::Upstream;
+use unlag_record::Trigger;
 
 /// How long an endpoint that stalled is given nothing if it gives no sign of life.
 const SUSPECT_NS: u64 = 1_000_000_000;
@@ -33,7 +34,13 @@ pub fn progress_ns(endpoint: &Endpoint) -> Option<u64> {
 }
 
 /// Whether a copy of what `asked` has may go to another endpoint, in the region in which the request has to stay.
-pub fn has_alternative(upstream: &Upstream, asked: &Endpoint, only: Option<RegionId>, now: u64) -> bool {
+pub fn has_alternative(
+    upstream: &Upstream,
+    asked: &Endpoint,
+    only: Option<RegionId>,
+    trigger: Trigger,
+    now: u64,
+) -> bool {
     let knee = upstream.service.figures().knee;
     upstream.fleet().iter().any(|endpoint| {
         let is_out = endpoint.is_unhealthy()
@@ -41,7 +48,9 @@ pub fn has_alternative(upstream: &Upstream, asked: &Endpoint, only: Option<Regio
             || endpoint.is_ejected(now)
             || endpoint.is_suspect(now)
             || is_elsewhere(endpoint, only);
-        endpoint.index != asked.index && !is_out && has_slack(endpoint.in_flight(), endpoint.failing(), knee)
+        endpoint.index != asked.index
+            && !is_out
+            && may_have(trigger, endpoint.in_flight(), endpoint.failing(), knee)
     })
 }
 

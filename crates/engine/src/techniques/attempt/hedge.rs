@@ -66,9 +66,11 @@ pub fn again_ns(looks: u32, p50_ns: Option<u64>) -> u64 {
     p50_ns.unwrap_or(LOOK_NS).max(LOOK_NS) << looks.min(LOOKS_DOUBLE_MAX)
 }
 
-/// Whether an endpoint may be given a copy: copies go where there is slack, and where answers are good.
-pub fn has_slack(in_flight: u32, failing: f32, knee: f32) -> bool {
-    (in_flight as f32) < (knee / 2.0).max(0.5) && failing < FAILING_MAX
+/// Whether an endpoint may be given a copy: one that answers well, and for a request that is only late one that has slack. What is
+/// inside a frozen endpoint is no further load: it would have been at the others already, had that been known.
+pub fn may_have(trigger: Trigger, in_flight: u32, failing: f32, knee: f32) -> bool {
+    let has_slack = (in_flight as f32) < (knee / 2.0).max(0.5);
+    (has_slack || trigger == Trigger::Stall) && failing < FAILING_MAX
 }
 
 /// An endpoint of which more answers fail is no alternative.

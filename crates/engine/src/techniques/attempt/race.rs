@@ -161,7 +161,7 @@ impl<'a, N: Next> Race<'a, N> {
                 if trigger == Trigger::Stall {
                     fleet::suspect(&endpoint, now);
                 }
-                match fleet::has_alternative(self.upstream, &endpoint, self.only, now) {
+                match fleet::has_alternative(self.upstream, &endpoint, self.only, trigger, now) {
                     false => Fate::NoAlternative,
                     true => {
                         // Half of the route's requests cost no more, on an endpoint that works.

@@ -1,6 +1,6 @@
 //! What is tried again, and how often; when a second copy is due, and who pays.
 
-use super::hedge::{Ladder, Sight, again_ns, has_slack};
+use super::hedge::{Ladder, Sight, again_ns, may_have};
 use super::policy::{self, Verdict, after};
 use super::purse::{Copies, Lost, Retries};
 use crate::error::Error;
@@ -156,10 +156,13 @@ fn a_request_that_can_have_no_copy_is_looked_at_ever_more_rarely() {
 }
 
 #[test]
-fn copies_go_where_there_is_slack_and_answers_are_good() {
-    assert!(has_slack(1, 0.0, 4.0) && !has_slack(2, 0.0, 4.0));
-    assert!(has_slack(0, 0.0, 1.0), "whoever has nothing to do has slack");
-    assert!(!has_slack(0, 0.1, 4.0));
+fn copies_go_where_answers_are_good_and_those_of_late_requests_where_there_is_slack() {
+    let late = |in_flight, failing, knee| may_have(Trigger::Quantile, in_flight, failing, knee);
+    assert!(late(1, 0.0, 4.0) && !late(2, 0.0, 4.0));
+    assert!(late(0, 0.0, 1.0), "whoever has nothing to do has slack");
+    assert!(!late(0, 0.1, 4.0));
+    assert!(may_have(Trigger::Stall, 9, 0.0, 4.0), "what a frozen endpoint has is no further load");
+    assert!(!may_have(Trigger::Stall, 0, 0.1, 4.0));
 }
 
 #[test]
