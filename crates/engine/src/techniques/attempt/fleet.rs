@@ -43,25 +43,33 @@ pub fn has_alternative(
 ) -> bool {
     let knee = upstream.service.figures().knee;
     upstream.fleet().iter().any(|endpoint| {
-        let is_out = endpoint.is_unhealthy()
-            || endpoint.is_drained()
-            || endpoint.is_ejected(now)
-            || endpoint.is_suspect(now)
-            || is_elsewhere(endpoint, only);
+        let is_out = is_out(endpoint, now) || is_elsewhere(endpoint, only);
         endpoint.index != asked.index
             && !is_out
             && may_have(trigger, endpoint.in_flight(), endpoint.failing(), knee)
     })
 }
 
-/// Whether there is an endpoint that this request has not failed at, in the region in which it has to stay. `answered` is one whose
-/// answer is not wanted.
-pub fn has_another(upstream: &Upstream, request: &Exchange, answered: Option<u32>) -> bool {
-    upstream.fleet().iter().any(|endpoint| {
-        answered != Some(endpoint.index)
-            && !is_elsewhere(endpoint, request.region)
-            && !request.failed.iter().any(|(index, _)| *index == endpoint.index)
-    })
+/// Whether there is an endpoint that this request has not failed at, in the region in which it has to stay.
+pub fn has_another(upstream: &Upstream, request: &Exchange) -> bool {
+    upstream.fleet().iter().any(|endpoint| is_new_to(endpoint, request))
+}
+
+/// Whether there is one that is known to be well: an answer is not given away for one that cannot be reached.
+pub fn has_better(upstream: &Upstream, request: &Exchange, answered: u32, now: u64) -> bool {
+    upstream
+        .fleet()
+        .iter()
+        .any(|endpoint| endpoint.index != answered && is_new_to(endpoint, request) && !is_out(endpoint, now))
+}
+
+fn is_new_to(endpoint: &Endpoint, request: &Exchange) -> bool {
+    let has_failed = request.failed.iter().any(|(index, _)| *index == endpoint.index);
+    !has_failed && !is_elsewhere(endpoint, request.region)
+}
+
+fn is_out(endpoint: &Endpoint, now: u64) -> bool {
+    endpoint.is_unhealthy() || endpoint.is_drained() || endpoint.is_ejected(now) || endpoint.is_suspect(now)
 }
 
 fn is_elsewhere(endpoint: &Endpoint, only: Option<RegionId>) -> bool {

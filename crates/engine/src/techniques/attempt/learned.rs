@@ -99,10 +99,15 @@ impl Learned {
         taken
     }
 
-    /// Whether so little time is left that an answer would come too late.
+    /// Whether so little time is left that nine answers of ten would come too late.
+    pub fn is_too_late(&self, remaining_ns: u64) -> bool {
+        self.tempo.p10_ns().is_some_and(|p10_ns| remaining_ns < p10_ns)
+    }
+
+    /// Whether a request with so little time left is refused.
     pub fn is_doomed(&self, remaining_ns: u64) -> bool {
-        let too_late = self.tempo.p10_ns().is_some_and(|p10_ns| remaining_ns < p10_ns);
-        too_late && !self.counts.doomed.fetch_add(1, Relaxed).is_multiple_of(DOOMED_TRIED_ONE_IN)
+        self.is_too_late(remaining_ns)
+            && !self.counts.doomed.fetch_add(1, Relaxed).is_multiple_of(DOOMED_TRIED_ONE_IN)
     }
 
     /// A second copy was considered, and this became of it.

@@ -162,7 +162,7 @@ impl Attempt {
             {
                 let request = response.request.as_ref()?;
                 let answered = response.in_flight.as_ref().map(|request| request.endpoint().index)?;
-                let has_another = fleet::has_another(&self.upstream, request, Some(answered));
+                let has_another = fleet::has_better(&self.upstream, request, answered, clock::now());
                 (Verdict::TryAgainWithinBudget, policy::pushback_ns(&response.head.fields)?, has_another)
             }
             Ok(_) => return None,
@@ -170,7 +170,7 @@ impl Attempt {
                 let verdict = policy::after(*error, made, again.retries, again.is_idempotent);
                 // What an endpoint refused because it had too much to do, it may take now.
                 let is_busy = *error == Error::RefusedStream;
-                (verdict, 0, is_busy || fleet::has_another(&self.upstream, exchange, None))
+                (verdict, 0, is_busy || fleet::has_another(&self.upstream, exchange))
             }
             Err(_) => return None,
         };
@@ -180,7 +180,7 @@ impl Attempt {
         let now = clock::now();
         let wait_ns = asked_ns.max(policy::backoff_ns(made, now.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11));
         let left_ns = limit.at_ns.saturating_sub(now);
-        if left_ns <= wait_ns || self.learned.is_doomed(left_ns - wait_ns) {
+        if left_ns <= wait_ns || self.learned.is_too_late(left_ns - wait_ns) {
             return None;
         }
         (verdict == Verdict::TryAgain || self.learned.take_retry(again.share)).then_some(wait_ns)
