@@ -77,6 +77,8 @@ fn memory_bytes(pid: u32) -> Option<u64> {
 pub struct Ticks {
     total: u64,
     steal: u64,
+    /// Nothing to do, or waiting for a disk.
+    idle: u64,
 }
 
 impl Ticks {
@@ -94,7 +96,15 @@ impl Ticks {
             .flat_map(str::parse)
             .collect();
         // user nice system idle iowait irq softirq steal; guest time is already in user.
-        Some(Self { total: fields.iter().take(8).sum(), steal: *fields.get(7)? })
+        let idle = fields.get(3)? + fields.get(4)?;
+        Some(Self { total: fields.iter().take(8).sum(), steal: *fields.get(7)?, idle })
+    }
+
+    /// Share of all time since `earlier` in which a core worked, for whomever, 0 to 1.
+    pub fn busy_since(&self, earlier: &Self) -> f64 {
+        let total = self.total.saturating_sub(earlier.total);
+        let unused = self.idle.saturating_sub(earlier.idle) + self.steal.saturating_sub(earlier.steal);
+        if total == 0 { 0.0 } else { total.saturating_sub(unused) as f64 / total as f64 }
     }
 
     /// Share of all time since `earlier` that the hypervisor gave to others, 0 to 1.
@@ -113,6 +123,7 @@ mod tests {
         let before = Ticks::parse("cpu  100 0 50 800 10 0 5 35 0 0\ncpu0 1 2 3\n").expect("parses");
         let after = Ticks::parse("cpu  150 0 60 830 10 0 5 45 9 9\n").expect("parses");
         assert!((after.steal_since(&before) - 0.1).abs() < 1e-9);
+        assert!((after.busy_since(&before) - 0.6).abs() < 1e-9);
         assert_eq!(before.steal_since(&before), 0.0);
         assert_eq!(Ticks::parse("nothing"), None);
     }

@@ -6,6 +6,7 @@
 //! - [`demo`] is `unlag demo` without the proxy: acts, a live table, a summary in words.
 //! - [`peers`] measures unlag beside HAProxy, nginx, Envoy, Traefik and Caddy, and as a cache beside nginx, Varnish and
 //!   HAProxy: [`peers::stampede`] many callers at once, [`peers::stored`] what is stored.
+//! - [`tail`] measures latency beside them where replicas are slow, freeze, fail or are far away.
 //!
 //! The lab knows nothing of the engine: it speaks HTTP to an address.
 
@@ -19,4 +20,5 @@ pub mod peers;
 pub mod random;
 pub mod services;
 pub mod stats;
+pub mod tail;
 pub mod timer;

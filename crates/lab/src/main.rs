@@ -3,13 +3,14 @@
 mod side_by_side;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use unlag_lab::bench::{self, BenchOptions};
 use unlag_lab::load::{Arrivals, Options, Protocol, Request, Target, run_blocking};
-use unlag_lab::services::{Backend, Shop};
+use unlag_lab::services::{Backend, Replicas, Shop};
 
 /// Measures unlag from outside.
 #[derive(Parser)]
@@ -54,6 +55,14 @@ enum Command {
     Stampede(side_by_side::Stampedes),
     /// Measures what is stored: CPU of a hit beside other caches, memory of a million small answers.
     Cache(side_by_side::Stored),
+    /// Measures latency beside other proxies where replicas are slow, freeze, fail or are far away.
+    Tail(side_by_side::Tails),
+    /// Serves replicas with a capacity of their own until interrupted, and says first where they are.
+    Replicas {
+        /// What they are like, as JSON.
+        #[arg(long)]
+        spec: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -93,6 +102,15 @@ fn main() -> Result<()> {
         Command::Peers(arguments) => arguments.run(),
         Command::Stampede(arguments) => arguments.run(),
         Command::Cache(arguments) => arguments.run(),
+        Command::Tail(arguments) => arguments.run(),
+        Command::Replicas { spec } => {
+            let text =
+                std::fs::read_to_string(&spec).with_context(|| format!("cannot read {}", spec.display()))?;
+            let spec = serde_json::from_str(&text).with_context(|| format!("{}", spec.display()))?;
+            let replicas = Replicas::start(spec)?;
+            say(&serde_json::to_string(&replicas.addresses)?);
+            wait_for_interrupt()
+        }
         Command::Backend { listen } => {
             let backend = Backend::start_on(listen)?;
             say(&format!("http://{}", backend.address));

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use unlag_lab::peers::stampede::{self, Stampede, StampedeOptions};
 use unlag_lab::peers::stored::{self, StoredOptions, Storing};
 use unlag_lab::peers::{self, Cache, Peer, PeersOptions, PeersReport, Scenario};
+use unlag_lab::tail::{self, TailOptions};
 
 use crate::say;
 
@@ -166,5 +167,53 @@ impl Stored {
             options.scenarios = self.scenario;
         }
         self.output.write(&stored::run(&options, &mut |line| eprintln!("{line}"))?)
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Tails {
+    /// Only these scenarios: T1 to T14.
+    #[arg(long, value_delimiter = ',')]
+    scenario: Vec<tail::Scenario>,
+    /// Only these peers (haproxy), arms (haproxy-leastconn, unlag+hedge) or variants (t2-constant).
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Rounds, over which the requests of an arm are spread.
+    #[arg(long, default_value_t = 2)]
+    rounds: usize,
+    /// Requests of an arm; three times as many where replicas freeze rarely.
+    #[arg(long, default_value_t = 20_000)]
+    requests: usize,
+    /// unlag's binary [default: target/dist/unlag, then target/release/unlag].
+    #[arg(long)]
+    unlag: Option<PathBuf>,
+    /// Writes the report as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Writes the report as a picture.
+    #[arg(long)]
+    picture: Option<PathBuf>,
+}
+
+impl Tails {
+    pub(crate) fn run(self) -> Result<()> {
+        let options = TailOptions {
+            scenarios: if self.scenario.is_empty() { tail::Scenario::all() } else { self.scenario },
+            only: self.only,
+            rounds: self.rounds,
+            requests: self.requests,
+            unlag: self.unlag,
+            lab: std::env::current_exe().context("cannot find this program")?,
+        };
+        let report = tail::run(&options, &mut |line| eprintln!("{line}"))?;
+        say(&report.text());
+        if let Some(path) = &self.json {
+            std::fs::write(path, serde_json::to_string_pretty(&report)?)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if let Some(path) = &self.picture {
+            std::fs::write(path, report.svg()).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
     }
 }

@@ -13,18 +13,18 @@ use super::report::Skipped;
 
 /// A peer that can be started.
 #[derive(Debug, Clone)]
-pub(super) struct Installed {
-    pub(super) peer: Peer,
-    pub(super) binary: PathBuf,
+pub(crate) struct Installed {
+    pub(crate) peer: Peer,
+    pub(crate) binary: PathBuf,
     /// What the binary says of itself.
-    pub(super) version: String,
+    pub(crate) version: String,
 }
 
 /// A binary is at least this large; what is smaller in a wheel is a script that starts it.
 const BINARY_BYTES_MIN: u64 = 500_000;
 
 /// All peers of the options that can be had, and those that cannot, with the reason.
-pub(super) fn all(options: &PeersOptions, say: &mut dyn FnMut(&str)) -> (Vec<Installed>, Vec<Skipped>) {
+pub(crate) fn all(options: &PeersOptions, say: &mut dyn FnMut(&str)) -> (Vec<Installed>, Vec<Skipped>) {
     let (mut installed, mut skipped) = (Vec::new(), Vec::new());
     for peer in &options.peers {
         match find(*peer, options, say).and_then(|binary| with_version(*peer, binary)) {

@@ -18,7 +18,7 @@ use crate::services::Backend;
 /// Load before each measurement, so that caches and kept connections are those of a busy proxy.
 const SETTLE: Duration = Duration::from_millis(150);
 /// More steal than this, and a measurement is dropped.
-pub(super) const STEAL_MAX: f64 = 0.02;
+pub(crate) const STEAL_MAX: f64 = 0.02;
 
 /// What all measurements share.
 pub(super) struct Bench<'a> {
@@ -124,7 +124,7 @@ pub(super) fn per_answer_us(ns: u64, report: &Report) -> Option<f64> {
 }
 
 /// A request goes through to the backend.
-pub(super) fn answers(address: SocketAddr) -> bool {
+pub(crate) fn answers(address: SocketAddr) -> bool {
     ask_once(address).is_ok_and(|status| status == 200)
 }
 

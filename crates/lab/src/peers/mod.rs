@@ -11,13 +11,13 @@ mod caches;
 mod configure;
 mod goal;
 mod idle;
-mod install;
+pub(crate) mod install;
 mod kind;
-mod measure;
-mod process;
+pub(crate) mod measure;
+pub(crate) mod process;
 mod recording;
-mod report;
-mod rounds;
+pub(crate) mod report;
+pub(crate) mod rounds;
 mod scenario;
 pub mod stampede;
 pub mod stored;
@@ -38,9 +38,9 @@ use crate::services::Backend;
 use process::{Directory, Interrupt};
 
 /// Core of the measured proxy.
-const PROXY_CORE: usize = 0;
+pub(crate) const PROXY_CORE: usize = 0;
 /// Core of the backend and the load generator.
-const LOAD_CORE: usize = 1;
+pub(crate) const LOAD_CORE: usize = 1;
 
 /// What to compare and how long.
 #[derive(Debug, Clone)]
@@ -117,13 +117,13 @@ pub fn run(options: &PeersOptions, say: &mut dyn FnMut(&str)) -> Result<PeersRep
 }
 
 /// Pins this thread, and the threads it starts from now on.
-fn pin_to(core: usize) -> Result<()> {
+pub(crate) fn pin_to(core: usize) -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     set.set(core);
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
-fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // Too few descriptors show as errors of the idle scenario.

@@ -20,7 +20,7 @@ const STOP_TIME: Duration = Duration::from_secs(3);
 
 /// Ends everything that was started when the program is interrupted.
 #[derive(Debug, Clone)]
-pub(super) struct Interrupt {
+pub(crate) struct Interrupt {
     shared: Arc<Shared>,
 }
 
@@ -38,7 +38,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Interrupt {
     /// Watches for SIGINT and SIGTERM on a thread of its own.
-    pub(super) fn watch() -> Result<Self> {
+    pub(crate) fn watch() -> Result<Self> {
         let shared = Arc::<Shared>::default();
         let watched = Arc::clone(&shared);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -58,7 +58,7 @@ impl Interrupt {
     }
 
     /// Lets time pass.
-    pub(super) fn pause(&self, time: Duration) {
+    pub(crate) fn pause(&self, time: Duration) {
         let until = Instant::now() + time;
         let mut guard = lock(&self.shared.groups);
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
@@ -80,12 +80,12 @@ impl Shared {
 
 /// A temporary directory for configs and logs; removed when dropped.
 #[derive(Debug)]
-pub(super) struct Directory {
-    pub(super) path: PathBuf,
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
 }
 
 impl Directory {
-    pub(super) fn create(interrupt: &Interrupt) -> Result<Self> {
+    pub(crate) fn create(interrupt: &Interrupt) -> Result<Self> {
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let (process, number) = (std::process::id(), CREATED.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(format!("unlag-lab-{process}-{number}"));
@@ -103,33 +103,33 @@ impl Drop for Directory {
 
 /// What to start.
 #[derive(Debug)]
-pub(super) struct Launch {
-    pub(super) program: PathBuf,
-    pub(super) arguments: Vec<OsString>,
-    pub(super) environment: Vec<(&'static str, OsString)>,
+pub(crate) struct Launch {
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) environment: Vec<(&'static str, OsString)>,
     /// Where it will serve HTTP/1.1.
-    pub(super) http1: SocketAddr,
+    pub(crate) http1: SocketAddr,
     /// Where it will serve cleartext HTTP/2.
-    pub(super) http2: SocketAddr,
-    pub(super) directory: PathBuf,
+    pub(crate) http2: SocketAddr,
+    pub(crate) directory: PathBuf,
 }
 
 /// A running proxy; ended when dropped.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     group: Pid,
     log: PathBuf,
     interrupt: Interrupt,
     /// Where it serves HTTP/1.1.
-    pub(super) http1: SocketAddr,
+    pub(crate) http1: SocketAddr,
     /// Where it serves cleartext HTTP/2.
-    pub(super) http2: SocketAddr,
+    pub(crate) http2: SocketAddr,
 }
 
 impl Process {
     /// Starts a proxy on the given cores (`"0"`, `"0,1"`), as a process group of its own.
-    pub(super) fn start(launch: &Launch, cores: &str, interrupt: &Interrupt) -> Result<Self> {
+    pub(crate) fn start(launch: &Launch, cores: &str, interrupt: &Interrupt) -> Result<Self> {
         let log = launch.directory.join("log");
         let output = File::create(&log)?;
         let mut command = Command::new("taskset");
@@ -147,12 +147,12 @@ impl Process {
         Ok(Self { child, group, log, interrupt: interrupt.clone(), http1, http2 })
     }
 
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits until `is_ready`, the end of the process, or 15 s.
-    pub(super) fn wait_until(&mut self, mut is_ready: impl FnMut() -> bool) -> Result<()> {
+    pub(crate) fn wait_until(&mut self, mut is_ready: impl FnMut() -> bool) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(15);
         while !is_ready() {
             if self.has_ended() {
@@ -180,27 +180,27 @@ impl Process {
     }
 
     /// Stops it from running until [`Process::resume`].
-    pub(super) fn pause(&self) {
+    pub(crate) fn pause(&self) {
         let _ = kill_process_group(self.group, Signal::STOP);
     }
 
     /// Lets it run again.
-    pub(super) fn resume(&self) {
+    pub(crate) fn resume(&self) {
         let _ = kill_process_group(self.group, Signal::CONT);
     }
 
     /// CPU time used so far, in nanoseconds.
-    pub(super) fn cpu_ns(&self) -> u64 {
+    pub(crate) fn cpu_ns(&self) -> u64 {
         cpu::tree_ns(self.id())
     }
 
     /// Resident memory, in bytes.
-    pub(super) fn memory_bytes(&self) -> u64 {
+    pub(crate) fn memory_bytes(&self) -> u64 {
         cpu::tree_memory_bytes(self.id())
     }
 
     /// Bytes it has written to its log.
-    pub(super) fn log_bytes(&self) -> u64 {
+    pub(crate) fn log_bytes(&self) -> u64 {
         fs::metadata(&self.log).map_or(0, |metadata| metadata.len())
     }
 }
@@ -222,12 +222,12 @@ impl Drop for Process {
 }
 
 /// A loopback address that is free now.
-pub(super) fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// Writes a config file of a proxy.
-pub(super) fn write_file(directory: &Path, name: &str, text: &str) -> Result<PathBuf> {
+pub(crate) fn write_file(directory: &Path, name: &str, text: &str) -> Result<PathBuf> {
     let path = directory.join(name);
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)

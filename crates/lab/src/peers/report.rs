@@ -121,7 +121,7 @@ const COLUMNS: [(&str, &str, usize, bool); 28] = [
 
 impl Skipped {
     /// A peer that failed in one scenario, which is also said at once.
-    pub(super) fn said(peer: &str, scenario: &str, error: &anyhow::Error, say: &mut dyn FnMut(&str)) -> Self {
+    pub(crate) fn said(peer: &str, scenario: &str, error: &anyhow::Error, say: &mut dyn FnMut(&str)) -> Self {
         let reason = format!("{error:#}");
         say(&format!("{peer} is skipped in {scenario}: {reason}"));
         Self { peer: peer.into(), scenario: Some(scenario.into()), reason }
@@ -129,7 +129,7 @@ impl Skipped {
 }
 
 impl Machine {
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

@@ -57,7 +57,7 @@ pub(super) fn run(
 }
 
 /// The order of a round: forwards and backwards in turn, so that nobody always follows the same neighbour.
-pub(super) fn order(round: usize, n: usize) -> Vec<usize> {
+pub(crate) fn order(round: usize, n: usize) -> Vec<usize> {
     if round.is_multiple_of(2) { (0..n).collect() } else { (0..n).rev().collect() }
 }
 

@@ -8,10 +8,15 @@ mod fault;
 mod origin;
 mod receive;
 mod replica;
+mod replicas;
 mod serve;
 mod shop;
 
 pub use backend::Backend;
 pub use fault::{Fault, Faults};
 pub use origin::{Origin, Policy, Resource};
+pub use replicas::{
+    Addresses, Outage, RelaySpec, ReplicaCounts, ReplicaSpec, Replicas, ReplicasReport, ReplicasSpec, Role,
+    SENT_FIELD, Timed, When, Work, Wrong,
+};
 pub use shop::{Service, Shop};

@@ -1,0 +1,299 @@
+//! The callers of a run: every request goes out when it is due, whatever became of those before it, and its clock starts
+//! at that moment. A caller may try again, as naive ones do.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::JoinSet;
+use tokio::time::timeout_at;
+
+use super::answer::Answer;
+use super::plan::{Call, Kind};
+use crate::services::SENT_FIELD;
+use crate::timer::Timer;
+
+/// Requests under way at most; one more is not sent, and counts as an error.
+const UNDER_WAY_MAX: usize = 12_000;
+const LARGE_BYTES: usize = 1 << 20;
+/// Time that a [`Kind::Deadline`] request has in all.
+const DEADLINE_MS: u64 = 50;
+
+/// How requests are sent.
+#[derive(Debug, Clone)]
+pub(super) struct Calling {
+    /// In turn.
+    pub(super) targets: Vec<SocketAddr>,
+    /// The first included.
+    pub(super) attempts: u32,
+    pub(super) attempt_timeout: Duration,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Outcome {
+    pub(super) call: Call,
+    pub(super) end: End,
+    /// From the moment it was due.
+    pub(super) latency: Duration,
+    pub(super) attempts: u32,
+    /// How late it was sent.
+    pub(super) late: Duration,
+    /// A read that shows less than this caller has written.
+    pub(super) stale: bool,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum End {
+    Status(u16),
+    Timeout,
+    /// Refused, reset, or cut short.
+    Broken,
+    /// Too many were under way.
+    Unsent,
+}
+
+impl End {
+    pub(super) fn is_ok(self) -> bool {
+        matches!(self, Self::Status(status) if status < 400)
+    }
+
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Status(status) => status.to_string(),
+            Self::Timeout => "timeout".into(),
+            Self::Broken => "broken".into(),
+            Self::Unsent => "unsent".into(),
+        }
+    }
+}
+
+/// Sends the calls and waits for what becomes of them, on a thread of its own.
+pub(super) fn run(calls: Vec<Call>, calling: &Calling) -> Result<Vec<Outcome>> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("callers".into()).spawn_scoped(scope, || {
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+            runtime.block_on(send_all(calls, calling))
+        });
+        let thread = thread.context("callers: cannot start a thread")?;
+        thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("callers: their thread panicked")))
+    })
+}
+
+async fn send_all(calls: Vec<Call>, calling: &Calling) -> Result<Vec<Outcome>> {
+    let callers = Rc::new(Callers {
+        calling: calling.clone(),
+        idle: calling.targets.iter().map(|_| RefCell::default()).collect(),
+        known: RefCell::default(),
+        outcomes: RefCell::new(Vec::with_capacity(calls.len())),
+        under_way: Cell::new(0),
+        next: Cell::new(0),
+    });
+    let mut timer = Timer::new()?;
+    let mut tasks = JoinSet::new();
+    let start = Instant::now();
+    for call in calls {
+        let due = start + call.at;
+        if due > Instant::now() {
+            timer.sleep_until(due).await?;
+        } else {
+            tokio::task::yield_now().await;
+        }
+        // What has ended is let go, so that the set does not grow with the run.
+        while tasks.try_join_next().is_some() {}
+        if callers.under_way.get() >= UNDER_WAY_MAX {
+            callers.note(call, due, End::Unsent, 0, due, false);
+            continue;
+        }
+        callers.under_way.set(callers.under_way.get() + 1);
+        let callers = Rc::clone(&callers);
+        tasks.spawn_local(async move {
+            callers.one(call, due).await;
+            callers.under_way.set(callers.under_way.get().saturating_sub(1));
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+    Ok(callers.outcomes.take())
+}
+
+/// What one caller has been told of a key.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    version: u64,
+    cookie: Option<String>,
+}
+
+struct Callers {
+    calling: Calling,
+    /// Kept connections to each target, the last used first.
+    idle: Vec<RefCell<Vec<TcpStream>>>,
+    known: RefCell<HashMap<u64, Known>>,
+    outcomes: RefCell<Vec<Outcome>>,
+    under_way: Cell<usize>,
+    next: Cell<usize>,
+}
+
+impl Callers {
+    async fn one(&self, call: Call, due: Instant) {
+        let sent = Instant::now();
+        let (mut attempts, mut end, mut stale) = (0, End::Unsent, false);
+        while attempts < self.calling.attempts && !end.is_ok() {
+            attempts += 1;
+            (end, stale) = self.attempt(call).await;
+        }
+        self.note(call, due, end, attempts, sent, stale);
+    }
+
+    fn note(&self, call: Call, due: Instant, end: End, attempts: u32, sent: Instant, stale: bool) {
+        let late = sent.saturating_duration_since(due);
+        self.outcomes.borrow_mut().push(Outcome { call, end, latency: due.elapsed(), attempts, late, stale });
+    }
+
+    async fn attempt(&self, call: Call) -> (End, bool) {
+        let deadline = Instant::now() + self.calling.attempt_timeout;
+        let turn = self.next.get();
+        self.next.set(turn.wrapping_add(1));
+        let target = turn % self.calling.targets.len().max(1);
+        let known = match call.kind {
+            Kind::Read(key) | Kind::Write(key) => self.known.borrow().get(&key).cloned().unwrap_or_default(),
+            _ => Known::default(),
+        };
+        match timeout_at(deadline.into(), self.exchange(call, target, &known)).await {
+            Err(_) => (End::Timeout, false),
+            Ok(Err(_)) => (End::Broken, false),
+            Ok(Ok(answer)) => {
+                let end = End::Status(answer.status);
+                (end, end.is_ok() && self.learn(call.kind, &known, &answer))
+            }
+        }
+    }
+
+    /// Remembers what was written; true when what was read is older than that.
+    fn learn(&self, kind: Kind, known: &Known, answer: &Answer) -> bool {
+        let version = answer.version.unwrap_or(0);
+        match kind {
+            Kind::Write(key) => {
+                let mut all = self.known.borrow_mut();
+                let own = all.entry(key).or_default();
+                own.version = own.version.max(version);
+                if answer.cookie.is_some() {
+                    own.cookie.clone_from(&answer.cookie);
+                }
+                false
+            }
+            Kind::Read(_) => version < known.version,
+            _ => false,
+        }
+    }
+
+    async fn exchange(&self, call: Call, target: usize, known: &Known) -> io::Result<Answer> {
+        let wire = wire(call, known);
+        let kept = self.idle.get(target).and_then(|idle| idle.borrow_mut().pop());
+        if let Some(stream) = kept {
+            match self.on(stream, target, &wire).await {
+                // A kept connection that its peer had closed: nothing of an answer came.
+                Err((_, false)) if !call.kind.is_unsafe() => {}
+                other => return other.map_err(|(error, _)| error),
+            }
+        }
+        let address = self.calling.targets.get(target).copied().ok_or(io::ErrorKind::NotFound)?;
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        self.on(stream, target, &wire).await.map_err(|(error, _)| error)
+    }
+
+    /// Sends and reads on one connection, and keeps it if it may be. An error says whether an answer had begun.
+    async fn on(
+        &self,
+        mut stream: TcpStream,
+        target: usize,
+        wire: &[u8],
+    ) -> Result<Answer, (io::Error, bool)> {
+        stream.write_all(wire).await.map_err(|error| (error, false))?;
+        let mut answer = Answer::default();
+        match read(&mut stream, &mut answer).await {
+            Err(error) => Err((error, answer.has_begun())),
+            Ok(()) => {
+                if answer.reusable
+                    && let Some(idle) = self.idle.get(target)
+                {
+                    idle.borrow_mut().push(stream);
+                }
+                Ok(answer)
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// Where all connections read to, one after another.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; 128 * 1024].into());
+}
+
+async fn read(stream: &mut TcpStream, answer: &mut Answer) -> io::Result<()> {
+    loop {
+        stream.readable().await?;
+        let read = SCRATCH.with_borrow_mut(|scratch| {
+            let length = stream.try_read(scratch)?;
+            if length == 0 {
+                return if answer.end() { Ok(true) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            }
+            answer
+                .feed(scratch.get(..length).unwrap_or_default())
+                .map_err(|_| io::ErrorKind::InvalidData.into())
+        });
+        match read {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The request as it goes out: about the fields that one service sends to another.
+fn wire(call: Call, known: &Known) -> Vec<u8> {
+    let id = call.id;
+    let (line, body) = match call.kind {
+        Kind::Get | Kind::Deadline => (format!("GET /r/{id}"), 0),
+        Kind::Post => (format!("POST /r/{id}"), 256),
+        Kind::Stream => (format!("GET /r/{id}?bytes=20000&stream=20"), 0),
+        Kind::Download => (format!("GET /r/{id}?bytes={LARGE_BYTES}"), 0),
+        Kind::Upload => (format!("POST /r/{id}"), LARGE_BYTES),
+        Kind::Read(key) => (format!("GET /kv/{key}/{id}"), 0),
+        Kind::Write(key) => (format!("POST /kv/{key}/{id}"), 64),
+    };
+    let mut head = format!(
+        "{line} HTTP/1.1\r\nhost: services.lab\r\nuser-agent: checkout/4.12.0 (linux; x86_64)\r\n\
+         accept: application/json, text/plain;q=0.8\r\naccept-language: en-GB,en;q=0.9\r\n\
+         x-tenant: 5f1c2f7e-eu-west-1\r\n"
+    );
+    if call.critical {
+        head.push_str("x-criticality: critical\r\n");
+    }
+    if let Some(cookie) = &known.cookie {
+        head.push_str(&format!("cookie: {cookie}\r\n"));
+    }
+    if call.kind == Kind::Deadline {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        head.push_str(&format!(
+            "x-request-timeout-ms: {DEADLINE_MS}\r\n{SENT_FIELD}: {};{DEADLINE_MS}\r\n",
+            now.as_micros()
+        ));
+    }
+    if call.kind.is_unsafe() {
+        head.push_str(&format!("content-type: application/octet-stream\r\ncontent-length: {body}\r\n"));
+    }
+    head.push_str("\r\n");
+    let mut wire = head.into_bytes();
+    wire.resize(wire.len() + body, b'x');
+    wire
+}

@@ -1,0 +1,256 @@
+//! A sensible production configuration for each arm: several replicas, the balancing the arm is named after, kept
+//! upstream connections, no access log. Nothing is tuned to a scenario.
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::arm::Arm;
+use crate::peers::Peer;
+use crate::peers::install::Installed;
+use crate::peers::process::{Launch, free_address, write_file};
+
+/// The replicas an arm is to spread load over.
+#[derive(Debug, Clone)]
+pub(super) struct Pool {
+    pub(super) near: Vec<SocketAddr>,
+    pub(super) far: Vec<SocketAddr>,
+    /// The region that takes writes: `near` or `far`.
+    pub(super) primary: Option<&'static str>,
+    /// A file with one replica a line, for those that discover them.
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Pool {
+    fn all(&self) -> impl Iterator<Item = SocketAddr> {
+        self.near.iter().chain(&self.far).copied()
+    }
+
+    /// Each replica, and whether it is far.
+    fn placed(&self) -> impl Iterator<Item = (usize, SocketAddr, bool)> {
+        let near = self.near.len();
+        self.all().enumerate().map(move |(n, address)| (n, address, n >= near))
+    }
+}
+
+/// Writes the arm's configuration below `parent`, and says how to start it.
+pub(super) fn configure(arm: &Arm, installed: &Installed, parent: &Path, pool: &Pool) -> Result<Launch> {
+    let listen = free_address()?;
+    let directory = parent.join(format!("{}-{}", arm.name, listen.port()));
+    fs::create_dir(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let mut environment = vec![("HOME", directory.clone().into_os_string())];
+    let at = At { arm, directory: &directory, listen, pool };
+    let arguments: Vec<OsString> = match arm.peer {
+        Peer::Haproxy => haproxy(&at)?,
+        Peer::Nginx => nginx(&at)?,
+        Peer::Envoy => envoy(&at)?,
+        Peer::Traefik => {
+            environment.push(("GOMAXPROCS", arm.workers.to_string().into()));
+            traefik(&at)?
+        }
+        Peer::Unlag => unlag(&at)?,
+        Peer::Caddy | Peer::Varnish => bail!("it has no arm"),
+    };
+    let program = installed.binary.clone();
+    Ok(Launch { program, arguments, environment, http1: listen, http2: listen, directory })
+}
+
+struct At<'a> {
+    arm: &'a Arm,
+    directory: &'a Path,
+    listen: SocketAddr,
+    pool: &'a Pool,
+}
+
+fn words(words: &[&str], file: PathBuf) -> Vec<OsString> {
+    words.iter().map(OsString::from).chain([file.into_os_string()]).collect()
+}
+
+fn haproxy(at: &At<'_>) -> Result<Vec<OsString>> {
+    let At { arm, listen, pool, .. } = at;
+    let check = if arm.health { " check inter 1s fall 2 rise 2" } else { "" };
+    let mut servers = String::new();
+    for (n, address, is_far) in pool.placed() {
+        let backup = if arm.regions && is_far { " backup" } else { "" };
+        let _ = writeln!(servers, "  server s{n} {address} pool-max-conn 256{check}{backup}");
+    }
+    let option = if arm.health { "  option httpchk GET /healthz\n  option redispatch\n" } else { "" };
+    let backups = if arm.regions { "  option allbackups\n" } else { "" };
+    let text = format!(
+        "global\n  nbthread {}\n  maxconn 8000\n\
+         defaults\n  mode http\n  no log\n  option forwardfor\n  option http-keep-alive\n\
+         \x20 timeout connect 1s\n  timeout client 75s\n  timeout server 75s\n  timeout http-keep-alive 75s\n\
+         \x20 timeout http-request 30s\n\
+         frontend callers\n  bind {listen}\n  default_backend services\n\
+         backend services\n  balance {}\n{option}{backups}  http-reuse safe\n{servers}",
+        arm.workers, arm.balance
+    );
+    Ok(words(&["-db", "-f"], write_file(at.directory, "haproxy.cfg", &text)?))
+}
+
+fn nginx(at: &At<'_>) -> Result<Vec<OsString>> {
+    let At { arm, listen, pool, .. } = at;
+    let directory = at.directory.display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("  {kind}_temp_path {directory}/{kind};\n"))
+        .concat();
+    let mut servers = String::new();
+    for (_, address, is_far) in pool.placed() {
+        let backup = if arm.regions && is_far { " backup" } else { "" };
+        let _ = writeln!(servers, "    server {address}{backup};");
+    }
+    // Workers share what they know of the replicas only with a zone.
+    let text = format!(
+        "daemon off;\nuser root;\nworker_processes {};\npid {directory}/pid;\nerror_log stderr crit;\n\
+         events {{ worker_connections 16384; }}\n\
+         http {{\n  access_log off;\n{temporary}  keepalive_timeout 75s;\n  keepalive_requests 1000000;\n\
+         \x20 client_max_body_size 8m;\n\
+         \x20 upstream services {{\n    zone services 256k;\n    {};\n{servers}    keepalive 256;\n\
+         \x20   keepalive_requests 1000000;\n  }}\n\
+         \x20 server {{\n    listen {listen} backlog=4096;\n    location / {{\n      proxy_pass http://services;\n\
+         \x20     proxy_http_version 1.1;\n      proxy_connect_timeout 1s;\n\
+         \x20     proxy_set_header Connection \"\";\n      proxy_set_header Host $http_host;\n\
+         \x20     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    }}\n  }}\n}}\n",
+        arm.workers, arm.balance
+    );
+    let file = write_file(at.directory, "nginx.conf", &text)?;
+    let prefix = at.directory.into();
+    Ok(vec!["-p".into(), prefix, "-e".into(), "stderr".into(), "-c".into(), file.into()])
+}
+
+fn envoy(at: &At<'_>) -> Result<Vec<OsString>> {
+    let At { arm, listen, pool, .. } = at;
+    let address = |at: SocketAddr| {
+        format!("{{ socket_address: {{ address: {}, port_value: {} }} }}", at.ip(), at.port())
+    };
+    let group = |priority: usize, of: &[SocketAddr]| {
+        let endpoints: Vec<String> =
+            of.iter().map(|at| format!("{{ endpoint: {{ address: {} }} }}", address(*at))).collect();
+        format!("      - priority: {priority}\n        lb_endpoints: [{}]\n", endpoints.join(", "))
+    };
+    let groups = if arm.regions && !pool.far.is_empty() {
+        group(0, &pool.near) + &group(1, &pool.far)
+    } else {
+        group(0, &pool.all().collect::<Vec<_>>())
+    };
+    let health = if arm.health {
+        "    health_checks:\n    - { timeout: 1s, interval: 1s, unhealthy_threshold: 2, healthy_threshold: 2, \
+         http_health_check: { path: /healthz } }\n    outlier_detection: {}\n"
+    } else {
+        ""
+    };
+    let types = "type.googleapis.com/envoy.extensions.filters";
+    let text = format!(
+        r#"static_resources:
+  listeners:
+  - address: {}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": {types}.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: callers
+          codec_type: AUTO
+          use_remote_address: true
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes: [{{ match: {{ prefix: "/" }}, route: {{ cluster: services }} }}]
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{ "@type": {types}.http.router.v3.Router }}
+  clusters:
+  - name: services
+    type: STATIC
+    connect_timeout: 1s
+    lb_policy: {}
+{health}    load_assignment:
+      cluster_name: services
+      endpoints:
+{groups}"#,
+        address(*listen),
+        arm.balance
+    );
+    let workers = arm.workers.to_string();
+    let file = write_file(at.directory, "envoy.yaml", &text)?;
+    Ok(words(&["--disable-hot-restart", "--log-level", "error", "--concurrency", &workers, "-c"], file))
+}
+
+fn traefik(at: &At<'_>) -> Result<Vec<OsString>> {
+    let At { arm, listen, pool, .. } = at;
+    let servers: Vec<String> = pool.all().map(|address| format!("{{ url: \"http://{address}\" }}")).collect();
+    let health = if arm.health { ", healthCheck: { path: /healthz, interval: 1s, timeout: 1s }" } else { "" };
+    let routes = format!(
+        "http:\n  routers:\n    all: {{ rule: \"PathPrefix(`/`)\", service: services, entryPoints: [callers] }}\n\
+         \x20 services:\n    services: {{ loadBalancer: {{ strategy: {}, servers: [{}]{health} }} }}\n",
+        arm.balance,
+        servers.join(", ")
+    );
+    let file = write_file(at.directory, "routes.yml", &routes)?;
+    let arguments = [
+        format!("--entrypoints.callers.address={listen}"),
+        format!("--providers.file.filename={}", file.display()),
+        "--providers.file.watch=false".into(),
+        "--global.checknewversion=false".into(),
+        "--global.sendanonymoususage=false".into(),
+        "--log.level=ERROR".into(),
+    ];
+    Ok(arguments.map(OsString::from).into())
+}
+
+/// The name of unlag's config in its directory.
+pub(super) const UNLAG_FILE: &str = "unlag.toml";
+
+fn unlag(at: &At<'_>) -> Result<Vec<OsString>> {
+    let file = write_file(at.directory, UNLAG_FILE, &unlag_config(at, free_address()?))?;
+    let workers = at.arm.workers.to_string();
+    Ok(words(&["run", "--workers", &workers, "-c"], file))
+}
+
+fn unlag_config(at: &At<'_>, admin: SocketAddr) -> String {
+    let At { arm, directory, listen, pool } = at;
+    let list = |of: &[SocketAddr]| {
+        let urls: Vec<String> = of.iter().map(|address| format!("\"http://{address}\"")).collect();
+        urls.join(", ")
+    };
+    let mut text = format!(
+        "[[listen]]\naddress = \"{listen}\"\n\n[admin]\naddress = \"{admin}\"\n\n[state]\ndirectory = \"{}\"\n\n",
+        directory.join("state").display()
+    );
+    if arm.regions {
+        text.push_str("[region]\nname = \"near\"\n\n");
+    }
+    text.push_str("[upstream.services]\n");
+    match &pool.file {
+        Some(file) if arm.discovers => {
+            let _ = writeln!(text, "discover = \"file://{}\"", file.display());
+        }
+        _ if arm.regions => {
+            let _ =
+                writeln!(text, "regions.near = [{}]\nregions.far = [{}]", list(&pool.near), list(&pool.far));
+            if let Some(primary) = pool.primary {
+                let _ = writeln!(text, "primary = \"{primary}\"");
+            }
+        }
+        _ => {
+            let _ = writeln!(text, "endpoints = [{}]", list(&pool.all().collect::<Vec<_>>()));
+        }
+    }
+    let _ = writeln!(text, "balance = \"{}\"", arm.balance);
+    if arm.limit {
+        text.push_str("limit = \"adaptive\"\n");
+    }
+    if arm.health {
+        text.push_str("health = { path = \"/healthz\", interval = \"1s\" }\n");
+    }
+    text.push_str("\n[[route]]\nname = \"all\"\nmatch = \"/{rest...}\"\nupstream = \"services\"\n");
+    if arm.hedge {
+        text.push_str("hedge = { budget = \"5%\" }\n");
+    }
+    text
+}
