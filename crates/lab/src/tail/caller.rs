@@ -297,3 +297,44 @@ fn wire(call: Call, known: &Known) -> Vec<u8> {
     wire.resize(wire.len() + body, b'x');
     wire
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::{Load, Phase};
+    use super::*;
+    use crate::services::{ReplicaSpec, Replicas, ReplicasSpec, Timed, When, Work, Wrong};
+
+    fn spec(replicas: Vec<ReplicaSpec>) -> ReplicasSpec {
+        let work = Work::LogNormal { mean_ms: 5.0, request_sigma: 0.0, copy_sigma: 0.0 };
+        ReplicasSpec { seed: 1, work, workers: 4, drop_cancelled: true, reports_load: false, replicas }
+    }
+
+    #[test]
+    fn every_call_has_an_outcome_and_a_caller_tries_again_as_often_as_it_may() {
+        let fault = Wrong::Answer { status: 500, share: 1.0, retry_after: None };
+        let failing =
+            ReplicaSpec { faults: vec![Timed { fault, when: When::Always }], ..ReplicaSpec::default() };
+        let slow = Timed { fault: Wrong::Slow(10_000.0), when: When::Always };
+        let hanging = ReplicaSpec { faults: vec![slow], ..ReplicaSpec::default() };
+        let replicas = Replicas::start(spec(vec![ReplicaSpec::default(), failing, hanging])).expect("starts");
+        const KINDS: super::super::plan::Mix = &[(Kind::Get, 1), (Kind::Post, 1), (Kind::Stream, 1)];
+        let load =
+            Load { phases: vec![Phase { rate: 500.0, requests: 50 }], mix: KINDS, critical: 0.0, keys: 0 };
+        let [well, failing, hanging] = replicas.addresses.replicas[..] else { panic!("three replicas") };
+        let run = |target, attempts, timeout_ms| {
+            let attempt_timeout = Duration::from_millis(timeout_ms);
+            run(load.calls(1, 0), &Calling { targets: vec![target], attempts, attempt_timeout })
+                .expect("runs")
+        };
+        let answered = run(well, 3, 10_000);
+        assert_eq!(answered.len(), 50);
+        assert!(answered.iter().all(|o| o.end == End::Status(200) && o.attempts == 1));
+        assert!(answered.iter().all(|o| o.latency >= Duration::from_millis(5)));
+        assert!(run(failing, 3, 10_000).iter().all(|o| o.end == End::Status(500) && o.attempts == 3));
+        let given_up = run(hanging, 2, 30);
+        assert!(given_up.iter().all(|o| o.end == End::Timeout && o.attempts == 2), "{:?}", given_up[0]);
+        assert!(given_up.iter().all(|o| o.latency >= Duration::from_millis(60)));
+        let nobody = crate::peers::process::free_address().expect("an address");
+        assert!(run(nobody, 1, 1_000).iter().all(|o| o.end == End::Broken));
+    }
+}

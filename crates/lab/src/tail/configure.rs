@@ -222,6 +222,10 @@ fn unlag_config(at: &At<'_>, admin: SocketAddr) -> String {
         "[[listen]]\naddress = \"{listen}\"\n\n[admin]\naddress = \"{admin}\"\n\n[state]\ndirectory = \"{}\"\n\n",
         directory.join("state").display()
     );
+    if arm.limit {
+        // Callers that say how much a request matters are believed.
+        text.push_str("[trust]\nproxies = [\"127.0.0.0/8\"]\n\n");
+    }
     if arm.regions {
         text.push_str("[region]\nname = \"near\"\n\n");
     }

@@ -182,11 +182,14 @@ impl Row {
 
     /// Facts that say something: a count of nothing does not.
     fn said(&self) -> String {
-        let said =
+        let facts =
             self.facts.iter().filter(|(name, value)| !name.ends_with("executed_twice") || **value > 0.0);
-        said.map(|(name, value)| format!("{} {}", name.replace('_', " "), short(*value)))
-            .collect::<Vec<_>>()
-            .join(", ")
+        let mut said: Vec<String> =
+            facts.map(|(name, value)| format!("{} {}", name.replace('_', " "), short(*value))).collect();
+        if self.late_p99_us > LATE_US_MAX {
+            said.push(format!("sent late: p99 {:.1} ms", self.late_p99_us / 1e3));
+        }
+        said.join(", ")
     }
 }
 

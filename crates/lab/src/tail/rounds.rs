@@ -19,7 +19,7 @@ const TRIES: usize = 2;
 /// Requests of a round, at most: ids of different rounds never meet.
 const IDS_PER_ROUND: u64 = 10_000_000;
 /// Seconds that an arm takes beside its load: processes, the warm-up, what is left when the last was sent.
-pub(super) const BESIDE_S: f64 = 5.0;
+pub(super) const BESIDE_S: f64 = 4.0;
 
 /// One arm on its way.
 struct Contestant<'a> {
@@ -72,10 +72,11 @@ fn separate_rounds(
             let Some(contestant) = contestants.get_mut(index) else { continue };
             let arm = contestant.arm;
             for attempt in 1..=TRIES {
-                let measured = Stack::start(place, variant, &arm, contestant.installed).and_then(|stack| {
-                    stack.warm_up()?;
-                    stack.measure(calls(variant, round))
-                });
+                let measured =
+                    Stack::start(place, variant, &arm, contestant.installed, round).and_then(|stack| {
+                        stack.warm_up()?;
+                        stack.measure(calls(variant, round))
+                    });
                 let sample = match measured {
                     Ok(sample) => sample,
                     Err(error) => {
@@ -107,7 +108,7 @@ fn paired_rounds(
 ) -> Result<()> {
     let mut stacks = Vec::new();
     for contestant in contestants.iter() {
-        match Stack::start(place, variant, &contestant.arm, contestant.installed) {
+        match Stack::start(place, variant, &contestant.arm, contestant.installed, 0) {
             Ok(stack) => stacks.push(stack),
             Err(error) => {
                 skipped.push(Skipped::said(contestant.arm.name, variant.name, &error, say));

@@ -87,7 +87,7 @@ fn facts(variant: &Variant, outcomes: &[Outcome], replicas: &ReplicasReport) -> 
     }
     if replicas.with_deadline > 0 || outcomes.iter().any(|outcome| outcome.call.kind == Kind::Deadline) {
         facts.insert("with_deadline", replicas.with_deadline as f64 / replicas.copies.max(1) as f64);
-        facts.insert("deadline_too_late", replicas.deadline_too_late as f64);
+        facts.insert("deadline_too_late", replicas.deadline_too_late as f64 / replicas.copies.max(1) as f64);
         facts.insert("worked_after_deadline_ms", replicas.worked_after_deadline_ms);
     }
     if let Some((from, until)) = variant.outage {

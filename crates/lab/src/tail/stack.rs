@@ -22,10 +22,10 @@ use crate::peers::install::Installed;
 use crate::peers::measure::answers;
 use crate::peers::process::{Directory, Interrupt, Launch, Process, write_file};
 use crate::peers::{LOAD_CORE, PROXY_CORE};
-use crate::services::{Addresses, ReplicasReport};
+use crate::services::{Addresses, ReplicasReport, ReplicasSpec};
 
 /// Load before the clock is started: connections are opened, what is learned from load is learned.
-const WARM_UP_S: f64 = 3.0;
+const WARM_UP_S: f64 = 2.0;
 /// Ids of the warm-up, which nothing else has.
 const WARM_UP_ID: u64 = 1 << 48;
 /// What was sent a moment ago has arrived after this.
@@ -56,8 +56,9 @@ impl<'a> Stack<'a> {
         variant: &'a Variant,
         arm: &Arm,
         installed: &Installed,
+        round: usize,
     ) -> Result<Self> {
-        let (replicas, addresses) = start_replicas(place, variant)?;
+        let (replicas, addresses) = start_replicas(place, variant, round)?;
         let pool = pool(&place.directory.path, variant, &addresses)?;
         let mut proxies = Vec::new();
         let mut targets = Vec::new();
@@ -144,13 +145,11 @@ pub(super) fn refusal(
     if !arm.is_own() {
         return Ok(None);
     }
-    let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-    let count = variant.replicas.replicas.len();
-    let addresses = Addresses { replicas: vec![nowhere; count], control: nowhere };
-    let mut pool = pool(&place.directory.path, variant, &addresses)?;
-    for (n, address) in pool.near.iter_mut().chain(&mut pool.far).enumerate() {
-        address.set_port(1_000 + n as u16);
-    }
+    // A config is looked at, not run: the replicas in it need not be there.
+    let somewhere = |n: usize| SocketAddr::from(([127, 0, 0, 1], 1_000 + n as u16));
+    let replicas = (0..variant.replicas.replicas.len()).map(somewhere).collect();
+    let addresses = Addresses { replicas, control: somewhere(999) };
+    let pool = pool(&place.directory.path, variant, &addresses)?;
     let launch = configure(arm, installed, &place.directory.path, &pool)?;
     let mut check = Command::new(&installed.binary);
     check.arg("check").arg("-c").arg(launch.directory.join(UNLAG_FILE)).stdin(Stdio::null());
@@ -164,10 +163,13 @@ pub(super) fn refusal(
     Ok(Some(line.trim().replace(&launch.directory.display().to_string(), "")))
 }
 
-fn start_replicas(place: &Place<'_>, variant: &Variant) -> Result<(Process, Addresses)> {
+fn start_replicas(place: &Place<'_>, variant: &Variant, round: usize) -> Result<(Process, Addresses)> {
     let directory = place.directory.path.join(format!("replicas-{}-{}", variant.name, next_number()));
     fs::create_dir(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
-    let spec = write_file(&directory, "spec.json", &serde_json::to_string(&variant.replicas)?)?;
+    // Other freezes in every round, and the same for all arms of one.
+    let seed = variant.replicas.seed.wrapping_add(round as u64);
+    let spec = ReplicasSpec { seed, ..variant.replicas.clone() };
+    let spec = write_file(&directory, "spec.json", &serde_json::to_string(&spec)?)?;
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
     let arguments: Vec<OsString> = vec!["replicas".into(), "--spec".into(), spec.into()];
     let log = directory.join("log");

@@ -19,7 +19,7 @@ use crate::timer::Timers;
 /// Requests that wait for a worker of one replica at most; one more is answered 503.
 const QUEUE_MAX: usize = 10_000;
 /// A deadline may be this much late before it is called so: clocks are read on both sides of a wire.
-const DEADLINE_SLACK: Duration = Duration::from_millis(2);
+const DEADLINE_SLACK: Duration = Duration::from_millis(5);
 
 /// What all replicas share.
 #[derive(Debug)]
