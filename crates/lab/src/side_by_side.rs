@@ -181,9 +181,12 @@ pub(crate) struct Tails {
     /// Rounds, over which the requests of an arm are spread.
     #[arg(long, default_value_t = 2)]
     rounds: usize,
-    /// Requests of an arm; three times as many where replicas freeze rarely.
+    /// Requests of an arm; twice as many where replicas freeze rarely.
     #[arg(long, default_value_t = 20_000)]
     requests: usize,
+    /// Has replicas work to the end on what its caller has given up.
+    #[arg(long)]
+    keep_cancelled: bool,
     /// unlag's binary [default: target/dist/unlag, then target/release/unlag].
     #[arg(long)]
     unlag: Option<PathBuf>,
@@ -202,6 +205,7 @@ impl Tails {
             only: self.only,
             rounds: self.rounds,
             requests: self.requests,
+            drop_cancelled: !self.keep_cancelled,
             unlag: self.unlag,
             lab: std::env::current_exe().context("cannot find this program")?,
         };

@@ -43,8 +43,10 @@ pub struct TailOptions {
     pub only: Vec<String>,
     /// Rounds, over which the requests of an arm are spread. Default 2.
     pub rounds: usize,
-    /// Requests of an arm; three times as many where replicas freeze rarely. Default 20,000.
+    /// Requests of an arm; twice as many where replicas freeze rarely. Default 20,000.
     pub requests: usize,
+    /// Whether replicas drop what its caller has given up. Default true; where it is false, they work on it to the end.
+    pub drop_cancelled: bool,
     /// unlag's binary.
     pub unlag: Option<PathBuf>,
     /// This program, which also serves the replicas.
@@ -113,6 +115,7 @@ fn chosen(options: &TailOptions, skipped: &mut Vec<Skipped>) -> Vec<Variant> {
             if !names.is_empty() && !names.iter().any(|name| *name == variant.name) {
                 continue;
             }
+            variant.replicas.drop_cancelled = options.drop_cancelled;
             if !arms.is_empty() {
                 variant.arms.retain(|arm| arms.iter().any(|word| arm.is_meant_by(word)));
             }

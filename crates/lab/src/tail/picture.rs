@@ -1,5 +1,5 @@
 //! The tail as a picture: one panel for each variant, and in it for each arm a line from the median of latency to its
-//! 99.9th percentile, on a scale where every step doubles.
+//! 99.9th percentile, on a logarithmic scale.
 
 use std::fmt::Write;
 
@@ -44,6 +44,9 @@ impl TailReport {
             self.machine.model, self.machine.cores
         );
         text(&mut out, "soft", MARGIN, y + 20.0, &footnote);
+        if self.variants.iter().flat_map(|variant| &variant.rows).any(Row::is_disturbed) {
+            text(&mut out, "bad", MARGIN, y + 38.0, "* measured while others used the machine");
+        }
         out.push_str("</svg>\n");
         out
     }
@@ -75,7 +78,8 @@ fn draw_panel(out: &mut String, panel: &VariantReport, top: f64) {
 }
 
 fn draw_row(out: &mut String, row: &Row, y: f64) {
-    text(out, "text", MARGIN, y + 13.0, &row.arm);
+    let mark = if row.is_disturbed() { " *" } else { "" };
+    text(out, "text", MARGIN, y + 13.0, &format!("{}{mark}", row.arm));
     let right = WIDTH - MARGIN - FIGURES + 12.0;
     let (Some(p50), Some(p99), Some(p999)) = (row.p50_ms, row.p99_ms, row.p999_ms) else {
         return text(out, "soft", right, y + 13.0, "no round counts");

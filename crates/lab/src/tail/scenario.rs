@@ -625,6 +625,6 @@ mod tests {
             let variant = variants(scenario, amount).into_iter().find(|v| v.name == name).expect(name);
             variant.load.requests() * variant.rounds
         };
-        assert_eq!((of("t2-constant"), of("t3-200-40"), of("t3-800-40")), (5_000, 5_000, 15_000));
+        assert_eq!((of("t2-constant"), of("t3-200-40"), of("t3-800-40")), (5_000, 5_000, 10_000));
     }
 }
