@@ -7,8 +7,9 @@
 //! - [`peers`] measures unlag beside HAProxy, nginx, Envoy, Traefik and Caddy, and as a cache beside nginx, Varnish and
 //!   HAProxy: [`peers::stampede`] many callers at once, [`peers::stored`] what is stored.
 //! - [`tail`] measures latency beside them where replicas are slow, freeze, fail or are far away.
+//! - [`sim`] is where balancing and hedging are designed: seeded worlds in simulated time.
 //!
-//! The lab knows nothing of the engine: it speaks HTTP to an address.
+//! Apart from [`sim`], which runs the decisions of the engine, the lab knows nothing of it: it speaks HTTP to an address.
 
 pub mod bench;
 pub mod cpu;
@@ -19,6 +20,7 @@ pub mod load;
 pub mod peers;
 pub mod random;
 pub mod services;
+pub mod sim;
 pub mod stats;
 pub mod tail;
 pub mod timer;

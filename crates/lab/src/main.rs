@@ -1,6 +1,7 @@
 //! The lab's command line: load, services and peers, for measuring unlag from outside.
 
 mod side_by_side;
+mod simulation;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -63,6 +64,8 @@ enum Command {
         #[arg(long)]
         spec: PathBuf,
     },
+    /// Compares balancing and hedging policies in simulated worlds.
+    Sim(simulation::Simulation),
 }
 
 #[derive(clap::Args)]
@@ -111,6 +114,7 @@ fn main() -> Result<()> {
             say(&serde_json::to_string(&replicas.addresses)?);
             wait_for_interrupt()
         }
+        Command::Sim(arguments) => arguments.run(),
         Command::Backend { listen } => {
             let backend = Backend::start_on(listen)?;
             say(&format!("http://{}", backend.address));

@@ -1,0 +1,80 @@
+//! The policies that can be compared, by name.
+
+use super::balancer::{Balancer, LeastRequest, RoundRobin};
+use super::hedge::Hedge;
+use super::learned::{C3, PeakEwma};
+use super::pace::{Constants, Pace};
+use super::scenario::Scenario;
+use crate::random::Random;
+
+/// How one replica is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    RoundRobin,
+    LeastOfTwo,
+    LeastOfAll,
+    LeastWithErrors,
+    PeakEwma,
+    C3,
+    Pace,
+}
+
+/// A way of choosing replicas, and of copying requests that linger.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Its name in the tables.
+    pub name: String,
+    choice: Choice,
+    hedges: bool,
+    constants: Constants,
+}
+
+/// Every name without `+hedge`, which each of them may carry.
+pub const NAMES: [&str; 7] = ["rr", "p2c", "lr", "lr+err", "peak-ewma", "c3", "pace"];
+
+impl Policy {
+    /// The policy of this name; `+hedge` and, for PACE, `+reported` may follow it.
+    pub fn named(name: &str) -> Option<Self> {
+        let (base, hedges) = name.strip_suffix("+hedge").map_or((name, false), |base| (base, true));
+        let (base, reported) = base.strip_suffix("+reported").map_or((base, false), |base| (base, true));
+        let choice = match base {
+            "rr" => Choice::RoundRobin,
+            "p2c" => Choice::LeastOfTwo,
+            "lr" => Choice::LeastOfAll,
+            "lr+err" => Choice::LeastWithErrors,
+            "peak-ewma" => Choice::PeakEwma,
+            "c3" => Choice::C3,
+            "pace" => Choice::Pace,
+            _ => return None,
+        };
+        let constants = Constants { reported, ..Constants::default() };
+        Some(Self { name: name.to_owned(), choice, hedges, constants })
+    }
+
+    /// The same with other constants, where it has any.
+    pub fn with(mut self, name: &str, constants: Constants) -> Self {
+        name.clone_into(&mut self.name);
+        self.constants = constants;
+        self
+    }
+
+    /// One proxy's balancer.
+    pub(crate) fn balancer(&self, scenario: &Scenario, random: &mut Random) -> Box<dyn Balancer> {
+        let n = scenario.replicas.len();
+        let rtts: Vec<u64> = scenario.replicas.iter().map(|r| r.rtt).collect();
+        match self.choice {
+            Choice::RoundRobin => Box::new(RoundRobin::new(random)),
+            Choice::LeastOfTwo => Box::new(LeastRequest::new(n, true)),
+            Choice::LeastOfAll => Box::new(LeastRequest::new(n, false)),
+            Choice::LeastWithErrors => Box::new(LeastRequest::with_errors(n)),
+            Choice::PeakEwma => Box::new(PeakEwma::new(n)),
+            Choice::C3 => Box::new(C3::new(n, scenario.proxies)),
+            Choice::Pace => Box::new(Pace::new(self.constants, &rtts)),
+        }
+    }
+
+    /// One proxy's hedging.
+    pub(crate) fn hedge(&self, scenario: &Scenario) -> Option<Hedge> {
+        self.hedges.then(|| Hedge::new(&scenario.replicas.iter().map(|r| r.rtt).collect::<Vec<_>>()))
+    }
+}

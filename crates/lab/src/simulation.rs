@@ -1,0 +1,84 @@
+//! `lab sim`: policies side by side in simulated worlds.
+
+use anyhow::{Context, Result};
+use unlag_lab::sim::pace::Constants;
+use unlag_lab::sim::table::{Comparison, HEADER};
+use unlag_lab::sim::{Policy, catalogue, policy};
+
+use crate::say;
+
+/// Compares balancing and hedging policies in simulated worlds.
+#[derive(clap::Args)]
+pub(crate) struct Simulation {
+    /// Only these scenarios; `seen` and `unseen` stand for those that constants were tuned on or not
+    #[arg(long, value_delimiter = ',')]
+    scenario: Vec<String>,
+    /// Policies, the first of which the others are compared with; `+hedge` may follow a name
+    #[arg(long, value_delimiter = ',', default_values_t = ["lr", "rr", "p2c", "peak-ewma", "pace"].map(String::from))]
+    policy: Vec<String>,
+    /// Seeds, from 1
+    #[arg(long, default_value_t = 2)]
+    seeds: u64,
+    /// Requests for each seed
+    #[arg(long, default_value_t = 200_000)]
+    requests: usize,
+    /// A PACE with one constant changed, as name=value; each is one more policy
+    #[arg(long, value_name = "NAME=VALUE")]
+    vary: Vec<String>,
+    /// Prints a JSON object for each row
+    #[arg(long)]
+    json: bool,
+    /// Lists scenarios and policies
+    #[arg(long)]
+    list: bool,
+}
+
+impl Simulation {
+    pub(crate) fn run(&self) -> Result<()> {
+        if self.list {
+            for scenario in catalogue::all() {
+                let seen = if scenario.tuned_on { "" } else { " (unseen)" };
+                say(&format!("{:<12} {}{seen}", scenario.name, scenario.says));
+            }
+            say(&format!("policies: {}", policy::NAMES.join(", ")));
+            return Ok(());
+        }
+        let wanted = |name: &str, seen: bool| {
+            self.scenario.is_empty()
+                || self.scenario.iter().any(|w| w == name || w == if seen { "seen" } else { "unseen" })
+        };
+        let scenarios = catalogue::all().into_iter().filter(|s| wanted(s.name, s.tuned_on)).collect();
+        let mut policies = Vec::new();
+        for name in &self.policy {
+            policies.push(Policy::named(name).with_context(|| format!("no policy {name}; --list has all"))?);
+        }
+        for change in &self.vary {
+            policies.push(varied(change)?);
+        }
+        let comparison = Comparison { scenarios, policies, seeds: self.seeds, requests: self.requests };
+        if !self.json {
+            say(HEADER);
+        }
+        let mut failed = None;
+        comparison.run(|row| {
+            if !self.json {
+                return say(&row.text());
+            }
+            match serde_json::to_string(row) {
+                Ok(line) => say(&line),
+                Err(error) => failed = Some(error),
+            }
+        });
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+fn varied(change: &str) -> Result<Policy> {
+    let mut constants = Constants::default();
+    for one in change.split(',') {
+        let (name, value) = one.split_once('=').context("--vary wants name=value")?;
+        constants.set(name, value.parse()?).with_context(|| format!("no constant {name}"))?;
+    }
+    let pace = Policy::named("pace").context("pace is a policy")?;
+    Ok(pace.with(change, constants))
+}
