@@ -14,7 +14,7 @@ pub(crate) struct Simulation {
     #[arg(long, value_delimiter = ',')]
     scenario: Vec<String>,
     /// Policies, the first of which the others are compared with; `+hedge` may follow a name
-    #[arg(long, value_delimiter = ',', default_values_t = ["lr", "rr", "p2c", "peak-ewma", "pace"].map(String::from))]
+    #[arg(long, value_delimiter = ',', default_values_t = ["lr", "rr", "p2c", "peak-ewma", "pace", "pace-tuned", "pace-tuned+hedge"].map(String::from))]
     policy: Vec<String>,
     /// Seeds, from 1
     #[arg(long, default_value_t = 2)]
@@ -22,7 +22,7 @@ pub(crate) struct Simulation {
     /// Requests for each seed
     #[arg(long, default_value_t = 200_000)]
     requests: usize,
-    /// A PACE with one constant changed, as name=value; each is one more policy
+    /// A tuned PACE with one constant changed, as name=value; each is one more policy
     #[arg(long, value_name = "NAME=VALUE")]
     vary: Vec<String>,
     /// Prints a JSON object for each row
@@ -74,11 +74,11 @@ impl Simulation {
 }
 
 fn varied(change: &str) -> Result<Policy> {
-    let mut constants = Constants::default();
+    let mut constants = Constants::tuned();
     for one in change.split(',') {
         let (name, value) = one.split_once('=').context("--vary wants name=value")?;
         constants.set(name, value.parse()?).with_context(|| format!("no constant {name}"))?;
     }
-    let pace = Policy::named("pace").context("pace is a policy")?;
+    let pace = Policy::named("pace-tuned").context("pace-tuned is a policy")?;
     Ok(pace.with(change, constants))
 }

@@ -1,7 +1,9 @@
 //! The named worlds: those that the design's constants were tuned on, and those that are there to catch what that missed.
 // tidy: table
 
-use super::scenario::{Arrivals, Discipline, Freezes, MS, Replica, SECOND, Scenario, Slowness, Work};
+use super::scenario::{
+    Arrivals, Discipline, Failing, Freezes, MS, Replica, SECOND, Scenario, Slowness, Work,
+};
 
 const H: Replica = Replica::HEALTHY;
 const MEAN: u64 = 5 * MS;
@@ -76,7 +78,7 @@ fn slow() -> Vec<Scenario> {
     let onset = Replica { slowness: spells, ..H };
     let mut hardware = vec![H; 5];
     hardware[..2].fill(slowed(H, 2.0));
-    let failing = |failing| one_odd(5, H, Replica { failing, ..H });
+    let failing = |share| one_odd(5, H, Replica { failing: Failing::Share(share), ..H });
     let retried = |name, says, share| Scenario { retries: true, ..world(name, says, failing(share), 0.5) };
     vec![
         world("b-io", "one of 5 10x slower, 64 workers, 8 %", one_odd(5, wide, slowed(wide, 10.0)), 0.08),
@@ -113,8 +115,12 @@ fn many_proxies() -> Vec<Scenario> {
 }
 
 fn near_and_far() -> Vec<Replica> {
+    near_and(30 * MS)
+}
+
+fn near_and(rtt: u64) -> Vec<Replica> {
     let mut replicas = vec![H; 6];
-    replicas[3..].fill(Replica { rtt: 30 * MS, ..H });
+    replicas[3..].fill(Replica { rtt, ..H });
     replicas
 }
 
@@ -149,8 +155,13 @@ fn unseen_faults() -> Vec<Scenario> {
     let cold = Slowness::Cold { factor: 5.0, lasting: 3 * SECOND };
     let joining = Replica { slowness: cold, joins: 15 * SECOND, ..H };
     let creeping = Slowness::Creeping { to: 6.0, over: 60 * SECOND };
+    let healing = Replica { failing: Failing::Spells { every: 20 * SECOND, lasting: SECOND / 2 }, ..H };
+    let spells = Slowness::Spells { factor: 3.0, every: 30 * SECOND, lasting: 10 * SECOND };
+    let mut deployed = near_and_far();
+    deployed.iter_mut().for_each(|replica| replica.slowness = spells);
     let odd = |slowness| one_odd(5, H, Replica { slowness, ..H });
     vec![
+        unseen("deploy", "3 near, 3 at 30 ms, all 3x slower 10 s of 30 s, 20 %", deployed, 0.2),
         unseen("stalls", "disk stalls of 50 to 100 ms at random, 60 %", vec![stalling; 5], 0.6),
         unseen("modal", "one of 5 20x slow for 0.1 s of 1 s, 60 %", odd(modes), 0.6),
         unseen("modal-long", "one of 5 20x slow for 1 s of 10 s, 60 %", odd(long_modes), 0.6),
@@ -159,9 +170,10 @@ fn unseen_faults() -> Vec<Scenario> {
         unseen(
             "flaky",
             "one of 5 fails 3 % at once, 60 %",
-            one_odd(5, H, Replica { failing: 0.03, ..H }),
+            one_odd(5, H, Replica { failing: Failing::Share(0.03), ..H }),
             0.6,
         ),
+        unseen("healed", "one of 5 fails at once 0.5 s of every 20 s, 80 %", one_odd(5, H, healing), 0.8),
     ]
 }
 
@@ -181,6 +193,9 @@ fn unseen_fleets() -> Vec<Scenario> {
         unseen("one-worker", "5 with one worker, 70 %", vec![single; 5], 0.7),
         unseen("wide", "5 with 64 workers, 90 %", vec![wide; 5], 0.9),
         unseen("half", "3 of 6 1.3x slower, 70 % of what is there", half, 0.7 * 0.8846),
+        unseen("g-85", "3 near, 3 at 30 ms, 85 % of the near", near_and_far(), 0.425),
+        unseen("g-98", "3 near, 3 at 30 ms, 98 % of the near", near_and_far(), 0.49),
+        unseen("g-100ms", "3 near, 3 at 100 ms, 90 % of the near", near_and(100 * MS), 0.45),
         unseen("far-three", "regions at 0.4, 10 and 60 ms, 45 % of all", regions, 0.45),
     ]
 }

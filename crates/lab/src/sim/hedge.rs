@@ -13,7 +13,12 @@ const LADDER: [f64; 8] = [0.90, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 1.0];
 /// Work that a completion grants to copies.
 const WORK_SHARE: f64 = 0.05;
 /// A replica is silent from so many usual gaps on.
-const SILENT_GAPS: f64 = 1.5;
+const SILENT_GAPS: f64 = 2.0;
+/// Share of copies that win below which fewer are made, and above which more are.
+const WON_FEW: f64 = 0.25;
+const WON_MANY: f64 = 0.40;
+/// Stands for a time that is not known; far from overflow when multiplied.
+const UNKNOWN: u64 = u64::MAX / 8;
 
 #[derive(Debug, Clone, Default)]
 struct Seen {
@@ -67,17 +72,17 @@ impl Hedge {
             gaps: Vec::new(),
             answers: 0,
             gaps_seen: 0,
-            usual_gap: u64::MAX / 4,
-            median: u64::MAX / 4,
+            usual_gap: UNKNOWN,
+            median: UNKNOWN,
             rung: 3,
-            beyond: u64::MAX / 4,
+            beyond: UNKNOWN,
             work: 0.0,
             purse: 0.0,
             purse_max: 0.0,
             inflow_at: 0,
             inflow: 0.0,
             copies: 0,
-            won: 0.2,
+            won: 0.3,
         }
     }
 
@@ -88,7 +93,7 @@ impl Hedge {
     /// An attempt goes to `replica`; a watch over its silence is set unless there is one.
     pub(crate) fn sent(&mut self, replica: usize, request: u32, now: u64, proxy: u32, agenda: &mut Agenda) {
         let wait = self.silent_after(replica);
-        let known = self.gaps.len() > 100;
+        let known = self.usual_gap < UNKNOWN;
         let seen = &mut self.seen[replica];
         if seen.outstanding.is_empty() {
             seen.progress_at = now;
@@ -152,12 +157,12 @@ impl Hedge {
     fn set_rung(&mut self, rung: usize) {
         self.rung = rung;
         let q = LADDER[rung];
-        self.beyond = if q < 1.0 { quantile(&self.latencies, q) } else { u64::MAX / 4 };
+        self.beyond = if q < 1.0 { quantile(&self.latencies, q) } else { UNKNOWN };
     }
 
     /// When a request that is sent now should be looked at again.
     pub(crate) fn linger_until(&self, now: u64) -> Option<u64> {
-        (self.beyond < u64::MAX / 4).then(|| now + self.beyond)
+        (self.beyond < UNKNOWN).then(|| now + self.beyond)
     }
 
     /// Whether a request of this age may be copied to `other`, for its age alone; takes the work.
@@ -171,9 +176,9 @@ impl Hedge {
         self.purse -= cost;
         self.copies += 1;
         self.won *= 0.98;
-        if self.copies.is_multiple_of(50) && self.won < 0.12 {
+        if self.copies.is_multiple_of(50) && self.won < WON_FEW {
             self.set_rung((self.rung + 1).min(LADDER.len() - 1));
-        } else if self.copies.is_multiple_of(50) && self.won > 0.25 {
+        } else if self.copies.is_multiple_of(50) && self.won > WON_MANY {
             self.set_rung(self.rung.saturating_sub(1));
         }
         true

@@ -14,6 +14,7 @@ pub mod catalogue;
 mod copies;
 mod faults;
 mod hedge;
+mod knee;
 mod learned;
 pub mod outcome;
 pub mod pace;

@@ -2,10 +2,11 @@
 //! a speed factor per replica that acts only when it is significant; network distance; failures; silence.
 
 use super::balancer::{Balancer, Ended, Ending, Ticket, least};
+use super::knee::Latency;
 use crate::random::Random;
 
-/// Requests in flight up to which a replica may work without queueing, as hypotheses.
-const KNEES: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+/// A failure rate of one costs at least as much as so many uncrowded latencies.
+const FAILURE_BASES: f64 = 40.0;
 /// Gaps between answers that are remembered.
 const GAPS: usize = 4_000;
 /// Samples between two looks at knee and gaps.
@@ -36,6 +37,14 @@ pub struct Constants {
     pub scan_max: usize,
     /// How many are compared out of many.
     pub sample: usize,
+    /// Whether latency is remembered by requests in flight, to learn the knee from.
+    pub strata: bool,
+    /// A failure rate fades with this time constant while no answer comes, ns.
+    pub forgive_ns: f64,
+    /// Whether requests on their way do not count as in flight.
+    pub on_the_way: bool,
+    /// Distance counts by this factor.
+    pub distance: f64,
     /// Whether servers report their requests in flight.
     pub reported: bool,
 }
@@ -54,12 +63,33 @@ impl Default for Constants {
             failure_ns: 1e9,
             scan_max: 8,
             sample: 4,
+            strata: false,
+            forgive_ns: f64::INFINITY,
+            on_the_way: false,
+            distance: 1.0,
             reported: false,
         }
     }
 }
 
 impl Constants {
+    /// What the simulator found better than the research's.
+    pub fn tuned() -> Self {
+        Self {
+            samples: 40.0,
+            silence: 1.5,
+            power: 2.0,
+            strata: true,
+            failure_ns: 200e6,
+            forgive_ns: 2e9,
+            on_the_way: true,
+            distance: 0.5,
+            scan_max: 16,
+            sample: 8,
+            ..Self::default()
+        }
+    }
+
     /// Sets one by its name; `None` when there is none of that name.
     pub fn set(&mut self, name: &str, value: f64) -> Option<()> {
         match name {
@@ -72,6 +102,10 @@ impl Constants {
             "tilt" => self.tilt = value,
             "knee_tolerance" => self.knee_tolerance = value,
             "failure_ms" => self.failure_ns = value * 1e6,
+            "strata" => self.strata = value != 0.0,
+            "forgive_s" => self.forgive_ns = value * 1e9,
+            "on_the_way" => self.on_the_way = value != 0.0,
+            "distance" => self.distance = value,
             "scan_max" => self.scan_max = value as usize,
             "sample" => self.sample = value as usize,
             _ => return None,
@@ -89,7 +123,10 @@ struct Cell {
     variance: f64,
     samples: f64,
     sampled_at: u64,
+    /// Latency with everything, ns; 0 while unknown.
+    latency: f64,
     failing: f64,
+    answered_at: u64,
     /// When an answer last came, or the first of its requests in flight was sent.
     progress_at: u64,
     /// Silence beyond the usual so far, ns.
@@ -100,28 +137,16 @@ struct Cell {
     reported_at: u64,
 }
 
-/// How latency grows with requests in flight, if a replica works on `knee` at a time.
-#[derive(Debug, Clone, Copy, Default)]
-struct Knee {
-    base: f64,
-    error: f64,
-}
-
 /// The balancer.
 #[derive(Debug)]
 pub struct Pace {
     constants: Constants,
     cells: Vec<Cell>,
-    knees: [Knee; KNEES.len()],
-    knee: usize,
+    latency: Latency,
     answers: u64,
     gaps: Vec<u64>,
     usual_gap: f64,
     median_speed: f64,
-}
-
-fn crowding(knee: f64, in_flight: u32) -> f64 {
-    (f64::from(in_flight + 1) / knee).max(1.0)
 }
 
 impl Pace {
@@ -131,8 +156,7 @@ impl Pace {
         Self {
             constants,
             cells: rtts.iter().map(cell).collect(),
-            knees: [Knee::default(); KNEES.len()],
-            knee: 3,
+            latency: Latency::new(constants.strata, constants.knee_tolerance),
             answers: 0,
             gaps: Vec::with_capacity(GAPS),
             usual_gap: f64::INFINITY,
@@ -144,7 +168,7 @@ impl Pace {
     pub fn learned(&self) -> String {
         let speeds: Vec<String> =
             self.cells.iter().map(|c| format!("{:.2}", c.log_speed - self.median_speed)).collect();
-        let (knee, base) = (KNEES[self.knee], self.knees[self.knee].base / 1e6);
+        let (knee, base) = (self.latency.knee, self.latency.base / 1e6);
         format!("K {knee} A {base:.2} ms G {:.2} ms l {}", self.usual_gap / 1e6, speeds.join(" "))
     }
 
@@ -157,6 +181,15 @@ impl Pace {
         if log.abs() > c.least_effect.max(noise) { log.exp() } else { 1.0 }
     }
 
+    /// Of the requests in flight, those that are expected to be there and not on the way.
+    fn present(&self, cell: &Cell) -> f64 {
+        let in_flight = f64::from(cell.in_flight);
+        if !self.constants.on_the_way || cell.latency <= 0.0 {
+            return in_flight;
+        }
+        in_flight * (1.0 - cell.rtt / cell.latency).max(0.05)
+    }
+
     fn silence(&self, cell: &Cell, now: u64) -> f64 {
         if cell.in_flight == 0 {
             return 0.0;
@@ -166,14 +199,17 @@ impl Pace {
 
     fn score(&self, cell: &Cell, now: u64, mean_others: f64, panic: bool) -> f64 {
         let c = &self.constants;
-        let (knee, base) = (KNEES[self.knee], self.knees[self.knee].base.max(1.0));
+        let (knee, base) = (self.latency.knee, self.latency.base.max(1.0));
         let fresh = (-((now - cell.reported_at) as f64) / base).exp();
-        let in_flight = f64::from(cell.in_flight) + cell.others * fresh + mean_others * (1.0 - fresh);
+        let in_flight = self.present(cell) + cell.others * fresh + mean_others * (1.0 - fresh);
         let crowd = ((in_flight + 1.0) / knee).max(1.0).powf(c.power) + c.tilt * in_flight / knee;
         let silence = self.silence(cell, now);
         let silence = if silence > c.silence * self.usual_gap { silence } else { 0.0 };
         let suspect = if cell.suspect && !panic { 1e11 } else { 0.0 };
-        cell.rtt + base * self.speed(cell, now) * crowd + c.failure_ns * cell.failing + silence + suspect
+        let distance = c.distance * cell.rtt;
+        let failing = cell.failing * (-((now - cell.answered_at) as f64) / c.forgive_ns).exp();
+        let failure = failing * c.failure_ns.max(FAILURE_BASES * base);
+        distance + base * self.speed(cell, now) * crowd + failure + silence + suspect
     }
 
     /// The answer's gap since the last progress of its replica; what is unusual of it counts as a stall.
@@ -196,19 +232,18 @@ impl Pace {
         let stall = (cell.stalled - ended.ticket.mark as f64).clamp(0.0, age);
         let own = (age - cell.rtt - stall).max(1_000.0);
         let alone = own / (cell.log_speed - self.median_speed).exp();
-        let n = (self.answers + 1) as f64;
-        for (knee, k) in self.knees.iter_mut().zip(KNEES) {
-            let crowd = crowding(k, ended.ticket.in_flight);
-            let expected = knee.base * crowd;
-            let seen = if n > 10.0 { alone.min(6.0 * expected) } else { alone };
-            knee.base += (1.0 / n).max(0.005) * (seen / crowd - knee.base);
-            knee.error += (1.0 / n).max(0.001) * ((seen - expected).powi(2) - knee.error);
+        // Latency by requests in flight learns from what replicas that are not slow show, unscaled: scaled, crowding at
+        // those that are always crowded would be taken for slowness.
+        if !self.constants.strata {
+            self.latency.learn(ended.ticket.in_flight, alone);
+        } else if self.speed(&cell, ended.at) <= 1.0 {
+            self.latency.learn(ended.ticket.in_flight, own);
         }
-        let knee = KNEES[self.knee];
-        let expected = self.knees[self.knee].base * crowding(knee, ended.ticket.in_flight);
-        let x = (own / expected).ln().clamp(-2.5, 2.5);
+        let x = (own / self.latency.expected(ended.ticket.in_flight)).ln().clamp(-2.5, 2.5);
         let cell = &mut self.cells[ended.replica];
         cell.samples += 1.0;
+        let part = (1.0 / cell.samples).max(1.0 / 40.0);
+        cell.latency += part * (age - cell.latency);
         let alpha = (1.0 / cell.samples).max(1.0 / self.constants.samples);
         let off = x - cell.log_speed;
         cell.log_speed += alpha * off;
@@ -217,9 +252,7 @@ impl Pace {
     }
 
     fn look(&mut self) {
-        let least = self.knees.iter().map(|k| k.error).fold(f64::INFINITY, f64::min);
-        let good = |k: &Knee| k.error <= self.constants.knee_tolerance * least;
-        self.knee = self.knees.iter().position(good).unwrap_or(self.knee);
+        self.latency.look();
         let at = self.gaps.len() * 995 / 1000;
         if self.gaps.len() > 100 {
             let mut sorted = self.gaps.clone();
@@ -264,7 +297,9 @@ impl Balancer for Pace {
             cell.progress_at = now;
         }
         cell.in_flight += 1;
-        Ticket { in_flight: cell.in_flight - 1, mark: cell.stalled as u64 }
+        let mark = cell.stalled as u64;
+        let present = self.present(&self.cells[replica]).round() as u32;
+        Ticket { in_flight: present.saturating_sub(1), mark }
     }
 
     fn ended(&mut self, ended: &Ended) {
@@ -273,7 +308,11 @@ impl Balancer for Pace {
             return;
         }
         let failed = f64::from(u8::from(ended.ending != Ending::Good));
-        self.cells[ended.replica].failing += 0.05 * (failed - self.cells[ended.replica].failing);
+        let forgive_ns = self.constants.forgive_ns;
+        let cell = &mut self.cells[ended.replica];
+        cell.failing *= (-((ended.at - cell.answered_at) as f64) / forgive_ns).exp();
+        cell.failing += 0.05 * (failed - cell.failing);
+        cell.answered_at = ended.at;
         if ended.ending == Ending::TimedOut {
             return;
         }
@@ -305,6 +344,6 @@ impl Balancer for Pace {
     }
 
     fn knee(&self) -> f64 {
-        KNEES[self.knee]
+        self.latency.knee
     }
 }

@@ -30,7 +30,7 @@ pub struct Policy {
 }
 
 /// Every name without `+hedge`, which each of them may carry.
-pub const NAMES: [&str; 7] = ["rr", "p2c", "lr", "lr+err", "peak-ewma", "c3", "pace"];
+pub const NAMES: [&str; 8] = ["rr", "p2c", "lr", "lr+err", "peak-ewma", "c3", "pace", "pace-tuned"];
 
 impl Policy {
     /// The policy of this name; `+hedge` and, for PACE, `+reported` may follow it.
@@ -44,10 +44,11 @@ impl Policy {
             "lr+err" => Choice::LeastWithErrors,
             "peak-ewma" => Choice::PeakEwma,
             "c3" => Choice::C3,
-            "pace" => Choice::Pace,
+            "pace" | "pace-tuned" => Choice::Pace,
             _ => return None,
         };
-        let constants = Constants { reported, ..Constants::default() };
+        let constants = if base == "pace-tuned" { Constants::tuned() } else { Constants::default() };
+        let constants = Constants { reported, ..constants };
         Some(Self { name: name.to_owned(), choice, hedges, constants })
     }
 

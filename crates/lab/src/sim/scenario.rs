@@ -67,6 +67,33 @@ pub struct Freezes {
     pub longest: u64,
 }
 
+/// Which requests a replica answers with a failure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Failing {
+    /// None.
+    Never,
+    /// This share of them.
+    Share(f64),
+    /// All during the first `lasting` of every `every`, ns, none otherwise.
+    Spells {
+        /// Period, ns.
+        every: u64,
+        /// Of which failing, ns.
+        lasting: u64,
+    },
+}
+
+impl Failing {
+    /// The share that fails at `now`.
+    pub fn share_at(&self, now: u64) -> f64 {
+        match *self {
+            Self::Never => 0.0,
+            Self::Share(share) => share,
+            Self::Spells { every, lasting } => f64::from(u8::from(now % every < lasting)),
+        }
+    }
+}
+
 /// One server.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Replica {
@@ -80,8 +107,8 @@ pub struct Replica {
     pub slowness: Slowness,
     /// Pauses.
     pub freezes: Option<Freezes>,
-    /// Share of requests answered with a failure after 0.2 ms.
-    pub failing: f64,
+    /// Failures, each after 0.2 ms.
+    pub failing: Failing,
     /// When it is first offered, ns.
     pub joins: u64,
 }
@@ -94,7 +121,7 @@ impl Replica {
         rtt: 400_000,
         slowness: Slowness::Always(1.0),
         freezes: None,
-        failing: 0.0,
+        failing: Failing::Never,
         joins: 0,
     };
 }

@@ -12,9 +12,11 @@ fn outcome(scenario: &str, policy: &str, requests: usize) -> Outcome {
     run(&scenario, &policy, 1, requests)
 }
 
-fn ratio(scenario: &str, policy: &str, reference: &str, q: f64) -> f64 {
-    let of = |policy| outcome(scenario, policy, REQUESTS).quantile_ms(q);
-    of(policy) / of(reference)
+/// p50 and p99 of a policy against another's.
+fn ratios(scenario: &str, policy: &str, reference: &str) -> (f64, f64) {
+    let (ours, theirs) = (outcome(scenario, policy, REQUESTS), outcome(scenario, reference, REQUESTS));
+    let at = |q| ours.quantile_ms(q) / theirs.quantile_ms(q);
+    (at(0.5), at(0.99))
 }
 
 #[test]
@@ -50,7 +52,7 @@ const RESEARCH: [(&str, &str, f64, f64); 14] = [
 #[test]
 fn the_known_balancers_stand_to_round_robin_as_the_research_found() {
     for (scenario, policy, p50, p99) in RESEARCH {
-        let (got50, got99) = (ratio(scenario, policy, "rr", 0.5), ratio(scenario, policy, "rr", 0.99));
+        let (got50, got99) = ratios(scenario, policy, "rr");
         assert!((got50 / p50 - 1.0).abs() < 0.1, "{scenario}, {policy}: p50 {got50:.2} against {p50}");
         assert!((got99 / p99 - 1.0).abs() < 0.25, "{scenario}, {policy}: p99 {got99:.2} against {p99}");
     }
@@ -72,5 +74,73 @@ fn fast_failures_draw_the_requests_of_balancers_that_ignore_them() {
     for (policy, percent) in [("rr", 20.0), ("p2c", 35.0), ("peak-ewma", 40.0), ("lr", 52.0)] {
         let got = failed(policy);
         assert!((got - percent).abs() < 3.0, "{policy}: {got:.1} % against {percent} %");
+    }
+}
+
+/// Ours, and ours with second copies.
+const OURS: &str = "pace-tuned";
+const HEDGED: &str = "pace-tuned+hedge";
+
+#[test]
+fn equal_replicas_lose_nothing_to_least_request() {
+    for scenario in
+        ["a70", "a90", "d1", "f90", "ps-a90", "two", "three", "one-worker", "wide", "pareto", "day"]
+    {
+        let (p50, p99) = ratios(scenario, OURS, "lr");
+        assert!(p50 < 1.03 && p99 < 1.03, "{scenario}: p50 {p50:.3}, p99 {p99:.3} of least-request");
+    }
+}
+
+#[test]
+fn a_slow_replica_does_not_show_at_p99() {
+    for slow in ["b-cpu", "b-io", "b-onset", "ps-b", "creep", "quick-slow"] {
+        let mut healthy = catalogue::named(slow).expect("the catalogue has it");
+        healthy.replicas[0] = healthy.replicas[1];
+        let policy = Policy::named(OURS).expect("there is such a policy");
+        let without = run(&healthy, &policy, 1, REQUESTS).quantile_ms(0.99);
+        let with = outcome(slow, OURS, REQUESTS).quantile_ms(0.99);
+        assert!(with < 1.15 * without, "{slow}: p99 {with:.1} ms, {without:.1} ms when all are healthy");
+    }
+}
+
+#[test]
+fn a_replica_that_fails_at_once_draws_next_to_nothing_and_is_used_again_when_it_is_well() {
+    let failed = 100.0 * outcome("e", OURS, REQUESTS).failed_share();
+    assert!(failed < 0.1, "{failed:.2} % failed");
+    for retried in ["e-retry", "e-half"] {
+        assert_eq!(outcome(retried, OURS, REQUESTS).failed, 0, "{retried}");
+    }
+    let healed = outcome("healed", OURS, 4 * REQUESTS);
+    let (failed, share) = (healed.failed_share(), healed.sent_share(|replica| replica == 0));
+    assert!(failed < 0.001 && share > 0.15, "failed {failed:.4}, {share:.2} of the requests on it");
+}
+
+#[test]
+fn the_far_region_is_left_alone_until_the_near_one_is_full() {
+    let calm = outcome("g-geo30", OURS, REQUESTS);
+    let far = calm.sent_share(|replica| replica >= 3);
+    assert!(far < 0.01, "{far:.3} went far at 60 % of the near");
+    for (full, bound) in [("g-geo", 1.04), ("far-three", 1.0), ("g-98", 1.0)] {
+        let mean = |policy| outcome(full, policy, REQUESTS).mean_ms();
+        let got = mean(OURS) / mean("lr");
+        assert!(got < bound, "{full}: mean {got:.2} of least-request");
+    }
+}
+
+#[test]
+fn second_copies_save_the_requests_in_a_frozen_replica_for_less_than_a_percent_more() {
+    for frozen in ["c40", "c70", "n30", "modal"] {
+        let (hedged, plain) = (outcome(frozen, HEDGED, 3 * REQUESTS), outcome(frozen, "lr", 3 * REQUESTS));
+        let saved = hedged.quantile_ms(0.999) / plain.quantile_ms(0.999);
+        let extra = 100.0 * hedged.extra_share();
+        assert!(saved < 0.6 && extra < 1.5, "{frozen}: p99.9 {saved:.2} of least-request for {extra:.2} %");
+    }
+}
+
+#[test]
+fn second_copies_harm_nothing_where_nothing_is_wrong() {
+    for scenario in ["a70", "a90", "d1", "ps-a90", "ps-d1", "two", "pareto", "bursts"] {
+        let (p50, p99) = ratios(scenario, HEDGED, OURS);
+        assert!(p50 < 1.05 && p99 < 1.05, "{scenario}: p50 {p50:.3}, p99 {p99:.3} of what it is without");
     }
 }

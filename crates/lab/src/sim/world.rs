@@ -255,7 +255,7 @@ impl<'a> World<'a> {
             return;
         }
         let replica = attempt.replica as usize;
-        let failing = self.scenario.replicas[replica].failing;
+        let failing = self.scenario.replicas[replica].failing.share_at(self.now);
         if failing > 0.0 && self.chances.unit() < failing {
             self.attempts[id as usize].failed = true;
             self.attempts[id as usize].in_flight_there = 1;
