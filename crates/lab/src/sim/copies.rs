@@ -39,6 +39,7 @@ impl World<'_> {
             self.agenda.at(at, Event::Silence { proxy, replica });
         }
         let Some(requests) = silent else { return };
+        let knee = of.balancer.knee();
         of.balancer.suspect(replica as usize, self.now);
         let half = self.scenario.replicas[replica as usize].rtt / 2;
         self.agenda.at(self.now + half, Event::Ping { proxy, replica });
@@ -48,7 +49,7 @@ impl World<'_> {
             }
             let other = self.choose(id);
             let hedge = self.proxies[proxy as usize].hedge.as_mut();
-            if other != replica as usize && hedge.is_some_and(|hedge| hedge.copy_for_silence()) {
+            if other != replica as usize && hedge.is_some_and(|hedge| hedge.copy_for_silence(other, knee)) {
                 self.launch(id, other);
             }
         }

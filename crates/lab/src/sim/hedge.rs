@@ -17,6 +17,8 @@ const SILENT_GAPS: f64 = 2.0;
 /// Share of copies that win below which fewer are made, and above which more are.
 const WON_FEW: f64 = 0.25;
 const WON_MANY: f64 = 0.40;
+/// Copies for silence go to no replica with more in flight than so many knees.
+const CROWDED_KNEES: f64 = 2.0;
 /// Stands for a time that is not known; far from overflow when multiplied.
 const UNKNOWN: u64 = u64::MAX / 8;
 
@@ -184,9 +186,11 @@ impl Hedge {
         true
     }
 
-    /// Takes the work of a copy for silence.
-    pub(crate) fn copy_for_silence(&mut self) -> bool {
-        let pays = self.purse >= self.work;
+    /// Takes the work of a copy to `other` for silence, unless that is crowded: at the slack that copies for age want, most
+    /// of those in a frozen replica would be lost at 70 % load.
+    pub(crate) fn copy_for_silence(&mut self, other: usize, knee: f64) -> bool {
+        let crowded = self.seen[other].outstanding.len() as f64 >= (CROWDED_KNEES * knee).max(1.0);
+        let pays = !crowded && self.purse >= self.work;
         if pays {
             self.purse -= self.work;
         }
