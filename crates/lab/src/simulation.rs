@@ -1,7 +1,7 @@
 //! `lab sim`: policies side by side in simulated worlds.
 
 use anyhow::{Context, Result};
-use unlag_lab::sim::pace::Constants;
+use unlag_lab::sim::constants::Constants;
 use unlag_lab::sim::table::{Comparison, HEADER};
 use unlag_lab::sim::{Policy, catalogue, policy};
 

@@ -190,6 +190,27 @@ fn unseen_fleets() -> Vec<Scenario> {
         unseen("three", "3 equal, 80 %", vec![H; 3], 0.8),
         unseen("two-slow", "one of 2 5x slower, 40 %", one_odd(2, H, slowed(H, 5.0)), 0.4),
         unseen("three-slow", "one of 3 10x slower, 50 %", one_odd(3, H, slowed(H, 10.0)), 0.5),
+        unseen(
+            "sparse-slow",
+            "one of 5 10x slower, 2 % of work of 50 ms",
+            one_odd(5, H, slowed(H, 10.0)),
+            0.002,
+        )
+        .with_work(50 * MS),
+        unseen(
+            "sparse-fails",
+            "one of 5 fails at once, 2 % of work of 50 ms",
+            one_odd(5, H, Replica { failing: Failing::Share(1.0), ..H }),
+            0.002,
+        )
+        .with_work(50 * MS),
+        unseen(
+            "sparse-flaky",
+            "one of 5 fails half of the time, 2 % of work of 50 ms",
+            one_odd(5, H, Replica { failing: Failing::Share(0.5), ..H }),
+            0.002,
+        )
+        .with_work(50 * MS),
         unseen("one-worker", "5 with one worker, 70 %", vec![single; 5], 0.7),
         unseen("wide", "5 with 64 workers, 90 %", vec![wide; 5], 0.9),
         unseen("half", "3 of 6 1.3x slower, 70 % of what is there", half, 0.7 * 0.8846),
@@ -211,6 +232,13 @@ fn unseen_work() -> Vec<Scenario> {
     let common = |mean| Work::Common(mean);
     vec![
         of("pareto", "Pareto work, 70 %", Work::Pareto(MEAN), MEAN, 0.7),
+        of(
+            "mixed",
+            "work 1 ms or 200 ms (10 %), 60 %",
+            Work::Bimodal { small: MS, large: 200 * MS },
+            20_900_000,
+            0.6,
+        ),
         of("quick", "work of 1 ms, 80 %", common(MS), MS, 0.8),
         of("long", "work of 200 ms, 70 %", common(200 * MS), 200 * MS, 0.7),
         Scenario {

@@ -11,6 +11,7 @@
 mod agenda;
 pub mod balancer;
 pub mod catalogue;
+pub mod constants;
 mod copies;
 mod faults;
 mod hedge;

@@ -2,6 +2,7 @@
 //! a speed factor per replica that acts only when it is significant; network distance; failures; silence.
 
 use super::balancer::{Balancer, Ended, Ending, Ticket, least};
+use super::constants::Constants;
 use super::knee::Latency;
 use crate::random::Random;
 
@@ -11,108 +12,6 @@ const FAILURE_BASES: f64 = 40.0;
 const GAPS: usize = 4_000;
 /// Samples between two looks at knee and gaps.
 const LOOK_EVERY: u64 = 500;
-
-/// What the formulas take as given.
-#[derive(Debug, Clone, Copy)]
-pub struct Constants {
-    /// A log speed factor acts from this size on.
-    pub least_effect: f64,
-    /// And from so many standard errors on.
-    pub significance: f64,
-    /// It fades with this time constant while no answer comes, ns.
-    pub fade_ns: f64,
-    /// Samples that the speed factor averages over.
-    pub samples: f64,
-    /// Silence counts from so many usual gaps on.
-    pub silence: f64,
-    /// Crowding past the knee costs this power.
-    pub power: f64,
-    /// Crowding before it costs this share.
-    pub tilt: f64,
-    /// The smallest knee is taken whose error is within this factor of the least.
-    pub knee_tolerance: f64,
-    /// What a failure rate of one costs, ns.
-    pub failure_ns: f64,
-    /// Up to this many replicas all are compared, else `sample`.
-    pub scan_max: usize,
-    /// How many are compared out of many.
-    pub sample: usize,
-    /// Whether latency is remembered by requests in flight, to learn the knee from.
-    pub strata: bool,
-    /// A failure rate fades with this time constant while no answer comes, ns.
-    pub forgive_ns: f64,
-    /// Whether requests on their way do not count as in flight.
-    pub on_the_way: bool,
-    /// Distance counts by this factor.
-    pub distance: f64,
-    /// Whether servers report their requests in flight.
-    pub reported: bool,
-}
-
-impl Default for Constants {
-    fn default() -> Self {
-        Self {
-            least_effect: 0.35,
-            significance: 4.0,
-            fade_ns: 5e9,
-            samples: 80.0,
-            silence: 4.0,
-            power: 3.0,
-            tilt: 0.1,
-            knee_tolerance: 1.005,
-            failure_ns: 1e9,
-            scan_max: 8,
-            sample: 4,
-            strata: false,
-            forgive_ns: f64::INFINITY,
-            on_the_way: false,
-            distance: 1.0,
-            reported: false,
-        }
-    }
-}
-
-impl Constants {
-    /// What the simulator found better than the research's.
-    pub fn tuned() -> Self {
-        Self {
-            samples: 40.0,
-            silence: 1.5,
-            power: 2.0,
-            strata: true,
-            failure_ns: 200e6,
-            forgive_ns: 2e9,
-            on_the_way: true,
-            distance: 0.5,
-            scan_max: 16,
-            sample: 8,
-            ..Self::default()
-        }
-    }
-
-    /// Sets one by its name; `None` when there is none of that name.
-    pub fn set(&mut self, name: &str, value: f64) -> Option<()> {
-        match name {
-            "least_effect" => self.least_effect = value,
-            "significance" => self.significance = value,
-            "fade_s" => self.fade_ns = value * 1e9,
-            "samples" => self.samples = value,
-            "silence" => self.silence = value,
-            "power" => self.power = value,
-            "tilt" => self.tilt = value,
-            "knee_tolerance" => self.knee_tolerance = value,
-            "failure_ms" => self.failure_ns = value * 1e6,
-            "strata" => self.strata = value != 0.0,
-            "forgive_s" => self.forgive_ns = value * 1e9,
-            "on_the_way" => self.on_the_way = value != 0.0,
-            "distance" => self.distance = value,
-            "scan_max" => self.scan_max = value as usize,
-            "sample" => self.sample = value as usize,
-            _ => return None,
-        }
-        Some(())
-    }
-}
 
 /// What is known of a replica.
 #[derive(Debug, Clone, Copy, Default)]
@@ -147,6 +46,9 @@ pub struct Pace {
     gaps: Vec<u64>,
     usual_gap: f64,
     median_speed: f64,
+    /// Time between requests, ns.
+    between: f64,
+    sent_at: u64,
 }
 
 impl Pace {
@@ -161,6 +63,8 @@ impl Pace {
             gaps: Vec::with_capacity(GAPS),
             usual_gap: f64::INFINITY,
             median_speed: 0.0,
+            between: 0.0,
+            sent_at: 0,
         }
     }
 
@@ -172,9 +76,14 @@ impl Pace {
         format!("K {knee} A {base:.2} ms G {:.2} ms l {}", self.usual_gap / 1e6, speeds.join(" "))
     }
 
+    /// A time constant, or the time that so many requests take if that is longer.
+    fn slowed(&self, constant: f64, part: f64) -> f64 {
+        constant.max(part * self.constants.fade_requests * self.between)
+    }
+
     fn speed(&self, cell: &Cell, now: u64) -> f64 {
         let c = &self.constants;
-        let fade = (-((now - cell.sampled_at) as f64) / c.fade_ns).exp();
+        let fade = (-((now - cell.sampled_at) as f64) / self.slowed(c.fade_ns, 1.0)).exp();
         let log = (cell.log_speed - self.median_speed) * fade;
         let effective = cell.samples.min(c.samples).max(1.0);
         let noise = c.significance * (cell.variance / effective).sqrt();
@@ -207,7 +116,9 @@ impl Pace {
         let silence = if silence > c.silence * self.usual_gap { silence } else { 0.0 };
         let suspect = if cell.suspect && !panic { 1e11 } else { 0.0 };
         let distance = c.distance * cell.rtt;
-        let failing = cell.failing * (-((now - cell.answered_at) as f64) / c.forgive_ns).exp();
+        let failing =
+            cell.failing * (-((now - cell.answered_at) as f64) / self.slowed(c.forgive_ns, 0.4)).exp();
+        let failing = if failing < c.failing_min { 0.0 } else { failing };
         let failure = failing * c.failure_ns.max(FAILURE_BASES * base);
         distance + base * self.speed(cell, now) * crowd + failure + silence + suspect
     }
@@ -292,6 +203,8 @@ impl Balancer for Pace {
     }
 
     fn sent(&mut self, replica: usize, now: u64) -> Ticket {
+        self.between += 0.01 * ((now - self.sent_at) as f64 - self.between);
+        self.sent_at = now;
         let cell = &mut self.cells[replica];
         if cell.in_flight == 0 {
             cell.progress_at = now;
@@ -308,7 +221,7 @@ impl Balancer for Pace {
             return;
         }
         let failed = f64::from(u8::from(ended.ending != Ending::Good));
-        let forgive_ns = self.constants.forgive_ns;
+        let forgive_ns = self.slowed(self.constants.forgive_ns, 0.4);
         let cell = &mut self.cells[ended.replica];
         cell.failing *= (-((ended.at - cell.answered_at) as f64) / forgive_ns).exp();
         cell.failing += 0.05 * (failed - cell.failing);

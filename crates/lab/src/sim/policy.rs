@@ -1,9 +1,10 @@
 //! The policies that can be compared, by name.
 
 use super::balancer::{Balancer, LeastRequest, RoundRobin};
+use super::constants::Constants;
 use super::hedge::Hedge;
 use super::learned::{C3, PeakEwma};
-use super::pace::{Constants, Pace};
+use super::pace::Pace;
 use super::scenario::Scenario;
 use crate::random::Random;
 

@@ -213,6 +213,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// The same arrivals with common work of another mean.
+    pub fn with_work(self, mean: u64) -> Self {
+        Self { work: Work::Common(mean), ..self }
+    }
+
     /// Whether a replica is far compared with the nearest.
     pub fn is_far(&self, replica: usize) -> bool {
         let nearest = self.replicas.iter().map(|r| r.rtt).min().unwrap_or(0);

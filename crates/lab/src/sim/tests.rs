@@ -4,7 +4,7 @@
 use super::{Outcome, Policy, catalogue, run};
 
 /// Few enough for a second of a debug build, many enough for p99.
-const REQUESTS: usize = 20_000;
+const REQUESTS: usize = 15_000;
 
 fn outcome(scenario: &str, policy: &str, requests: usize) -> Outcome {
     let scenario = catalogue::named(scenario).expect("the catalogue has it");
@@ -107,6 +107,8 @@ fn a_slow_replica_does_not_show_at_p99() {
 fn a_replica_that_fails_at_once_draws_next_to_nothing_and_is_used_again_when_it_is_well() {
     let failed = 100.0 * outcome("e", OURS, REQUESTS).failed_share();
     assert!(failed < 0.1, "{failed:.2} % failed");
+    let quiet = 100.0 * outcome("sparse-fails", OURS, REQUESTS).failed_share();
+    assert!(quiet < 0.3, "{quiet:.2} % failed of a quiet upstream's");
     for retried in ["e-retry", "e-half"] {
         assert_eq!(outcome(retried, OURS, REQUESTS).failed, 0, "{retried}");
     }
@@ -120,7 +122,7 @@ fn the_far_region_is_left_alone_until_the_near_one_is_full() {
     let calm = outcome("g-geo30", OURS, REQUESTS);
     let far = calm.sent_share(|replica| replica >= 3);
     assert!(far < 0.01, "{far:.3} went far at 60 % of the near");
-    for (full, bound) in [("g-geo", 1.04), ("far-three", 1.0), ("g-98", 1.0)] {
+    for (full, bound) in [("g-geo", 1.0), ("far-three", 0.85), ("g-98", 1.0)] {
         let mean = |policy| outcome(full, policy, REQUESTS).mean_ms();
         let got = mean(OURS) / mean("lr");
         assert!(got < bound, "{full}: mean {got:.2} of least-request");
@@ -129,8 +131,8 @@ fn the_far_region_is_left_alone_until_the_near_one_is_full() {
 
 #[test]
 fn second_copies_save_the_requests_in_a_frozen_replica_for_less_than_a_percent_more() {
-    for frozen in ["c40", "c70", "n30", "modal"] {
-        let (hedged, plain) = (outcome(frozen, HEDGED, 3 * REQUESTS), outcome(frozen, "lr", 3 * REQUESTS));
+    for frozen in ["c40", "c70", "n30"] {
+        let (hedged, plain) = (outcome(frozen, HEDGED, 4 * REQUESTS), outcome(frozen, "lr", 4 * REQUESTS));
         let saved = hedged.quantile_ms(0.999) / plain.quantile_ms(0.999);
         let extra = 100.0 * hedged.extra_share();
         assert!(saved < 0.6 && extra < 1.5, "{frozen}: p99.9 {saved:.2} of least-request for {extra:.2} %");
