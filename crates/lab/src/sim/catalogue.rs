@@ -8,6 +8,7 @@ use super::scenario::{
 const H: Replica = Replica::HEALTHY;
 const MEAN: u64 = 5 * MS;
 const PAUSES: Freezes = Freezes { gap: 5 * SECOND, spread: 20, shortest: 200 * MS, longest: 200 * MS };
+const HICCUPS: Freezes = Freezes { gap: 100 * MS, spread: 100, shortest: MS, longest: 4 * MS };
 const STALLS: Freezes = Freezes { gap: 1500 * MS, spread: 100, shortest: 50 * MS, longest: 100 * MS };
 
 /// Every world, in the order of the tables.
@@ -213,6 +214,12 @@ fn unseen_fleets() -> Vec<Scenario> {
         .with_work(50 * MS),
         unseen("one-worker", "5 with one worker, 70 %", vec![single; 5], 0.7),
         unseen("wide", "5 with 64 workers, 90 %", vec![wide; 5], 0.9),
+        unseen(
+            "hiccups",
+            "5 with 64 workers that stop 1 to 4 ms every 100 ms, 80 %",
+            vec![Replica { freezes: Some(HICCUPS), ..wide }; 5],
+            0.8,
+        ),
         unseen("half", "3 of 6 1.3x slower, 70 % of what is there", half, 0.7 * 0.8846),
         unseen("g-85", "3 near, 3 at 30 ms, 85 % of the near", near_and_far(), 0.425),
         unseen("g-98", "3 near, 3 at 30 ms, 98 % of the near", near_and_far(), 0.49),

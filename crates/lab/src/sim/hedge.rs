@@ -89,7 +89,8 @@ impl Hedge {
     }
 
     fn silent_after(&self, replica: usize) -> u64 {
-        (SILENT_GAPS * self.usual_gap as f64) as u64 + self.rtts[replica]
+        // Where many are in flight, gaps are tiny: a silence shorter than an answer takes is not worth a copy.
+        ((SILENT_GAPS * self.usual_gap as f64) as u64).max(self.median) + self.rtts[replica]
     }
 
     /// An attempt goes to `replica`; a watch over its silence is set unless there is one.
