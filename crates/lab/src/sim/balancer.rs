@@ -51,6 +51,8 @@ pub trait Balancer {
     fn sent(&mut self, replica: usize, now: u64) -> Ticket;
     /// It came back, or nobody waits for it any more.
     fn ended(&mut self, ended: &Ended);
+    /// `replica` is offered from now on; those that were there from the start are not told.
+    fn joins(&mut self, _replica: usize, _now: u64) {}
     /// Nothing came from `replica` for so long that its requests were copied elsewhere.
     fn suspect(&mut self, _replica: usize, _now: u64) {}
     /// It answered a ping.

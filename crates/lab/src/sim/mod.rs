@@ -25,6 +25,7 @@ mod server;
 pub mod table;
 #[cfg(test)]
 mod tests;
+mod unlag;
 pub mod world;
 
 pub use outcome::Outcome;

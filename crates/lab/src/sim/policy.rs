@@ -6,6 +6,7 @@ use super::hedge::Hedge;
 use super::learned::{C3, PeakEwma};
 use super::pace::Pace;
 use super::scenario::Scenario;
+use super::unlag::Unlag;
 use crate::random::Random;
 
 /// How one replica is chosen.
@@ -18,6 +19,7 @@ enum Choice {
     PeakEwma,
     C3,
     Pace,
+    Unlag,
 }
 
 /// A way of choosing replicas, and of copying requests that linger.
@@ -31,7 +33,7 @@ pub struct Policy {
 }
 
 /// Every name without `+hedge`, which each of them may carry.
-pub const NAMES: [&str; 8] = ["rr", "p2c", "lr", "lr+err", "peak-ewma", "c3", "pace", "pace-tuned"];
+pub const NAMES: [&str; 9] = ["rr", "p2c", "lr", "lr+err", "peak-ewma", "c3", "pace", "pace-tuned", "unlag"];
 
 impl Policy {
     /// The policy of this name; `+hedge` and, for PACE, `+reported` may follow it.
@@ -46,6 +48,7 @@ impl Policy {
             "peak-ewma" => Choice::PeakEwma,
             "c3" => Choice::C3,
             "pace" | "pace-tuned" => Choice::Pace,
+            "unlag" => Choice::Unlag,
             _ => return None,
         };
         let constants = if base == "pace-tuned" { Constants::tuned() } else { Constants::default() };
@@ -71,6 +74,7 @@ impl Policy {
             Choice::LeastWithErrors => Box::new(LeastRequest::with_errors(n)),
             Choice::PeakEwma => Box::new(PeakEwma::new(n)),
             Choice::C3 => Box::new(C3::new(n, scenario.proxies)),
+            Choice::Unlag => Box::new(Unlag::new(scenario, self.constants.reported)),
             Choice::Pace => Box::new(Pace::new(self.constants, &rtts)),
         }
     }

@@ -156,6 +156,7 @@ impl<'a> World<'a> {
     fn join(&mut self, replica: usize) {
         if !self.live.contains(&replica) {
             self.live.push(replica);
+            self.proxies.iter_mut().for_each(|proxy| proxy.balancer.joins(replica, self.now));
         }
         self.faults.plan_freeze(replica, self.now, &mut self.agenda);
         self.change_speed(replica);

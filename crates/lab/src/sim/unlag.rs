@@ -1,0 +1,144 @@
+//! unlag's own balancer, the code that runs in production: endpoints with their cells, what is learned of them together, and
+//! the choice by cost. Only the clock is the simulator's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use unlag_config::{Scheme, UpstreamUrl};
+use unlag_engine::error::Error;
+use unlag_engine::fleet::{Cell, Endpoint, InFlight, Service};
+use unlag_engine::techniques::balance::policy::{Ask, pick};
+use unlag_record::EndpointId;
+
+use super::balancer::{Balancer, Ended, Ending, Ticket};
+use super::scenario::{SECOND, Scenario};
+use crate::random::Random;
+
+/// The engine's clock does not begin at 0, which stands for never in some of its figures.
+const BEGINNING: u64 = 10 * SECOND;
+/// How long an endpoint that joins takes to its full share, as `slow_start` has it by default.
+const SLOW_START: u64 = 10 * SECOND;
+/// How long a suspicion lasts at most, as the engine has it.
+const SUSPECT: u64 = SECOND;
+
+/// One process's view of the replicas.
+pub(super) struct Unlag {
+    /// By replica, whether it has joined or not.
+    endpoints: Vec<Arc<Endpoint>>,
+    fleet: Vec<Arc<Endpoint>>,
+    service: Service,
+    under_way: HashMap<u64, InFlight>,
+    sent: u64,
+    turn: u32,
+    /// Whether servers report their requests in flight.
+    reported: bool,
+}
+
+impl Unlag {
+    pub(super) fn new(scenario: &Scenario, reported: bool) -> Self {
+        let endpoints: Vec<_> = (0..scenario.replicas.len()).map(endpoint).collect();
+        for (endpoint, replica) in endpoints.iter().zip(&scenario.replicas) {
+            endpoint.note_round_trip(replica.rtt);
+        }
+        let there = endpoints.iter().zip(&scenario.replicas).filter(|(_, replica)| replica.joins == 0);
+        let service = Service::default();
+        service.set_slow_start(SLOW_START);
+        Self {
+            fleet: there.map(|(endpoint, _)| Arc::clone(endpoint)).collect(),
+            endpoints,
+            service,
+            under_way: HashMap::new(),
+            sent: 0,
+            turn: 0,
+            reported,
+        }
+    }
+}
+
+fn endpoint(index: usize) -> Arc<Endpoint> {
+    let url = UpstreamUrl {
+        scheme: Scheme::Http,
+        host: "127.0.0.1".to_owned(),
+        port: 1000 + index as u16,
+        path: String::new(),
+    };
+    Arc::new(Endpoint {
+        index: index as u32,
+        record: EndpointId::OTHER,
+        upstream: "simulated".into(),
+        host: url.authority(),
+        url,
+        hash: index as u64,
+        weight: 1,
+        region: None,
+        cell: Cell::default(),
+        addresses: Default::default(),
+        won: Default::default(),
+        last_error: Default::default(),
+    })
+}
+
+impl Balancer for Unlag {
+    fn pick(&mut self, now: u64, offered: &[usize], random: &mut Random) -> usize {
+        let now = now + BEGINNING;
+        self.turn = self.turn.wrapping_add(1);
+        let tried = self.fleet.iter().filter(|endpoint| !offered.contains(&(endpoint.index as usize)));
+        let failed: Vec<(u32, Error)> =
+            tried.map(|endpoint| (endpoint.index, Error::ConnectRefused)).collect();
+        self.service.sweep(&self.fleet, now);
+        let ask = Ask { failed: &failed, only: None, turn: self.turn, now };
+        let picked = pick(&self.fleet, &self.service.figures(), &ask);
+        picked.map_or_else(
+            || offered[random.below(offered.len() as u64) as usize],
+            |picked| picked.endpoint.index as usize,
+        )
+    }
+
+    fn sent(&mut self, replica: usize, now: u64) -> Ticket {
+        let request = self.endpoints[replica].begin(now + BEGINNING);
+        let in_flight = request.before();
+        self.sent += 1;
+        self.under_way.insert(self.sent, request);
+        Ticket { in_flight, mark: self.sent }
+    }
+
+    fn ended(&mut self, ended: &Ended) {
+        let now = ended.at + BEGINNING;
+        let Some(mut request) = self.under_way.remove(&ended.ticket.mark) else { return };
+        let endpoint = &self.endpoints[ended.replica];
+        let took = ended.at - ended.sent_at;
+        match ended.ending {
+            Ending::Good | Ending::Failed => {
+                request.answered();
+                if self.reported {
+                    endpoint.reported(ended.in_flight_there, endpoint.in_flight(), now);
+                }
+                let is_good = ended.ending == Ending::Good;
+                self.service.observe(&self.fleet, &request, took, is_good, now);
+                if is_good { endpoint.succeeded(now) } else { endpoint.answered_badly() }
+            }
+            Ending::TimedOut => endpoint.failed("timeout", now),
+            Ending::Cancelled => {}
+        }
+    }
+
+    fn joins(&mut self, replica: usize, now: u64) {
+        let endpoint = &self.endpoints[replica];
+        if !self.fleet.iter().any(|known| known.index == endpoint.index) {
+            endpoint.joins(now + BEGINNING);
+            self.fleet.push(Arc::clone(endpoint));
+        }
+    }
+
+    fn suspect(&mut self, replica: usize, now: u64) {
+        self.endpoints[replica].suspect(now + BEGINNING + SUSPECT);
+    }
+
+    fn alive(&mut self, replica: usize, now: u64) {
+        self.endpoints[replica].suspect(now + BEGINNING);
+    }
+
+    fn knee(&self) -> f64 {
+        f64::from(self.service.figures().knee)
+    }
+}
