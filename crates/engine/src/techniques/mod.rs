@@ -2,6 +2,7 @@
 //! (pure: state and `now` in, verdict out), `tests.rs` proves both. A technique knows neither its neighbours nor the
 //! transport: it answers, or calls `next`.
 
+pub mod admit;
 pub mod attempt;
 pub mod balance;
 pub mod cache;

@@ -1,0 +1,82 @@
+//! How much it matters that a request is answered while not all can be: what trusted peers say, what the route says, and how
+//! urgent the caller itself calls it.
+
+use crate::http::{Fields, Name};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Four classes, as the SRE book has them; the least first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Criticality {
+    /// Refused first: batch work, prefetches, what is tried again later anyway.
+    Sheddable,
+    /// What nothing is said of.
+    #[default]
+    Default,
+    /// Somebody waits for it.
+    Critical,
+    /// Without it nothing works.
+    CriticalPlus,
+}
+
+impl Criticality {
+    /// All of them, the least first.
+    pub const ALL: [Criticality; 4] =
+        [Criticality::Sheddable, Criticality::Default, Criticality::Critical, Criticality::CriticalPlus];
+
+    /// As `x-criticality` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Criticality::Sheddable => "sheddable",
+            Criticality::Default => "default",
+            Criticality::Critical => "critical",
+            Criticality::CriticalPlus => "critical_plus",
+        }
+    }
+
+    fn read(value: &[u8]) -> Option<Criticality> {
+        Criticality::ALL.into_iter().find(|class| value.eq_ignore_ascii_case(class.name().as_bytes()))
+    }
+}
+
+/// Settles what a request carries on to the next hop: what a trusted peer said (what others claim is gone from the fields by
+/// now), else what the route says. What cannot be read, or is said twice, goes no further.
+pub fn settle(fields: &mut Fields, of_route: Option<Criticality>) {
+    if fields.has(Name::XCriticality) && said(fields).is_none() {
+        fields.remove_known(Name::XCriticality);
+    }
+    if let Some(class) = of_route.filter(|_| !fields.has(Name::XCriticality)) {
+        fields.set_known(Name::XCriticality, class.name().as_bytes());
+    }
+}
+
+/// The class of a request whose fields are settled. Anybody may call a request of his own less urgent (RFC 9218), nobody more.
+pub fn of(fields: &Fields) -> Criticality {
+    if let Some(class) = said(fields) {
+        return class;
+    }
+    let is_background = fields.get_named("priority").and_then(urgency).is_some_and(|urgency| urgency > 4);
+    if is_background { Criticality::Sheddable } else { Criticality::Default }
+}
+
+fn said(fields: &Fields) -> Option<Criticality> {
+    let mut all = fields.all(Name::XCriticality);
+    let (first, None) = (all.next()?, all.next()) else { return None };
+    Criticality::read(first)
+}
+
+/// `u=` of `priority`, a dictionary of structured fields: 0 to 7, and the last one counts (RFC 9218 §4.1, RFC 9651 §3.2).
+fn urgency(value: &[u8]) -> Option<u8> {
+    let members = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let urgencies = members.filter_map(|member| member.strip_prefix(b"u="));
+    match urgencies.last()? {
+        [digit @ b'0'..=b'7'] | [digit @ b'0'..=b'7', b';', ..] => Some(digit - b'0'),
+        _ => None,
+    }
+}
+
+/// Which of the [`SHARES`](super::shed::SHARES) of its class a caller belongs to: for an hour the same, so that a page of forty
+/// requests is answered whole or not at all; and then another, so that it is not always the same callers who are refused.
+pub fn share(caller: &[u8], now: u64) -> u8 {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    (xxh3_64_with_seed(caller, now / HOUR_NS) % u64::from(super::shed::SHARES)) as u8
+}

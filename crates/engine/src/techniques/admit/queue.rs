@@ -1,0 +1,218 @@
+//! The line in front of an upstream of which every endpoint has as much as it can take: who is next, and who is told to come
+//! back later.
+//!
+//! A plain line answers nobody once more comes than is served: everybody waits until just after their caller has given up, and
+//! every answer is thrown away. So the line knows two states. In a busy moment it is first come, first served, and nobody is
+//! refused. When somebody has stood in it for a whole interval, the moment is not going to pass: then the newest are served first
+//! (their callers still wait), and who has waited for longer than the target is refused while a retry elsewhere still helps
+//! (CoDel, adaptive LIFO: Maurer, "Fail at scale", 2015). An interval of waiting, not a line that is not empty for one, is what
+//! tells overload from a load of 95 %, whose line is hardly ever empty and always passes.
+//!
+//! A higher class is served before a lower, always: while the higher alone is too much, the lower has no use of anything.
+
+use super::criticality::Criticality;
+use super::shed::{Rank, Shed};
+use std::collections::VecDeque;
+
+/// Who waits for longer than the target is refused, once somebody has waited for an interval: CoDel's figures for a service that
+/// answers within a few milliseconds (RFC 8289 §4.2, §4.3: the target is a twentieth of the interval).
+const TARGET_NS: u64 = 5_000_000;
+const INTERVALS: u64 = 20;
+/// So many wait at most: at a thousand answers a second they would be served within the second that is waited at most, and
+/// each holds a request's memory.
+pub const LENGTH_MAX: usize = 1024;
+/// Nobody waits for longer: a caller without a deadline is not kept for what is not going to come.
+pub const WAIT_MAX_NS: u64 = 1_000_000_000;
+
+/// How patient a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Waiting for so long is as it should be.
+    pub target_ns: u64,
+    /// Having to wait for so long says that more comes than is served.
+    pub interval_ns: u64,
+    /// The longest wait.
+    pub wait_max_ns: u64,
+    /// How many may wait.
+    pub length_max: usize,
+}
+
+impl Patience {
+    /// For a service that takes `base_ns` without load: in front of one that takes a second, five milliseconds are no wait.
+    pub fn of(base_ns: u64, wait_max_ns: u64, length_max: usize) -> Patience {
+        let target_ns = TARGET_NS.max(base_ns).min(wait_max_ns / 4);
+        let interval_ns = (target_ns * INTERVALS).min(wait_max_ns / 2);
+        Patience { target_ns, interval_ns, wait_max_ns, length_max }
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience::of(0, WAIT_MAX_NS, LENGTH_MAX)
+    }
+}
+
+/// One who waits.
+#[derive(Debug)]
+struct Place<T> {
+    id: u64,
+    since_ns: u64,
+    due_ns: u64,
+    who: T,
+}
+
+/// Where somebody stands, for leaving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Standing {
+    class: Criticality,
+    id: u64,
+}
+
+/// Those who wait, in the order in which they came, by class.
+#[derive(Debug)]
+pub struct Line<T> {
+    classes: [VecDeque<Place<T>>; Criticality::ALL.len()],
+    length: usize,
+    next_id: u64,
+    is_overloaded: bool,
+    shed: Shed,
+    patience: Patience,
+}
+
+impl<T> Default for Line<T> {
+    fn default() -> Line<T> {
+        Line {
+            classes: Default::default(),
+            length: 0,
+            next_id: 0,
+            is_overloaded: false,
+            shed: Shed::default(),
+            patience: Patience::default(),
+        }
+    }
+}
+
+impl<T> Line<T> {
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether nobody does.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Whether more comes than is served.
+    pub fn is_overloaded(&self) -> bool {
+        self.is_overloaded
+    }
+
+    /// How patient it is from now on.
+    pub fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
+    /// How patient it is.
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// Somebody comes who is of use until `due_ns`. Gives back who is refused at once; who has to give up a place for the
+    /// newcomer is put into `refused`.
+    pub fn arrive(
+        &mut self,
+        rank: Rank,
+        due_ns: u64,
+        who: T,
+        now: u64,
+        refused: &mut Vec<T>,
+    ) -> Result<Standing, T> {
+        self.look(now);
+        if !self.shed.admits(rank) || due_ns <= now {
+            return Err(who);
+        }
+        if self.length >= self.patience.length_max && !self.make_room(rank.class(), now, refused) {
+            self.shed.left(0, true);
+            return Err(who);
+        }
+        self.next_id += 1;
+        let (id, class) = (self.next_id, rank.class());
+        let Some(line) = self.classes.get_mut(class as usize) else { return Err(who) };
+        line.push_back(Place { id, since_ns: now, due_ns, who });
+        self.length += 1;
+        Ok(Standing { class, id })
+    }
+
+    /// There is room for one. Those who have waited too long for it to help go into `refused`.
+    pub fn next(&mut self, now: u64, refused: &mut Vec<T>) -> Option<T> {
+        self.look(now);
+        let next = loop {
+            let Some(place) = self.take_next() else { break None };
+            let is_doomed = place.due_ns <= now;
+            self.shed.left(now.saturating_sub(place.since_ns), is_doomed);
+            match is_doomed {
+                true => refused.push(place.who),
+                false => break Some(place.who),
+            }
+        };
+        if self.is_overloaded {
+            self.cull(now, refused);
+        }
+        self.is_overloaded &= self.length > 0;
+        next
+    }
+
+    /// Somebody goes away, or has waited long enough.
+    pub fn leave(&mut self, standing: Standing) -> Option<T> {
+        let line = self.classes.get_mut(standing.class as usize)?;
+        let at = line.binary_search_by_key(&standing.id, |place| place.id).ok()?;
+        let place = line.remove(at)?;
+        self.length -= 1;
+        self.is_overloaded &= self.length > 0;
+        Some(place.who)
+    }
+
+    /// The present state of things.
+    fn look(&mut self, now: u64) {
+        let fronts = self.classes.iter().filter_map(VecDeque::front);
+        let oldest_ns = fronts.map(|place| place.since_ns).min();
+        self.is_overloaded |=
+            oldest_ns.is_some_and(|since| now.saturating_sub(since) >= self.patience.interval_ns);
+        self.shed.turn(self.patience.target_ns, self.patience.interval_ns, now);
+    }
+
+    fn take_next(&mut self) -> Option<Place<T>> {
+        let line = self.classes.iter_mut().rev().find(|line| !line.is_empty())?;
+        let place = if self.is_overloaded { line.pop_back() } else { line.pop_front() }?;
+        self.length -= 1;
+        Some(place)
+    }
+
+    /// Refuses who has waited for longer than the target.
+    fn cull(&mut self, now: u64, refused: &mut Vec<T>) {
+        for line in &mut self.classes {
+            while let Some(place) = line.pop_front_if(|place| {
+                now.saturating_sub(place.since_ns) > self.patience.target_ns || place.due_ns <= now
+            }) {
+                self.length -= 1;
+                self.shed.left(now.saturating_sub(place.since_ns), true);
+                refused.push(place.who);
+            }
+        }
+    }
+
+    /// Somebody of a lower class gives up their place; of the same, who has waited longest, once the newest are served first.
+    fn make_room(&mut self, class: Criticality, now: u64, refused: &mut Vec<T>) -> bool {
+        let lowest = self.classes.iter_mut().enumerate().find(|(_, line)| !line.is_empty());
+        let Some((lowest, line)) = lowest else { return false };
+        if lowest > class as usize || lowest == class as usize && !self.is_overloaded {
+            return false;
+        }
+        let Some(place) = line.pop_front() else { return false };
+        self.length -= 1;
+        self.shed.left(now.saturating_sub(place.since_ns), true);
+        refused.push(place.who);
+        true
+    }
+}
