@@ -17,8 +17,8 @@ mod view;
 pub use guard::SERVER;
 pub use plane::{
     Applied, AttemptsStatus, CacheRoute, CacheServer, CacheShared, CacheStatus, ConfigView, Counter,
-    EndpointState, EndpointStatus, LearnedTimeout, Plane, PurgeCount, PurgeOrder, PurgeWhat, PutError,
-    Readiness, RouteStatus, UpstreamStatus, WorkerStatus,
+    EndpointAdmission, EndpointState, EndpointStatus, LearnedTimeout, Plane, PurgeCount, PurgeOrder,
+    PurgeWhat, PutError, Readiness, RouteStatus, UpstreamAdmission, UpstreamStatus, WorkerStatus,
 };
 pub use token::Token;
 

@@ -1,6 +1,7 @@
 //! `/metrics`: everything counted, as OpenMetrics text with classic buckets that begin at 50 µs, because a
 //! regression of a millisecond must be visible.
 
+mod admission;
 mod cache;
 
 use crate::plane::{Counter, EndpointState, Plane, Readiness, UpstreamStatus, WorkerStatus};
@@ -37,7 +38,9 @@ const BOUNDS: [(&str, u64); 18] = [
 pub(crate) fn render(plane: &dyn Plane) -> String {
     let mut page = Page::default();
     histograms(&mut page, plane.registry());
-    endpoints(&mut page, &plane.upstreams());
+    let upstreams = plane.upstreams();
+    endpoints(&mut page, &upstreams);
+    admission::render(&mut page, &upstreams);
     workers(&mut page, &plane.workers());
     cache::render(&mut page, &plane.cache(), plane.registry());
     let ready = u64::from(plane.readiness() == Readiness::Ready);

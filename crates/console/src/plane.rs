@@ -1,7 +1,9 @@
 //! All that the console knows of the data plane: what it may ask, and the answers.
 
+mod admission;
 mod cache;
 
+pub use admission::{EndpointAdmission, UpstreamAdmission};
 pub use cache::{CacheRoute, CacheServer, CacheShared, CacheStatus, PurgeCount, PurgeOrder, PurgeWhat};
 
 use serde::Serialize;
@@ -42,6 +44,8 @@ pub struct UpstreamStatus {
     pub name: String,
     /// What is spoken with it: `http1`, `http2`.
     pub protocol: String,
+    /// What it is spared.
+    pub admission: UpstreamAdmission,
     /// Its endpoints.
     pub endpoints: Vec<EndpointStatus>,
 }
@@ -71,6 +75,8 @@ pub struct EndpointStatus {
     pub wait_us: Option<u64>,
     /// After how many milliseconds it closes an idle connection, once learned.
     pub learned_idle_ms: Option<u64>,
+    /// What it takes.
+    pub admission: EndpointAdmission,
 }
 
 /// Whether an endpoint is given requests.

@@ -69,6 +69,8 @@ pub enum Error {
     NoFile,
     #[error("the route does not allow this method")]
     Method,
+    #[error("there were more requests than this route allows; come again later")]
+    TooMany { after_s: u16 },
     #[error("this request has passed here before")]
     Loop,
     #[error("the request may go no further (Max-Forwards) and is not answered here")]
@@ -119,6 +121,12 @@ pub enum Error {
     UpstreamStalled,
 
     // This proxy.
+    #[error("the upstream has more to do than it can; come again later")]
+    Overloaded { after_s: u16 },
+    #[error("no endpoint of the upstream can be reached; come again later")]
+    UpstreamLost { after_s: u16 },
+    #[error("all endpoints of the upstream are taken out by an operator")]
+    Drained,
     #[error("the deadline of the request has passed")]
     Deadline,
     #[error("the deadline of the request leaves less time than an answer takes")]
@@ -150,6 +158,7 @@ impl Error {
             Error::CallerGone | Error::CallerStalled => 499,
             Error::HeadTimeout | Error::CallerSlow => 408,
             Error::BodyTooLarge => 413,
+            Error::TooMany { .. } => 429,
             Error::Expectation => 417,
             Error::Connect | Error::Method => 405,
             Error::Upgrade | Error::LastForward => 501,
@@ -163,9 +172,20 @@ impl Error {
             | Error::Doomed => 504,
             Error::UpstreamStalled => 504,
             Error::NoEndpoint | Error::NoOther | Error::NoStream | Error::NoLocalPort => 503,
+            Error::Overloaded { .. } | Error::UpstreamLost { .. } | Error::Drained => 503,
             Error::File | Error::FileChanged => 503,
             Error::Internal => 500,
             _ => 502,
+        }
+    }
+
+    /// When to come again, of what may go better then.
+    pub fn retry_after_s(self) -> Option<u16> {
+        match self {
+            Error::Overloaded { after_s } | Error::UpstreamLost { after_s } | Error::TooMany { after_s } => {
+                Some(after_s)
+            }
+            _ => (self.status() == 503).then_some(1),
         }
     }
 
@@ -175,7 +195,7 @@ impl Error {
             Error::Deadline | Error::Doomed | Error::AnswerTimeout | Error::BodyTimeout => 4,
             Error::CallerGone => 1,
             Error::NoRoute | Error::Method => 12,
-            Error::BodyTooLarge => 8,
+            Error::BodyTooLarge | Error::TooMany { .. } => 8,
             Error::Internal => 13,
             _ if self.fault() == Fault::Caller => 3,
             _ => 14,
@@ -186,14 +206,38 @@ impl Error {
     pub fn fault(self) -> Fault {
         use Error::*;
         match self {
-            Head(_) | Framing(_) | CallerChunk(_) | ProtectedField | FieldName | LengthMismatch
-            | CallerGone | HeadTimeout | CallerSlow | CallerStalled | BodyTooLarge | Expectation
-            | Connect | Upgrade | Misdirected | NoRoute | NoFile | Method | Loop | LastForward => {
-                Fault::Caller
-            }
-            Deadline | Doomed | NoEndpoint | NoOther | NoLocalPort | File | FileChanged | Internal => {
-                Fault::Proxy
-            }
+            Head(_)
+            | Framing(_)
+            | CallerChunk(_)
+            | ProtectedField
+            | FieldName
+            | LengthMismatch
+            | CallerGone
+            | HeadTimeout
+            | CallerSlow
+            | CallerStalled
+            | BodyTooLarge
+            | Expectation
+            | Connect
+            | Upgrade
+            | Misdirected
+            | NoRoute
+            | NoFile
+            | Method
+            | TooMany { .. }
+            | Loop
+            | LastForward => Fault::Caller,
+            Overloaded { .. }
+            | UpstreamLost { .. }
+            | Drained
+            | Deadline
+            | Doomed
+            | NoEndpoint
+            | NoOther
+            | NoLocalPort
+            | File
+            | FileChanged
+            | Internal => Fault::Proxy,
             _ => Fault::Upstream,
         }
     }
@@ -231,6 +275,7 @@ impl Error {
             NoRoute => "no_route",
             NoFile => "no_file",
             Method => "method",
+            TooMany { .. } => "rate",
             Loop => "loop",
             LastForward => "last_forward",
             ConnectRefused => "connect_refused",
@@ -258,6 +303,9 @@ impl Error {
             Deadline => "deadline",
             Doomed => "doomed",
             NoOther => "no_other_endpoint",
+            Overloaded { .. } => "overloaded",
+            UpstreamLost { .. } => "upstream_lost",
+            Drained => "drained",
             NoEndpoint => "no_endpoint",
             NoLocalPort => "no_local_port",
             File => "file",

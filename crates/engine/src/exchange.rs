@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::fleet::{Endpoint, InFlight, Open, RegionId};
 use crate::http::{Body, Name, RequestHead, ResponseHead, Scheme, Span};
 use crate::plan::Route;
+use crate::techniques::admit::room::Promise;
 use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
@@ -42,6 +43,10 @@ pub struct Exchange {
     pub chosen: Option<InFlight>,
     /// The only region that may be asked, if there is one.
     pub region: Option<RegionId>,
+    /// The only endpoint that may be chosen for the next attempt, if it may not be any.
+    pub only: Option<u32>,
+    /// Its place at an endpoint, until it is counted there.
+    pub promise: Option<Promise>,
     /// Endpoints that have failed this request already, and how.
     pub failed: Vec<(u32, Error)>,
     /// Whether a stage looks at it again beside its answer.
@@ -67,6 +72,8 @@ impl Exchange {
                 trace: Rc::clone(&self.trace),
                 chosen: None,
                 region: self.region,
+                only: None,
+                promise: None,
                 failed: self.failed.clone(),
                 comes_back: self.comes_back,
             })

@@ -3,6 +3,8 @@
 use crate::core::Core;
 use crate::pipeline::Pipeline;
 use crate::plan::{Action, Plan, Route, Upstream};
+use crate::techniques::admit::Admit;
+use crate::techniques::admit::watch::Watch;
 use crate::techniques::attempt::Attempt;
 use crate::techniques::balance::Balance;
 use crate::techniques::cache::{Cache, Overrides};
@@ -82,7 +84,9 @@ impl LocalPlan {
             let (attempts, answers) = (core.shared.attempts.of(name), Arc::clone(&core.shared.answers));
             let attempt = Attempt::new(attempts, Arc::clone(upstream), answers);
             let region = region(core, upstream, route);
-            Some(Pipeline::new(compress, cache, attempt, region, Balance::new(Arc::clone(upstream)), send))
+            let admission = (Admit::new(Arc::clone(upstream)), Watch::new(Arc::clone(upstream)));
+            let balance = Balance::new(Arc::clone(upstream));
+            Some(Pipeline::new(compress, cache, attempt, region, admission, balance, send))
         });
         let pipelines = pipelines.collect();
         LocalPlan { pipelines, plan, core: Rc::clone(core) }

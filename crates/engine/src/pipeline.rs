@@ -3,7 +3,12 @@
 //!
 //! Stages whose technique is still to come stand as comments at their place.
 
+use crate::error::Error;
 use crate::exchange::{Exchange, Outcome};
+use crate::http::RequestHead;
+use crate::plan::Route;
+use crate::techniques::admit::Admit;
+use crate::techniques::admit::watch::Watch;
 use crate::techniques::attempt::Attempt;
 use crate::techniques::balance::Balance;
 use crate::techniques::cache::Cache;
@@ -47,8 +52,15 @@ impl<S: Stage, N: Next> Next for Then<S, N> {
     }
 }
 
+/// The outermost technique: refuses what is over its route's share before it costs anything. It stands in front of fixed answers
+/// as well, which have no pipeline.
+pub fn begin(route: &Route, head: &RequestHead) -> Result<(), Error> {
+    route.allowance.as_ref().map_or(Ok(()), |allowance| allowance.take(&head.fields))
+}
+
 /// The order, outermost first.
-pub type Order = Then<Cache, Then<Attempt, Then<Option<Region>, Then<Balance, Send>>>>;
+pub type Order =
+    Then<Cache, Then<Attempt, Then<Option<Region>, Then<Admit, Then<Balance, Then<Watch, Send>>>>>>;
 
 /// The stages inside compress: the cache is passed by where it has nothing to do with a request.
 pub struct Stored(Rc<Order>);
@@ -80,10 +92,11 @@ impl Pipeline {
         cache: Cache,
         attempt: Attempt,
         region: Option<Region>,
+        (admit, watch): (Admit, Watch),
         balance: Balance,
         send: Send,
     ) -> Pipeline {
-        //   rate       refuse what is over its share before it costs anything
+        //   rate       before all that follows: see [`begin`]
         //   edge       answer from a directory without asking anybody: instead of all that follows, see [`Pipeline::Edge`]
         //   compress   outside the cache, so that every encoding is served from one stored answer: see [`Pipeline::Encoded`]
         //   offload    accept now, finish later: everything below runs on after the caller got its 202
@@ -99,11 +112,18 @@ impl Pipeline {
                     // Which part of the fleet: inside the attempt, so that each may go to another region.
                     region,
                     Rc::new(Then(
-                        // queue    how many at once; inside the attempt, so that a retry waits its turn as well
-                        // Which endpoint of the fleet: decided last, on the freshest figures.
-                        balance,
-                        // One request on one connection.
-                        Rc::new(send),
+                        // How many at once: inside the attempt, so that a retry waits its turn as well.
+                        admit,
+                        Rc::new(Then(
+                            // Which endpoint of the fleet: decided last, on the freshest figures.
+                            balance,
+                            Rc::new(Then(
+                                // What admission learns: of the one endpoint that was chosen, and of nothing around it.
+                                watch,
+                                // One request on one connection.
+                                Rc::new(send),
+                            )),
+                        )),
                     )),
                 )),
             )),

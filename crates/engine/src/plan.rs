@@ -5,6 +5,9 @@ use crate::clock;
 use crate::fleet::{Cell, Endpoint, RegionId, Service};
 use crate::limits::Bounds;
 use crate::router::Router;
+use crate::techniques::admit::allowance::{Allowance, Used};
+use crate::techniques::admit::gauge::Gauge;
+use crate::techniques::admit::room::Room;
 use crate::techniques::balance::hash;
 use crate::techniques::cache::Overrides;
 use crate::techniques::edge::files::Directory;
@@ -12,11 +15,11 @@ use crate::upstream::tls;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use unlag_config::{
-    Balance, Config, HeaderEdits, Health, HostHeader, Network, Protocol, Scheme, Source, Template,
-    UpstreamUrl,
+    Balance, Config, HeaderEdits, Health, HostHeader, Limit, Network, Protocol, Queue, Scheme, Source,
+    Template, UpstreamUrl,
 };
 use unlag_record::RouteId;
 
@@ -58,6 +61,8 @@ pub struct Route {
     pub total_timeout_ns: u64,
     /// How long a body may stand still.
     pub idle_timeout_ns: u64,
+    /// How often it may be asked.
+    pub allowance: Option<Allowance>,
     /// By which rules it is cached, if it is.
     pub cache: Option<Overrides>,
 }
@@ -121,6 +126,12 @@ pub struct Upstream {
     tolls: Tolls,
     /// The path of its URL (`--to http://host/path`), put in front of every path.
     pub base_path: String,
+    /// How many requests an endpoint takes at a time.
+    pub limit: Limit,
+    /// Who waits while all of them have as many as they take.
+    pub queue: Option<Queue>,
+    /// Where its requests wait.
+    pub room: Arc<Room>,
     host: HostHeader,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     /// How TLS is spoken to it; `None` when no endpoint wants it.
@@ -136,8 +147,23 @@ impl Upstream {
     }
 
     /// Replaces the endpoints; those that stay keep their state.
-    pub fn set_endpoints(&self, endpoints: Vec<Arc<Endpoint>>) {
+    pub fn set_endpoints(self: &Arc<Self>, endpoints: Vec<Arc<Endpoint>>) {
         self.endpoints.store(Arc::new(endpoints));
+        self.enforce();
+    }
+
+    /// Has its endpoints go by its limit: when its plan is put in force, and not before.
+    pub fn enforce(self: &Arc<Self>) {
+        let places: Weak<Upstream> = Arc::downgrade(self);
+        self.room.set_places(places);
+        self.room.set_queue(self.queue.as_ref());
+        self.fleet().iter().for_each(|endpoint| endpoint.set_limit(self.limit));
+    }
+
+    /// How many requests an endpoint works on at a time; 0 while nobody knows.
+    pub fn knee(&self) -> u32 {
+        let is_known = self.service.answers() >= KNEE_ANSWERS;
+        if is_known { self.service.figures().knee as u32 } else { 0 }
     }
 
     /// The `Host` that the upstream sees.
@@ -184,6 +210,9 @@ impl Tolls {
     }
 }
 
+/// Answers after which a knee is one that was learned, and not where learning begins.
+const KNEE_ANSWERS: u32 = 1_000;
+
 /// Why a valid configuration cannot be put to work.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {message}")]
@@ -207,7 +236,7 @@ impl Plan {
         let mut routes = Vec::with_capacity(config.routes.len());
         for (index, route) in config.routes.iter().enumerate() {
             router.add(index, &route.pattern, &route.headers);
-            routes.push(Arc::new(build_route(route, &config.cache, registry, &bounds)));
+            routes.push(Arc::new(build_route(route, config, registry, &bounds)));
         }
         let (trusted, cache_bytes) = (config.trust.proxies.clone(), config.cache.memory);
         let cache_shared = config.cache.shared.as_ref().map(shared_address).transpose()?;
@@ -274,6 +303,9 @@ fn build_upstream(
         spill_max: config.spill.max as f32,
         tolls: Tolls { own: own.cloned(), by_region: config.spill.cost.clone() },
         base_path: list.first().map(|endpoint| endpoint.url.path.clone()).unwrap_or_default(),
+        limit: config.limit,
+        queue: config.queue.clone(),
+        room: registry.room(&config.name),
         host: config.host.clone(),
         endpoints: ArcSwap::default(),
         tls,
@@ -281,16 +313,11 @@ fn build_upstream(
     };
     let endpoints = upstream.resolve_cells(registry, &list);
     crate::upstream::resolve::first(&endpoints);
-    upstream.set_endpoints(endpoints);
+    upstream.endpoints.store(Arc::new(endpoints));
     Ok(Arc::new(upstream))
 }
 
-fn build_route(
-    config: &unlag_config::Route,
-    cache: &unlag_config::Cache,
-    registry: &Registry,
-    bounds: &Bounds,
-) -> Route {
+fn build_route(config: &unlag_config::Route, whole: &Config, registry: &Registry, bounds: &Bounds) -> Route {
     let action = match &config.action {
         unlag_config::Action::Proxy(index) => Action::Proxy(*index),
         unlag_config::Action::Respond(respond) => Action::Respond {
@@ -307,12 +334,16 @@ fn build_route(
         head_timeout_ns: config.attempts.timeout.fixed().map_or(bounds.response_head_timeout_ns, clock::ns),
         total_timeout_ns: config.attempts.timeout.fixed().map_or(u64::MAX, clock::ns),
         idle_timeout_ns: clock::ns(config.idle_timeout),
+        allowance: config
+            .rate
+            .as_ref()
+            .map(|rate| Allowance::new(rate, registry.used(&config.name, rate), &whole.trust.proxies)),
         cache: config.cache.as_ref().map(|rules| Overrides {
             ttl_ns: rules.ttl.map(clock::ns),
             stale_while_revalidate_ns: rules.stale_while_revalidate.map(clock::ns),
             stale_if_error_ns: rules.stale_if_error.map(clock::ns),
-            heuristic: cache.heuristic,
-            set_cookie: cache.set_cookie,
+            heuristic: whole.cache.heuristic,
+            set_cookie: whole.cache.set_cookie,
             body: rules.body,
             explains: *rules != unlag_config::RouteCache::default(),
             is_off: false,
@@ -329,19 +360,18 @@ pub struct Registry {
     services: Mutex<HashMap<String, Arc<Service>>>,
     /// Names of regions, in the order of their numbers; a few, and kept for good.
     regions: Mutex<Vec<String>>,
+    /// By the name of the upstream.
+    rooms: Mutex<HashMap<String, Arc<Room>>>,
+    /// By the name of the route and its rate.
+    used: Mutex<HashMap<String, Arc<Used>>>,
     next: std::sync::atomic::AtomicU32,
 }
 
 impl Registry {
     /// An empty registry.
     pub fn new(record: Arc<unlag_record::Registry>) -> Registry {
-        Registry {
-            record,
-            endpoints: Mutex::default(),
-            services: Mutex::default(),
-            regions: Mutex::default(),
-            next: 0.into(),
-        }
+        let (endpoints, services, regions, rooms, used) = Default::default();
+        Registry { record, endpoints, services, regions, rooms, used, next: 0.into() }
     }
 
     /// The endpoint, the same as before if it is known.
@@ -359,7 +389,8 @@ impl Registry {
         let known = endpoints.entry(key).or_insert_with(|| {
             let index = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let record = self.record.endpoint(upstream, &config.url.authority());
-            let endpoint = new_endpoint(index, record, upstream, &config.url, config.weight, region);
+            let room = self.room(upstream);
+            let endpoint = new_endpoint(index, record, upstream, &config.url, config.weight, region, room);
             if joins {
                 endpoint.joins(clock::now());
             }
@@ -390,7 +421,20 @@ impl Registry {
         Arc::clone(services.entry(upstream.to_owned()).or_default())
     }
 
-    /// Forgets endpoints and services that no plan refers to any more.
+    /// Where requests for an upstream of this name wait, the same as before if it is known.
+    pub fn room(&self, upstream: &str) -> Arc<Room> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(rooms.entry(upstream.to_owned()).or_default())
+    }
+
+    /// What is used up of the rate of a route of this name, the same as before if the rate is.
+    pub fn used(&self, route: &str, rate: &unlag_config::Rate) -> Arc<Used> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = used.entry(format!("{route} {rate:?}"));
+        Arc::clone(known.or_insert_with(|| Arc::new(Used::nothing(&rate.by))))
+    }
+
+    /// Forgets endpoints and services that no plan refers to any more, and then what only they referred to.
     pub fn forget_unused(&self) {
         self.services
             .lock()
@@ -400,6 +444,10 @@ impl Registry {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.retain(|_, room| Arc::strong_count(room) > 1);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, used| Arc::strong_count(used) > 1);
     }
 }
 
@@ -410,6 +458,7 @@ fn new_endpoint(
     url: &UpstreamUrl,
     weight: u32,
     region: Option<RegionId>,
+    room: Arc<Room>,
 ) -> Endpoint {
     let literal =
         url.host.parse::<IpAddr>().map(|ip| vec![SocketAddr::new(ip, url.port)]).unwrap_or_default();
@@ -428,6 +477,7 @@ fn new_endpoint(
         weight,
         region,
         cell: Cell::default(),
+        gauge: Gauge::new(room),
         addresses: ArcSwap::from_pointee(literal),
         won: Mutex::default(),
         last_error: Mutex::default(),
@@ -459,6 +509,6 @@ pub mod tests {
         let port = 1000 + index as u16;
         let url = UpstreamUrl { scheme: Scheme::Http, host: host.into(), port, path: String::new() };
         let record = registry.endpoint("test", &url.authority());
-        Arc::new(new_endpoint(index, record, &"test".into(), &url, weight, None))
+        Arc::new(new_endpoint(index, record, &"test".into(), &url, weight, None, Arc::default()))
     }
 }

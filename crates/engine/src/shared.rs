@@ -165,6 +165,7 @@ impl Shared {
         let (hands, taken): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(HANDED_MAX)).unzip();
         let cache = Arc::new(Store::new(plan.cache_bytes));
         cache.share_through(plan.cache_shared.as_ref());
+        plan.upstreams.iter().for_each(|upstream| upstream.enforce());
         let shared = Shared {
             registry,
             endpoints,
@@ -219,6 +220,7 @@ impl Shared {
         let generation = plan.generation;
         self.cache.resize(plan.cache_bytes);
         self.cache.share_through(plan.cache_shared.as_ref());
+        plan.upstreams.iter().for_each(|upstream| upstream.enforce());
         self.plan.store(Arc::new(plan));
         self.generation.store(generation, Release);
     }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use unlag_config::Action;
 use unlag_console::{
-    Applied, CacheStatus, ConfigView, Counter, EndpointState, EndpointStatus, Plane, PurgeCount, PurgeOrder,
-    PutError, Readiness, RouteStatus, UpstreamStatus, WorkerStatus,
+    Applied, CacheStatus, ConfigView, Counter, EndpointAdmission, EndpointState, EndpointStatus, Plane,
+    PurgeCount, PurgeOrder, PutError, Readiness, RouteStatus, UpstreamAdmission, UpstreamStatus,
+    WorkerStatus,
 };
 use unlag_engine::clock;
 use unlag_engine::fleet;
@@ -25,10 +26,11 @@ impl Plane for System {
         let status = |upstream: &Arc<unlag_engine::plan::Upstream>| UpstreamStatus {
             name: upstream.name.to_string(),
             protocol: format!("{:?}", upstream.protocol).to_lowercase(),
+            admission: admission(upstream),
             endpoints: upstream
                 .fleet()
                 .iter()
-                .map(|endpoint| endpoint_status(&endpoint.status(now)))
+                .map(|endpoint| endpoint_status(endpoint, &endpoint.status(now)))
                 .collect(),
         };
         plan.upstreams.iter().map(status).collect()
@@ -146,7 +148,17 @@ impl Plane for System {
     }
 }
 
-fn endpoint_status(status: &fleet::EndpointStatus) -> EndpointStatus {
+fn admission(upstream: &unlag_engine::plan::Upstream) -> UpstreamAdmission {
+    let room = upstream.room.status();
+    UpstreamAdmission {
+        waiting: u64::from(room.waiting),
+        waited: room.waited,
+        refused: room.refused,
+        lost: room.is_lost,
+    }
+}
+
+fn endpoint_status(endpoint: &fleet::Endpoint, status: &fleet::EndpointStatus) -> EndpointStatus {
     let state = match () {
         () if status.unresolved => EndpointState::Resolving,
         () if status.unhealthy => EndpointState::Unhealthy,
@@ -165,5 +177,9 @@ fn endpoint_status(status: &fleet::EndpointStatus) -> EndpointStatus {
         last_error: status.last_error.map(str::to_owned),
         wait_us: status.wait_ns.map(|ns| ns / 1_000),
         learned_idle_ms: status.idle_limit_ns.map(|ns| ns / 1_000_000),
+        admission: EndpointAdmission {
+            limit: endpoint.gauge.limit().map(u64::from),
+            would_refuse: endpoint.gauge.would_refuse(),
+        },
     }
 }

@@ -103,6 +103,7 @@ impl Plane for TestPlane {
         vec![UpstreamStatus {
             name: "catalog".into(),
             protocol: "http1".into(),
+            admission: UpstreamAdmission { waiting: 2, waited: 30, refused: 4, lost: false },
             endpoints: vec![EndpointStatus {
                 address: "10.0.0.1:80".into(),
                 state: EndpointState::Ejected,
@@ -115,6 +116,7 @@ impl Plane for TestPlane {
                 last_error: Some("connection refused".into()),
                 wait_us: Some(1_500),
                 learned_idle_ms: Some(4_000),
+                admission: EndpointAdmission { limit: Some(12), would_refuse: 7 },
             }],
         }]
     }

@@ -113,6 +113,8 @@ pub mod flags {
     pub const ON_PROBATION: u32 = 4;
     /// It said a moment ago that it has too much to do.
     pub const BUSY: u32 = 8;
+    /// A limit holds: whether it is reached is to be looked at.
+    pub const LIMITED: u32 = 16;
 }
 
 impl Default for Cell {

@@ -2,7 +2,7 @@
 
 use super::Endpoint;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// One request in flight to an endpoint.
 #[derive(Debug)]
@@ -58,7 +58,9 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.answered();
-        self.endpoint.cell.in_flight.fetch_sub(1, Relaxed);
+        // In one order with what a core does that begins to wait: see `admit/room.rs`.
+        self.endpoint.cell.in_flight.fetch_sub(1, SeqCst);
+        self.endpoint.gauge.freed();
     }
 }
 

@@ -27,7 +27,7 @@ impl Endpoint {
         self.cell.toll_ms.set(toll_ms);
     }
 
-    /// Whether nothing speaks against it: no check, no ejection, no operator, and it is not new.
+    /// Whether nothing speaks against it: no check, no ejection, no operator and no limit, and it is not new.
     #[inline]
     pub fn is_as_ever(&self) -> bool {
         self.cell.flags.load(Relaxed) & !flags::BUSY == 0 && self.cell.joined_ns.load(Relaxed) == 0
@@ -50,6 +50,12 @@ impl Endpoint {
         let age_ms = ((now / 1_000_000) as u32).wrapping_sub(self.cell.reported_ms.load(Relaxed)) as f32;
         let fresh = (-age_ms / figures.unit_ms.max(1.0)).exp();
         own + self.cell.reported.load(Relaxed) as f32 * fresh + figures.others * (1.0 - fresh)
+    }
+
+    /// Has it go by the limit of a plan that is put in force.
+    pub fn set_limit(&self, limit: unlag_config::Limit) {
+        self.gauge.set_limit(limit);
+        self.cell.set(flags::LIMITED, limit.is_enforced());
     }
 
     /// It says how many requests it has in flight in all; `own` of them are ours, the answered one included.

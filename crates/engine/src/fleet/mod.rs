@@ -24,6 +24,7 @@ pub use service::{Figures, Service};
 pub use status::EndpointStatus;
 
 use crate::clock;
+use crate::techniques::admit::gauge::Gauge;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +57,8 @@ pub struct Endpoint {
     pub region: Option<RegionId>,
     /// The shared state.
     pub cell: Cell,
+    /// How much it takes at a time, and whether it can be reached.
+    pub gauge: Gauge,
     /// The addresses that the name resolves to now; empty while it never did.
     pub addresses: arc_swap::ArcSwap<Vec<SocketAddr>>,
     /// The address that connected last although another had a head start, and when.

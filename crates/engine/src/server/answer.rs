@@ -16,8 +16,10 @@ use crate::fault;
 use crate::http::{Body, Name, RequestHead, ResponseHead, Size, Version, date};
 use crate::local::{self, LocalPlan};
 use crate::panics;
+use crate::pipeline;
 use crate::plan::{Action, Route};
 use crate::router::{self, Found};
+use crate::techniques::admit::criticality;
 use bytes::Bytes;
 use http::Method;
 use std::fmt::Write;
@@ -108,12 +110,13 @@ pub fn admit(
 pub async fn answer(core: &Core, recording: &Recording, prepared: Prepared) -> Response {
     let route = Arc::clone(&prepared.route);
     let plan = Rc::clone(&prepared.plan);
-    let result = match &route.action {
-        Action::Respond { status, location, body, content_type } => {
+    let result = match (pipeline::begin(&route, &prepared.head), &route.action) {
+        (Err(refused), _) => Err(refused),
+        (_, Action::Respond { status, location, body, content_type }) => {
             let location = location.as_ref().map(|template| fill(&template.0, &prepared, &route));
             Ok(fixed(*status, location, body, content_type, &prepared.head.method))
         }
-        Action::Proxy(_) | Action::Static(_) => match plan.pipelines.get(prepared.index) {
+        (_, Action::Proxy(_) | Action::Static(_)) => match plan.pipelines.get(prepared.index) {
             Some(Some(pipeline)) => {
                 let exchange = exchange(recording, prepared);
                 let outcome = panics::survive(core, "request", pipeline.run(exchange).as_mut()).await;
@@ -137,6 +140,7 @@ pub async fn answer(core: &Core, recording: &Recording, prepared: Prepared) -> R
 fn exchange(recording: &Recording, prepared: Prepared) -> Box<Exchange> {
     let Prepared { mut head, body, interim, wishes, plan, route, index: _, asked } = prepared;
     let asked_path = head.path;
+    criticality::settle(&mut head.fields, route.config.criticality);
     forward::edit(&mut head.fields, route.request_edits());
     let base = match &route.action {
         Action::Proxy(index) => plan.plan.upstreams.get(*index).map(|upstream| upstream.base_path.as_str()),
@@ -163,6 +167,8 @@ fn exchange(recording: &Recording, prepared: Prepared) -> Box<Exchange> {
         trace: Rc::clone(&recording.trace),
         chosen: None,
         region: None,
+        only: None,
+        promise: None,
         failed: Vec::new(),
         comes_back: false,
         route,
@@ -178,8 +184,11 @@ pub fn refuse(recording: &Recording, error: Error) -> Response {
     let status = error.status();
     let mut head = ResponseHead::new(status);
     head.fields.push_known(Name::ContentType, b"text/plain; charset=utf-8");
-    if status == 503 {
-        head.fields.push(b"retry-after", b"1");
+    if let Some(after_s) = error.retry_after_s() {
+        head.fields.push(b"retry-after", itoa::Buffer::new().format(after_s).as_bytes());
+    }
+    if matches!(error, Error::Overloaded { .. }) {
+        head.fields.push(b"x-envoy-overloaded", b"true");
     }
     if status == 405 {
         // Of what CONNECT names nothing is served: an empty list says so (RFC 9110 §10.2.1).
@@ -209,6 +218,11 @@ fn refuse_grpc(error: Error) -> Response {
     head.fields.push_known(Name::ContentType, b"application/grpc");
     let status = error.grpc_status();
     head.fields.push_known(Name::GrpcStatus, itoa::Buffer::new().format(status).as_bytes());
+    if let Some(after_s) = error.retry_after_s() {
+        // What gRPC's retries go by (gRFC A6).
+        let after_ms = u32::from(after_s) * 1_000;
+        head.fields.push(b"grpc-retry-pushback-ms", itoa::Buffer::new().format(after_ms).as_bytes());
+    }
     let message: String = error.to_string().replace('%', "%25");
     head.fields.push(b"grpc-message", format!("unlag: {message}").as_bytes());
     Response::new(head, Body::Empty)

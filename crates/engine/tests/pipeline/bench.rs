@@ -123,6 +123,8 @@ impl Bench {
             trace,
             chosen: None,
             region: None,
+            only: None,
+            promise: None,
             failed: Vec::new(),
             comes_back: false,
         })

@@ -2,50 +2,31 @@
 //! urgent the caller itself calls it.
 
 use crate::http::{Fields, Name};
+use unlag_config::Criticality;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Four classes, as the SRE book has them; the least first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Criticality {
-    /// Refused first: batch work, prefetches, what is tried again later anyway.
-    Sheddable,
-    /// What nothing is said of.
-    #[default]
-    Default,
-    /// Somebody waits for it.
-    Critical,
-    /// Without it nothing works.
-    CriticalPlus,
-}
+/// All classes, the least first (the SRE book has four of them as well).
+pub const ALL: [Criticality; 4] =
+    [Criticality::Sheddable, Criticality::Default, Criticality::Critical, Criticality::CriticalPlus];
 
-impl Criticality {
-    /// All of them, the least first.
-    pub const ALL: [Criticality; 4] =
-        [Criticality::Sheddable, Criticality::Default, Criticality::Critical, Criticality::CriticalPlus];
-
-    /// As `x-criticality` has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Criticality::Sheddable => "sheddable",
-            Criticality::Default => "default",
-            Criticality::Critical => "critical",
-            Criticality::CriticalPlus => "critical_plus",
-        }
-    }
-
-    fn read(value: &[u8]) -> Option<Criticality> {
-        Criticality::ALL.into_iter().find(|class| value.eq_ignore_ascii_case(class.name().as_bytes()))
+/// As `x-criticality` has it.
+fn name(class: Criticality) -> &'static str {
+    match class {
+        Criticality::Sheddable => "sheddable",
+        Criticality::Default => "default",
+        Criticality::Critical => "critical",
+        Criticality::CriticalPlus => "critical_plus",
     }
 }
 
 /// Settles what a request carries on to the next hop: what a trusted peer said (what others claim is gone from the fields by
 /// now), else what the route says. What cannot be read, or is said twice, goes no further.
-pub fn settle(fields: &mut Fields, of_route: Option<Criticality>) {
+pub fn settle(fields: &mut Fields, of_route: Criticality) {
     if fields.has(Name::XCriticality) && said(fields).is_none() {
         fields.remove_known(Name::XCriticality);
     }
-    if let Some(class) = of_route.filter(|_| !fields.has(Name::XCriticality)) {
-        fields.set_known(Name::XCriticality, class.name().as_bytes());
+    if of_route != Criticality::Default && !fields.has(Name::XCriticality) {
+        fields.set_known(Name::XCriticality, name(of_route).as_bytes());
     }
 }
 
@@ -61,7 +42,7 @@ pub fn of(fields: &Fields) -> Criticality {
 fn said(fields: &Fields) -> Option<Criticality> {
     let mut all = fields.all(Name::XCriticality);
     let (first, None) = (all.next()?, all.next()) else { return None };
-    Criticality::read(first)
+    ALL.into_iter().find(|&class| first.eq_ignore_ascii_case(name(class).as_bytes()))
 }
 
 /// `u=` of `priority`, a dictionary of structured fields: 0 to 7, and the last one counts (RFC 9218 §4.1, RFC 9651 §3.2).

@@ -39,20 +39,6 @@ const STANDING_NS: u64 = 100_000_000;
 /// One step of the estimate of the fastest tenth.
 const P10_STEP: f64 = 0.05;
 
-/// What the configuration says of an upstream's limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Rule {
-    /// Nothing is learned and nothing refused.
-    Off,
-    /// The limit is learned, and what it would have refused is counted.
-    #[default]
-    Observe,
-    /// The limit is learned and holds.
-    Adaptive,
-    /// So many at a time, whatever the latency says.
-    Fixed(u32),
-}
-
 /// What a window has taught.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Learned {

@@ -10,19 +10,18 @@
 //!
 //! A higher class is served before a lower, always: while the higher alone is too much, the lower has no use of anything.
 
-use super::criticality::Criticality;
+use super::criticality;
 use super::shed::{Rank, Shed};
 use std::collections::VecDeque;
+use unlag_config::{Criticality, Queue};
 
 /// Who waits for longer than the target is refused, once somebody has waited for an interval: CoDel's figures for a service that
 /// answers within a few milliseconds (RFC 8289 §4.2, §4.3: the target is a twentieth of the interval).
 const TARGET_NS: u64 = 5_000_000;
 const INTERVALS: u64 = 20;
-/// So many wait at most: at a thousand answers a second they would be served within the second that is waited at most, and
-/// each holds a request's memory.
-pub const LENGTH_MAX: usize = 1024;
-/// Nobody waits for longer: a caller without a deadline is not kept for what is not going to come.
-pub const WAIT_MAX_NS: u64 = 1_000_000_000;
+
+/// Of a class, so many are looked at for one whom the room fits: with as many before them, others would find none either.
+const LOOKED_AT_MAX: usize = 64;
 
 /// How patient a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +38,17 @@ pub struct Patience {
 
 impl Patience {
     /// For a service that takes `base_ns` without load: in front of one that takes a second, five milliseconds are no wait.
-    pub fn of(base_ns: u64, wait_max_ns: u64, length_max: usize) -> Patience {
+    pub fn of(base_ns: u64, queue: &Queue) -> Patience {
+        let (wait_max_ns, length_max) = (crate::clock::ns(queue.wait_max), queue.length_max as usize);
+        Patience::with(base_ns, wait_max_ns, length_max)
+    }
+
+    /// The same in front of a service that was learned to take `base_ns`.
+    pub fn in_front_of(self, base_ns: u64) -> Patience {
+        Patience::with(base_ns, self.wait_max_ns, self.length_max)
+    }
+
+    fn with(base_ns: u64, wait_max_ns: u64, length_max: usize) -> Patience {
         let target_ns = TARGET_NS.max(base_ns).min(wait_max_ns / 4);
         let interval_ns = (target_ns * INTERVALS).min(wait_max_ns / 2);
         Patience { target_ns, interval_ns, wait_max_ns, length_max }
@@ -48,7 +57,7 @@ impl Patience {
 
 impl Default for Patience {
     fn default() -> Patience {
-        Patience::of(0, WAIT_MAX_NS, LENGTH_MAX)
+        Patience::of(0, &Queue::default())
     }
 }
 
@@ -71,7 +80,7 @@ pub struct Standing {
 /// Those who wait, in the order in which they came, by class.
 #[derive(Debug)]
 pub struct Line<T> {
-    classes: [VecDeque<Place<T>>; Criticality::ALL.len()],
+    classes: [VecDeque<Place<T>>; criticality::ALL.len()],
     length: usize,
     next_id: u64,
     is_overloaded: bool,
@@ -146,9 +155,14 @@ impl<T> Line<T> {
 
     /// There is room for one. Those who have waited too long for it to help go into `refused`.
     pub fn next(&mut self, now: u64, refused: &mut Vec<T>) -> Option<T> {
+        self.next_of(now, refused, |_| true)
+    }
+
+    /// The same where the room is not for everybody: of those whom it `fits`.
+    pub fn next_of(&mut self, now: u64, refused: &mut Vec<T>, fits: impl Fn(&T) -> bool) -> Option<T> {
         self.look(now);
         let next = loop {
-            let Some(place) = self.take_next() else { break None };
+            let Some(place) = self.take_next(&fits) else { break None };
             let is_doomed = place.due_ns <= now;
             self.shed.left(now.saturating_sub(place.since_ns), is_doomed);
             match is_doomed {
@@ -182,15 +196,30 @@ impl<T> Line<T> {
         self.shed.turn(self.patience.target_ns, self.patience.interval_ns, now);
     }
 
-    fn take_next(&mut self) -> Option<Place<T>> {
-        let line = self.classes.iter_mut().rev().find(|line| !line.is_empty())?;
-        let place = if self.is_overloaded { line.pop_back() } else { line.pop_front() }?;
-        self.length -= 1;
-        Some(place)
+    fn take_next(&mut self, fits: impl Fn(&T) -> bool) -> Option<Place<T>> {
+        for line in self.classes.iter_mut().rev() {
+            let is_next = |place: &Place<T>| fits(&place.who);
+            let at = if self.is_overloaded {
+                let newest = line.iter().rev().take(LOOKED_AT_MAX).position(is_next);
+                newest.map(|from_back| line.len() - 1 - from_back)
+            } else {
+                line.iter().take(LOOKED_AT_MAX).position(is_next)
+            };
+            if let Some(place) = at.and_then(|at| line.remove(at)) {
+                self.length -= 1;
+                return Some(place);
+            }
+        }
+        None
     }
 
-    /// Refuses who has waited for longer than the target.
+    /// Refuses who has waited for longer than the target: those who came after them are served before them. Where nobody came
+    /// after them, they were a crowd that came at once, and are served as fast as can be.
     fn cull(&mut self, now: u64, refused: &mut Vec<T>) {
+        let newest_ns = self.classes.iter().filter_map(VecDeque::back).map(|place| place.since_ns).max();
+        if newest_ns.is_none_or(|since| now.saturating_sub(since) > self.patience.target_ns) {
+            return;
+        }
         for line in &mut self.classes {
             while let Some(place) = line.pop_front_if(|place| {
                 now.saturating_sub(place.since_ns) > self.patience.target_ns || place.due_ns <= now

@@ -4,11 +4,12 @@
 //! page. DAGOR (WeChat, 2018): callers are sorted into shares of their class, and a floor moves up through the shares while
 //! requests queue for too long, and down again slowly while they do not.
 
-use super::criticality::Criticality;
+use super::criticality;
+use unlag_config::Criticality;
 
 /// Shares of one class: each is a hundredth and a half of its callers.
 pub const SHARES: u8 = 64;
-const RANKS: usize = SHARES as usize * Criticality::ALL.len();
+const RANKS: usize = SHARES as usize * criticality::ALL.len();
 /// The most critical class is never refused here.
 const FLOOR_MAX: u16 = SHARES as u16 * Criticality::CriticalPlus as u16;
 /// Mean queueing time that means overload, as DAGOR found it for services of a few milliseconds; scaled with the line's target.
@@ -30,7 +31,7 @@ impl Rank {
     /// Its class.
     pub fn class(self) -> Criticality {
         let class = usize::from(self.0 / u16::from(SHARES));
-        Criticality::ALL.get(class).copied().unwrap_or_default()
+        criticality::ALL.get(class).copied().unwrap_or_default()
     }
 }
 

@@ -4,4 +4,5 @@ mod breaker;
 mod limit;
 mod queue;
 mod rate;
+mod room;
 mod simulation;

@@ -127,7 +127,11 @@ impl Stage for Balance {
     async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
         let fleet = self.upstream.fleet();
         let now = clock::now();
-        let Some(endpoint) = self.pick(&fleet, &exchange, now) else {
+        let picked = match exchange.only.take() {
+            Some(only) => fleet.iter().find(|endpoint| endpoint.index == only),
+            None => self.pick(&fleet, &exchange, now),
+        };
+        let Some(endpoint) = picked else {
             return Err(Failure { error: Error::NoEndpoint, exchange: Some(exchange) });
         };
         let index = endpoint.index;
@@ -141,6 +145,9 @@ impl Stage for Balance {
         let waited_ns = trace.timeline().spent_ns(Phase::Wait);
         trace.endpoint.set(Some(endpoint.record));
         exchange.chosen = Some(endpoint.begin(now));
+        if let Some(promise) = exchange.promise.take() {
+            promise.keep();
+        }
         let endpoint = Arc::clone(endpoint);
         drop(fleet);
         match next.run(exchange).await {

@@ -25,8 +25,8 @@ pub struct Ask<'a> {
 
 /// Who may be asked, and who only if there is nobody else: an endpoint of a higher rank is not asked while there is one of a
 /// lower. The highest have refused this very request; then come those that do not pass their health check, then ejected ones,
-/// unless more than half are ejected (then the signal is not about them), then those that join and have no connections yet or
-/// as much as they may have so soon. What an operator has drained is not asked at all.
+/// unless more than half are ejected (then the signal is not about them), then those at their limit, then those that join and
+/// have no connections yet or as much as they may have so soon. What an operator has drained is not asked at all.
 pub struct Ranking<'a> {
     fleet: &'a [Arc<Endpoint>],
     ask: Ask<'a>,
@@ -56,8 +56,10 @@ impl<'a> Ranking<'a> {
         let is_ejected = endpoint.is_ejected(now)
             && !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, now));
         let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
+        let full = u8::from(endpoint.gauge.is_full(endpoint.in_flight()));
         let joins = u8::from(endpoint.is_cold(now) || endpoint.has_its_fill());
-        Some(refused * 8 + u8::from(endpoint.is_unhealthy()) * 4 + u8::from(is_ejected) * 2 + joins)
+        let (unhealthy, is_ejected) = (u8::from(endpoint.is_unhealthy()), u8::from(is_ejected));
+        Some(refused * 16 + unhealthy * 8 + is_ejected * 4 + full * 2 + joins)
     }
 }
 

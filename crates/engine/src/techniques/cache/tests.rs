@@ -114,6 +114,7 @@ impl Bed {
             head_timeout_ns: u64::MAX,
             total_timeout_ns: u64::MAX,
             idle_timeout_ns: u64::MAX,
+            allowance: None,
             cache: Some(overrides),
             config,
         };
@@ -164,6 +165,8 @@ impl Bed {
             trace,
             chosen: None,
             region: None,
+            only: None,
+            promise: None,
             failed: Vec::new(),
             comes_back: false,
         })

@@ -1,8 +1,9 @@
 //! The limit of one endpoint, by itself.
 
-use super::super::criticality::{self, Criticality};
+use super::super::criticality;
 use super::super::limit::{Gradient, Learned};
 use crate::http::Fields;
+use unlag_config::Criticality;
 
 const MS: u64 = 1_000_000;
 
@@ -69,17 +70,21 @@ fn the_fastest_tenth_of_answers_is_known() {
 
 #[test]
 fn a_class_is_what_a_trusted_peer_says_else_the_routes_else_what_the_caller_itself_gives_up() {
-    let of = |said: &[&str], route: Option<Criticality>, priority: Option<&str>| {
+    let of = |said: &[&str], route: Criticality, priority: Option<&str>| {
         let mut fields = Fields::default();
         said.iter().for_each(|value| fields.push(b"x-criticality", value.as_bytes()));
         priority.iter().for_each(|value| fields.push(b"priority", value.as_bytes()));
         criticality::settle(&mut fields, route);
         criticality::of(&fields)
     };
-    assert_eq!(of(&["critical_plus"], Some(Criticality::Sheddable), Some("u=7")), Criticality::CriticalPlus);
-    assert_eq!(of(&[], Some(Criticality::Critical), Some("u=7")), Criticality::Critical);
-    assert_eq!(of(&["loud"], Some(Criticality::Sheddable), None), Criticality::Sheddable);
-    assert_eq!(of(&["critical", "sheddable"], None, None), Criticality::Default, "said twice is not said");
+    assert_eq!(of(&["critical_plus"], Criticality::Sheddable, Some("u=7")), Criticality::CriticalPlus);
+    assert_eq!(of(&[], Criticality::Critical, Some("u=7")), Criticality::Critical);
+    assert_eq!(of(&["loud"], Criticality::Sheddable, None), Criticality::Sheddable);
+    assert_eq!(
+        of(&["critical", "sheddable"], Criticality::Default, None),
+        Criticality::Default,
+        "said twice is not said"
+    );
     for (priority, class) in [
         ("u=0", Criticality::Default),
         ("i", Criticality::Default),
@@ -89,6 +94,6 @@ fn a_class_is_what_a_trusted_peer_says_else_the_routes_else_what_the_caller_itse
         ("u=99", Criticality::Default),
         ("u=7, u=1", Criticality::Default),
     ] {
-        assert_eq!(of(&[], None, Some(priority)), class, "{priority}");
+        assert_eq!(of(&[], Criticality::Default, Some(priority)), class, "{priority}");
     }
 }

@@ -1,12 +1,12 @@
 //! Limit and line together in front of a simulated service: endpoints with workers of their own, requests that come whether or
 //! not the last ones were answered.
 
-use super::super::criticality::Criticality;
 use super::super::limit::Gradient;
-use super::super::queue::{LENGTH_MAX, Line, Patience, Standing, WAIT_MAX_NS};
+use super::super::queue::{Line, Patience, Standing};
 use super::super::shed::Rank;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use unlag_config::Criticality;
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -158,7 +158,7 @@ impl World {
         self.count(id, |result| &mut result.came);
         if self.scene.enforced && (!self.line.is_empty() || self.free().is_none()) {
             let (mut refused, share) = (Vec::new(), (self.unit() * 64.0) as u8);
-            let due = self.now + self.scene.patience_ns.min(WAIT_MAX_NS);
+            let due = self.now + self.scene.patience_ns.min(S);
             match self.line.arrive(Rank::new(class, share), due, id, self.now, &mut refused) {
                 Ok(standing) => drop(self.standing.insert(id, standing)),
                 Err(id) => refused.push(id),
@@ -222,7 +222,7 @@ impl World {
         let endpoint = &mut self.endpoints[at];
         if let Some(learned) = endpoint.gradient.sample(now - sent_ns, in_flight, knee, now) {
             (endpoint.limit, endpoint.patience) = (learned.limit, learned.patience);
-            self.line.set_patience(Patience::of(learned.base_ns, WAIT_MAX_NS, LENGTH_MAX));
+            self.line.set_patience(Patience::default().in_front_of(learned.base_ns));
         }
         endpoint.working -= 1;
         if now - self.requests[id].came_ns <= self.scene.patience_ns {

@@ -1,0 +1,42 @@
+//! Limits, the lines in front of them, and refusals.
+
+use super::{Page, pairs};
+use crate::plane::{UpstreamAdmission, UpstreamStatus};
+
+pub(super) fn render(page: &mut Page, upstreams: &[UpstreamStatus]) {
+    type Read = fn(&UpstreamAdmission) -> u64;
+    let families: [(&str, &str, &str, &str, Read); 4] = [
+        (
+            "unlag_upstream_waiting",
+            "",
+            "gauge",
+            "Requests that wait for an endpoint below its limit.",
+            |it| it.waiting,
+        ),
+        ("unlag_upstream_waited", "_total", "counter", "Requests that had to wait.", |it| it.waited),
+        ("unlag_upstream_refused", "_total", "counter", "Requests refused before they were sent.", |it| {
+            it.refused
+        }),
+        ("unlag_upstream_lost", "", "gauge", "1 while no endpoint can be reached.", |it| u64::from(it.lost)),
+    ];
+    for (name, suffix, kind, help, read) in families {
+        page.family(name, kind, help);
+        for upstream in upstreams {
+            let labels = [("upstream", upstream.name.as_str())];
+            page.sample(&format!("{name}{suffix}"), &labels, read(&upstream.admission));
+        }
+    }
+    page.family("unlag_endpoint_limit", "gauge", "Requests at a time, learned or set.");
+    for (upstream, endpoint) in pairs(upstreams) {
+        if let Some(limit) = endpoint.admission.limit {
+            let labels = [("upstream", upstream), ("endpoint", endpoint.address.as_str())];
+            page.sample("unlag_endpoint_limit", &labels, limit);
+        }
+    }
+    let name = "unlag_endpoint_would_refuse";
+    page.family(name, "counter", "Requests that the limit would have refused, while it is only observed.");
+    for (upstream, endpoint) in pairs(upstreams) {
+        let labels = [("upstream", upstream), ("endpoint", endpoint.address.as_str())];
+        page.sample("unlag_endpoint_would_refuse_total", &labels, endpoint.admission.would_refuse);
+    }
+}

@@ -1,0 +1,125 @@
+//! The inner half of admission, around the sending itself: what an answer, or its absence, says of the endpoint.
+
+use super::breaker;
+use crate::clock;
+use crate::error::Error;
+use crate::exchange::{Exchange, Outcome, Trace};
+use crate::fleet::Endpoint;
+use crate::pipeline::{Next, Stage};
+use crate::plan::Upstream;
+use std::rc::Rc;
+use std::sync::Arc;
+use unlag_record::Phase;
+
+/// The stage.
+#[derive(Debug)]
+pub struct Watch {
+    upstream: Arc<Upstream>,
+}
+
+impl Watch {
+    /// Watches the endpoints of `upstream`.
+    pub fn new(upstream: Arc<Upstream>) -> Watch {
+        Watch { upstream }
+    }
+}
+
+impl Stage for Watch {
+    async fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+        let Some(chosen) = &exchange.chosen else { return next.run(exchange).await };
+        let (endpoint, in_flight) = (Arc::clone(chosen.endpoint()), chosen.before() + 1);
+        endpoint.gauge.begun(in_flight);
+        let trace = Rc::clone(&exchange.trace);
+        // A deadline that the route sets and not the caller: a caller cannot have an upstream given up by being impatient.
+        let own_deadline_ns =
+            trace.timeline().started_ns().checked_add(exchange.route.total_timeout_ns).unwrap_or(u64::MAX);
+        let waited_ns = trace.timeline().spent_ns(Phase::Wait);
+        let mut sent = Sent {
+            upstream: &self.upstream,
+            endpoint,
+            waited_ns,
+            trace,
+            in_flight,
+            own_deadline_ns,
+            is_over: false,
+        };
+        let outcome = next.run(exchange).await;
+        sent.is_over = true;
+        match &outcome {
+            Ok(_) => sent.answered(),
+            Err(failure) => sent.failed(failure.error, clock::now()),
+        }
+        outcome
+    }
+}
+
+/// A request whose answer has not begun.
+struct Sent<'a> {
+    upstream: &'a Upstream,
+    endpoint: Arc<Endpoint>,
+    trace: Rc<Trace>,
+    waited_ns: u64,
+    in_flight: u32,
+    own_deadline_ns: u64,
+    is_over: bool,
+}
+
+impl Sent<'_> {
+    fn answered(&self) {
+        let gauge = &self.endpoint.gauge;
+        gauge.contact.answered();
+        if gauge.room.is_lost() && gauge.room.set_lost(false) {
+            tracing::info!(upstream = %self.upstream.name, endpoint = %self.endpoint.authority(), "the upstream answers again");
+        }
+        if gauge.learns() {
+            self.sample(clock::now());
+        }
+    }
+
+    /// How long it has taken is what it waited for: neither connecting nor a slow upload says how much work the endpoint has.
+    fn sample(&self, now: u64) {
+        let waited_ns = self.trace.timeline().spent_ns(Phase::Wait).saturating_sub(self.waited_ns);
+        self.endpoint.gauge.sample(waited_ns, self.in_flight, self.upstream.knee(), now);
+    }
+
+    fn failed(&self, error: Error, now: u64) {
+        if error == Error::AnswerTimeout {
+            self.endpoint.gauge.learns().then(|| self.sample(now));
+        }
+        if breaker::is_unreachable(error) {
+            self.lost_contact(now);
+        }
+    }
+
+    fn lost_contact(&self, now: u64) {
+        let is_lost = self.endpoint.gauge.contact.failed(now ^ u64::from(self.endpoint.index), now);
+        let room = &self.endpoint.gauge.room;
+        let is_given_up = |peer: &Arc<Endpoint>| peer.gauge.contact.is_lost();
+        if is_lost && !room.is_lost() && self.upstream.fleet().iter().all(is_given_up) && room.set_lost(true)
+        {
+            tracing::warn!(upstream = %self.upstream.name, "no endpoint of the upstream can be reached: its requests are refused");
+        }
+    }
+}
+
+impl Drop for Sent<'_> {
+    /// Somebody gave up on it: the caller, a hedge that won, or the deadline. All that is known is that it took longer.
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let now = clock::now();
+        let (phase, since_ns) = {
+            let timeline = self.trace.timeline();
+            (timeline.current(), timeline.started_ns() + timeline.total_ns())
+        };
+        let waits_ns = if phase == Phase::Wait { now.saturating_sub(since_ns) } else { 0 };
+        let gauge = &self.endpoint.gauge;
+        if gauge.learns() && gauge.says_something(waits_ns) {
+            gauge.sample(waits_ns, self.in_flight, self.upstream.knee(), now);
+        }
+        if now >= self.own_deadline_ns && matches!(phase, Phase::Wait | Phase::Connect | Phase::Tls) {
+            self.lost_contact(now);
+        }
+    }
+}
