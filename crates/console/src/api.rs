@@ -3,6 +3,7 @@
 mod cache;
 mod config;
 mod requests;
+mod switch;
 
 use crate::answer::{Refusal, method_not_allowed, not_found};
 use crate::guard;
@@ -78,6 +79,7 @@ pub(crate) fn router(shared: Shared, token: Option<Token>) -> Router {
         .route("/api/v1/routes", get(routes))
         .route("/api/v1/route/{name}", get(route))
         .route("/api/v1/upstreams", get(upstreams))
+        .route("/api/v1/upstreams/{name}/{switch}", post(switch::turn))
         .route("/api/v1/requests", get(requests::list))
         .route("/api/v1/requests/{id}", get(requests::one))
         .route("/api/v1/explain/{id}", get(requests::explained))

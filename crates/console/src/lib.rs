@@ -18,7 +18,8 @@ pub use guard::SERVER;
 pub use plane::{
     Applied, AttemptsStatus, CacheRoute, CacheServer, CacheShared, CacheStatus, ConfigView, Counter,
     EndpointAdmission, EndpointState, EndpointStatus, LearnedTimeout, Plane, PurgeCount, PurgeOrder,
-    PurgeWhat, PutError, Readiness, RouteStatus, UpstreamAdmission, UpstreamStatus, WorkerStatus,
+    PurgeWhat, PutError, Readiness, RouteStatus, Switch, SwitchError, UpstreamAdmission, UpstreamStatus,
+    WorkerStatus,
 };
 pub use token::Token;
 

@@ -2,9 +2,11 @@
 
 mod admission;
 mod cache;
+mod switch;
 
 pub use admission::{EndpointAdmission, UpstreamAdmission};
 pub use cache::{CacheRoute, CacheServer, CacheShared, CacheStatus, PurgeCount, PurgeOrder, PurgeWhat};
+pub use switch::{Switch, SwitchError};
 
 use serde::Serialize;
 use std::sync::Arc;
@@ -29,6 +31,8 @@ pub trait Plane: Send + Sync + 'static {
     fn cache(&self) -> CacheStatus;
     /// Takes something out of the cache, or counts what that would mean. Fails with what is wrong with the order.
     fn purge(&self, order: &PurgeOrder) -> Result<Option<PurgeCount>, String>;
+    /// Turns a switch of an upstream.
+    fn switch(&self, upstream: &str, switch: &Switch) -> Result<(), SwitchError>;
     /// The configuration in use.
     fn config(&self) -> ConfigView;
     /// Validates `text`, writes it, applies it; only if the configuration in use has the hash `if_match`.
@@ -44,6 +48,8 @@ pub struct UpstreamStatus {
     pub name: String,
     /// What is spoken with it: `http1`, `http2`.
     pub protocol: String,
+    /// The addresses or the region that an operator has pinned it to; `None` while all are asked.
+    pub pinned: Option<Vec<String>>,
     /// What it is spared.
     pub admission: UpstreamAdmission,
     /// Its endpoints.
@@ -91,12 +97,19 @@ pub enum EndpointState {
     Unhealthy,
     /// Not yet, its name is being resolved.
     Resolving,
+    /// No more, an operator took it out.
+    Drained,
 }
 
 impl EndpointState {
     /// Every state.
-    pub const ALL: [EndpointState; 4] =
-        [EndpointState::Healthy, EndpointState::Ejected, EndpointState::Unhealthy, EndpointState::Resolving];
+    pub const ALL: [EndpointState; 5] = [
+        EndpointState::Healthy,
+        EndpointState::Ejected,
+        EndpointState::Unhealthy,
+        EndpointState::Resolving,
+        EndpointState::Drained,
+    ];
 
     /// The name used in metrics labels and the API.
     pub const fn name(self) -> &'static str {
@@ -105,6 +118,7 @@ impl EndpointState {
             EndpointState::Ejected => "ejected",
             EndpointState::Unhealthy => "unhealthy",
             EndpointState::Resolving => "resolving",
+            EndpointState::Drained => "drained",
         }
     }
 }

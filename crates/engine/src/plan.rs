@@ -158,6 +158,7 @@ impl Upstream {
         self.room.set_places(places);
         self.room.set_queue(self.queue.as_ref());
         self.fleet().iter().for_each(|endpoint| endpoint.set_limit(self.limit));
+        self.leave_out();
     }
 
     /// How many requests an endpoint works on at a time; 0 while nobody knows.

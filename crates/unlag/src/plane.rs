@@ -2,6 +2,7 @@
 
 mod attempts;
 mod cache;
+mod switch;
 
 use crate::system::System;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use unlag_config::Action;
 use unlag_console::{
     Applied, CacheStatus, ConfigView, Counter, EndpointAdmission, EndpointState, EndpointStatus, Plane,
-    PurgeCount, PurgeOrder, PutError, Readiness, RouteStatus, UpstreamAdmission, UpstreamStatus,
-    WorkerStatus,
+    PurgeCount, PurgeOrder, PutError, Readiness, RouteStatus, Switch, SwitchError, UpstreamAdmission,
+    UpstreamStatus, WorkerStatus,
 };
 use unlag_engine::clock;
 use unlag_engine::fleet;
@@ -26,6 +27,7 @@ impl Plane for System {
         let status = |upstream: &Arc<unlag_engine::plan::Upstream>| UpstreamStatus {
             name: upstream.name.to_string(),
             protocol: format!("{:?}", upstream.protocol).to_lowercase(),
+            pinned: upstream.room.pin().map(|pin| pin.names()),
             admission: admission(upstream),
             endpoints: upstream
                 .fleet()
@@ -135,6 +137,10 @@ impl Plane for System {
         cache::purge(&self.engine, order)
     }
 
+    fn switch(&self, upstream: &str, switch: &Switch) -> Result<(), SwitchError> {
+        switch::turn(&self.engine, upstream, switch)
+    }
+
     fn config(&self) -> ConfigView {
         self.view()
     }
@@ -160,6 +166,7 @@ fn admission(upstream: &unlag_engine::plan::Upstream) -> UpstreamAdmission {
 
 fn endpoint_status(endpoint: &fleet::Endpoint, status: &fleet::EndpointStatus) -> EndpointStatus {
     let state = match () {
+        () if status.drained => EndpointState::Drained,
         () if status.unresolved => EndpointState::Resolving,
         () if status.unhealthy => EndpointState::Unhealthy,
         () if status.ejected => EndpointState::Ejected,

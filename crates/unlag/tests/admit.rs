@@ -334,3 +334,74 @@ fn a_reload_gives_no_allowance_back_unless_the_rate_is_another() {
     unlag.wait_for_log("reloaded");
     assert_eq!(unlag.get("/").status(), 429);
 }
+
+/// Turns a switch; the status.
+fn turn(unlag: &Unlag, switch: &str, body: &str) -> u16 {
+    let token = std::fs::read_to_string(unlag.directory().join("state/admin.token")).expect("a token");
+    let (address, length) = (unlag.admin_address(), body.len());
+    let head = format!(
+        "POST /api/v1/upstreams/origin/{switch} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {length}\r\n\r\n{body}",
+        token.trim()
+    );
+    RawClient::connect(address).send(head).read_response("POST").status()
+}
+
+#[test]
+fn a_drained_endpoint_finishes_what_it_has_and_gets_nothing_more_over_reloads_until_it_is_put_back() {
+    let gate = Gate::new();
+    let (held, other) = (RawOrigin::always(Script::held(&gate, "held")), RawOrigin::ok("other"));
+    let unlag = Setup::of(UNLAG).to([held.url(), other.url()]).upstream("balance", "\"round-robin\"").start();
+    let mut all = Vec::new();
+    wait_until("one is at the first", || {
+        all.push(asks(&unlag, &format!("/{}", all.len()), ""));
+        held.request_count() > 0
+    });
+    wait_until("all that were sent are where they belong", || {
+        held.request_count() + other.request_count() == all.len()
+    });
+    let before = held.request_count();
+    let endpoint = format!("{{\"endpoint\": \"{}\"}}", held.address());
+    assert_eq!(turn(&unlag, "drain", &endpoint), 200);
+    assert_eq!(unlag.endpoint(&held.address()).expect("it")["state"], "drained");
+    (0..20).for_each(|number| assert_eq!(unlag.get(&format!("/drained/{number}")).text(), "other"));
+    unlag.write_config(&unlag.setup().route("server_timing", "true"));
+    unlag.signal("HUP");
+    unlag.wait_for_log("reloaded");
+    (0..20).for_each(|number| assert_eq!(unlag.get(&format!("/reloaded/{number}")).text(), "other"));
+    assert_eq!(held.request_count(), before);
+    gate.open();
+    assert!(all.into_iter().all(|one| one.join().expect("an answer").status() == 200), "nothing was cut off");
+    assert_eq!(turn(&unlag, "undrain", &endpoint), 200);
+    let back = (0..20).filter(|number| unlag.get(&format!("/back/{number}")).text() == "held").count();
+    assert!(back > 0);
+    assert_eq!(turn(&unlag, "drain", "{\"endpoint\": \"192.0.2.1:1\"}"), 404);
+}
+
+#[test]
+fn an_upstream_that_is_drained_answers_503_and_says_why() {
+    let origin = RawOrigin::ok("done");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    assert_eq!(turn(&unlag, "drain", "{\"all\": true}"), 200);
+    let refused = unlag.get("/");
+    assert_eq!(refused.status(), 503);
+    assert!(refused.text().contains("taken out by an operator"), "{}", refused.text());
+    assert_eq!((unlag.wait_for_cause().as_str(), origin.request_count()), ("drained", 0));
+    assert_eq!(turn(&unlag, "undrain", "{\"all\": true}"), 200);
+    assert_eq!(unlag.get("/").text(), "done");
+}
+
+#[test]
+fn a_pinned_upstream_asks_only_those_it_is_pinned_to() {
+    let (first, second) = (RawOrigin::ok("first"), RawOrigin::ok("second"));
+    let unlag = Setup::of(UNLAG).to([first.url(), second.url()]).start();
+    assert_eq!(turn(&unlag, "pin", &format!("{{\"endpoints\": [\"{}\"]}}", second.address())), 200);
+    (0..20).for_each(|number| assert_eq!(unlag.get(&format!("/{number}")).text(), "second"));
+    assert_eq!(turn(&unlag, "pin", "{\"region\": \"nowhere\"}"), 404);
+    (0..5).for_each(|number| assert_eq!(unlag.get(&format!("/still/{number}")).text(), "second"));
+    assert_eq!(turn(&unlag, "unpin", ""), 200);
+    wait_until("the first is asked again", || {
+        let number = first.request_count() + second.request_count();
+        unlag.get(&format!("/all/{number}")).text() == "first"
+    });
+}

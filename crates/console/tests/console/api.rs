@@ -293,3 +293,31 @@ fn every_reference_of_the_description_leads_somewhere() {
         assert!(described.pointer(reference).is_some(), "{reference}");
     }
 }
+
+#[test]
+fn a_switch_names_what_it_is_about_and_a_wrong_name_changes_nothing() {
+    let console = serve(&TestPlane::new());
+    let authorization = bearer(TOKEN);
+    let turn = |path: &str, body: &str| {
+        send(&console, "POST", &format!("/api/v1/upstreams/{path}"), &[HOST, &authorization], body)
+    };
+    for (path, body, status) in [
+        ("catalog/drain", r#"{"endpoint": "10.0.0.1:80"}"#, 200),
+        ("catalog/undrain", r#"{"all": true}"#, 200),
+        ("catalog/pin", r#"{"endpoints": ["10.0.0.1:80"]}"#, 200),
+        ("catalog/pin", r#"{"region": "eu-west"}"#, 200),
+        ("catalog/unpin", "", 200),
+        ("catalog/drain", r#"{"endpoint": "10.0.0.9:80"}"#, 404),
+        ("catalog/drain", r#"{"endpoint": "10.0.0.1:80", "all": true}"#, 400),
+        ("catalog/drain", "{}", 400),
+        ("catalog/drain", "", 400),
+        ("catalog/pin", "{}", 400),
+        ("catalog/pin", r#"{"zone": "a"}"#, 400),
+        ("catalog/stop", "{}", 404),
+        ("other/unpin", "", 404),
+    ] {
+        let answer = turn(path, body);
+        assert_eq!(answer.status, status, "{path} {body}");
+        assert_eq!(answer.json()["error"].is_string(), status != 200, "{path} {body}");
+    }
+}

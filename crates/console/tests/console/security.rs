@@ -61,6 +61,7 @@ fn writes_need_the_token_even_on_this_machine() {
             ("PUT", "/api/v1/config"),
             ("POST", "/api/v1/reload"),
             ("POST", "/api/v1/cache/purge"),
+            ("POST", "/api/v1/upstreams/catalog/drain"),
             ("OPTIONS", "/api/v1/config"),
         ] {
             let answer = send(&console, method, path, &headers, "x");

@@ -103,6 +103,7 @@ impl Plane for TestPlane {
         vec![UpstreamStatus {
             name: "catalog".into(),
             protocol: "http1".into(),
+            pinned: None,
             admission: UpstreamAdmission { waiting: 2, waited: 30, refused: 4, lost: false },
             endpoints: vec![EndpointStatus {
                 address: "10.0.0.1:80".into(),
@@ -154,6 +155,15 @@ impl Plane for TestPlane {
     }
     fn cache(&self) -> CacheStatus {
         held(&self.cache)
+    }
+    fn switch(&self, upstream: &str, switch: &Switch) -> Result<(), SwitchError> {
+        match (upstream, switch) {
+            ("catalog", Switch::Drain(Some(address))) if address != "10.0.0.1:80" => {
+                Err(SwitchError::Nothing(address.clone()))
+            }
+            ("catalog", _) => Ok(()),
+            _ => Err(SwitchError::NoUpstream),
+        }
     }
     fn purge(&self, order: &PurgeOrder) -> Result<Option<PurgeCount>, String> {
         if order.what == PurgeWhat::Url("nonsense".into()) {

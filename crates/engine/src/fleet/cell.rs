@@ -115,6 +115,8 @@ pub mod flags {
     pub const BUSY: u32 = 8;
     /// A limit holds: whether it is reached is to be looked at.
     pub const LIMITED: u32 = 16;
+    /// An operator has pinned its upstream to others.
+    pub const LEFT_OUT: u32 = 32;
 }
 
 impl Default for Cell {

@@ -82,9 +82,14 @@ impl Endpoint {
             || self.cell.is(flags::ON_PROBATION) && self.cell.waiting.load(Relaxed) > 0
     }
 
-    /// Whether an operator has taken it out.
+    /// Whether an operator has taken it out, or left only others in.
     pub fn is_drained(&self) -> bool {
-        self.cell.is(flags::DRAINED)
+        self.cell.is(flags::DRAINED | flags::LEFT_OUT)
+    }
+
+    /// Leaves it out because its upstream is pinned to others, or not any more.
+    pub fn set_left_out(&self, is_left_out: bool) {
+        self.cell.set(flags::LEFT_OUT, is_left_out);
     }
 
     /// Takes it out or back in; what is under way goes on.

@@ -15,6 +15,7 @@ pub mod breaker;
 pub mod criticality;
 pub mod gauge;
 pub mod limit;
+pub mod pin;
 pub mod queue;
 pub mod rate;
 pub mod room;
@@ -73,6 +74,9 @@ impl Admit {
         let mut back_ns = u64::MAX;
         for endpoint in fleet.iter() {
             let contact = &endpoint.gauge.contact;
+            if endpoint.is_drained() {
+                continue;
+            }
             if !contact.is_lost() {
                 // It has joined since.
                 self.upstream.room.set_lost(false);

@@ -10,6 +10,7 @@
 //! same moment, so a limit is exceeded by one per core at most. Who begins to wait says so first and then looks for room once
 //! more; who frees a place counts it free first and then looks whether anybody waits: one of them sees the other.
 
+use super::pin::Pin;
 use super::queue::{Line, Patience, Standing};
 use super::shed::Rank;
 use crate::fleet::RegionId;
@@ -33,6 +34,8 @@ pub struct Room {
     is_lost: AtomicBool,
     refused: AtomicU64,
     waited: AtomicU64,
+    /// What an operator says; seldom.
+    pin: Mutex<Option<Pin>>,
 }
 
 #[derive(Debug, Default)]
@@ -154,6 +157,16 @@ impl Room {
     /// Where there may be room, from now on.
     pub fn set_places(&self, places: Weak<dyn Places>) {
         self.inner().places = Some(places);
+    }
+
+    /// The only endpoints that are asked, if not all are.
+    pub fn pin(&self) -> Option<Pin> {
+        self.pin.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// See [`Upstream::pin`](crate::plan::Upstream::pin).
+    pub(super) fn set_pin(&self, pin: Option<Pin>) {
+        *self.pin.lock().unwrap_or_else(PoisonError::into_inner) = pin;
     }
 
     /// What the upstream was learned to take.

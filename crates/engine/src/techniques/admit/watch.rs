@@ -94,7 +94,7 @@ impl Sent<'_> {
     fn lost_contact(&self, now: u64) {
         let is_lost = self.endpoint.gauge.contact.failed(now ^ u64::from(self.endpoint.index), now);
         let room = &self.endpoint.gauge.room;
-        let is_given_up = |peer: &Arc<Endpoint>| peer.gauge.contact.is_lost();
+        let is_given_up = |peer: &Arc<Endpoint>| peer.is_drained() || peer.gauge.contact.is_lost();
         if is_lost && !room.is_lost() && self.upstream.fleet().iter().all(is_given_up) && room.set_lost(true)
         {
             tracing::warn!(upstream = %self.upstream.name, "no endpoint of the upstream can be reached: its requests are refused");

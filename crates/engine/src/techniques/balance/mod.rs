@@ -132,7 +132,9 @@ impl Stage for Balance {
             None => self.pick(&fleet, &exchange, now),
         };
         let Some(endpoint) = picked else {
-            return Err(Failure { error: Error::NoEndpoint, exchange: Some(exchange) });
+            let are_drained = !fleet.is_empty() && fleet.iter().all(|endpoint| endpoint.is_drained());
+            let error = if are_drained { Error::Drained } else { Error::NoEndpoint };
+            return Err(Failure { error, exchange: Some(exchange) });
         };
         let index = endpoint.index;
         // There is no other: what failed a moment ago fails again, unless it only had too much to do.
