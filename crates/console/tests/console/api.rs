@@ -299,7 +299,13 @@ fn a_switch_names_what_it_is_about_and_a_wrong_name_changes_nothing() {
     let console = serve(&TestPlane::new());
     let authorization = format!("authorization: Bearer {TOKEN}");
     let turn = |path: &str, body: &str| {
-        send(&console, "POST", &format!("/api/v1/upstreams/{path}"), &["host: localhost", &authorization], body)
+        send(
+            &console,
+            "POST",
+            &format!("/api/v1/upstreams/{path}"),
+            &["host: localhost", &authorization],
+            body,
+        )
     };
     for (path, body, status) in [
         ("catalog/drain", r#"{"endpoint": "10.0.0.1:80"}"#, 200),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use unlag_config::{Scheme, UpstreamUrl};
 use unlag_engine::error::Error;
 use unlag_engine::fleet::{Cell, Endpoint, InFlight, Service};
+use unlag_engine::techniques::admit::gauge::Gauge;
 use unlag_engine::techniques::balance::policy::{Ask, pick};
 use unlag_record::EndpointId;
 
@@ -72,6 +73,7 @@ fn endpoint(index: usize) -> Arc<Endpoint> {
         weight: 1,
         region: None,
         cell: Cell::default(),
+        gauge: Gauge::new(Arc::default()),
         addresses: Default::default(),
         won: Default::default(),
         last_error: Default::default(),
