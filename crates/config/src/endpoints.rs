@@ -10,7 +10,7 @@ use crate::source::SourceText;
 use crate::url::upstream_url;
 
 /// Most endpoints of one upstream: each has a pool, a probe and its own series of metrics.
-pub(crate) const ENDPOINTS_MAX: usize = 1_000;
+pub const ENDPOINTS_MAX: usize = 1_000;
 
 /// Reads the file that `discover = "file://…"` names; `file` is its name in messages. An empty list is valid:
 /// a service can be scaled to nothing.

@@ -37,7 +37,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use endpoints::endpoints;
+pub use endpoints::{ENDPOINTS_MAX, endpoints};
 pub use explain::explain;
 pub use limits::Limits;
 pub use look::look;

@@ -135,6 +135,8 @@ pub enum Error {
     NoOther,
     #[error("no endpoint of the upstream is available")]
     NoEndpoint,
+    #[error("the name that the upstream's endpoints are looked up by has not resolved yet")]
+    Undiscovered,
     #[error("no local port is left to reach the upstream")]
     NoLocalPort,
     #[error("a file cannot be read")]
@@ -171,7 +173,11 @@ impl Error {
             | Error::Deadline
             | Error::Doomed => 504,
             Error::UpstreamStalled => 504,
-            Error::NoEndpoint | Error::NoOther | Error::NoStream | Error::NoLocalPort => 503,
+            Error::NoEndpoint
+            | Error::NoOther
+            | Error::Undiscovered
+            | Error::NoStream
+            | Error::NoLocalPort => 503,
             Error::Overloaded { .. } | Error::UpstreamLost { .. } | Error::Drained => 503,
             Error::File | Error::FileChanged => 503,
             Error::Internal => 500,
@@ -234,6 +240,7 @@ impl Error {
             | Doomed
             | NoEndpoint
             | NoOther
+            | Undiscovered
             | NoLocalPort
             | File
             | FileChanged
@@ -307,6 +314,7 @@ impl Error {
             UpstreamLost { .. } => "upstream_lost",
             Drained => "drained",
             NoEndpoint => "no_endpoint",
+            Undiscovered => "undiscovered",
             NoLocalPort => "no_local_port",
             File => "file",
             FileChanged => "file_changed",

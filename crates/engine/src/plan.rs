@@ -2,6 +2,7 @@
 //! began with; what is learned lives in the [`Registry`] of endpoints, which outlives plans.
 
 use crate::clock;
+use crate::error::Error;
 use crate::fleet::{Cell, Endpoint, RegionId, Service};
 use crate::limits::Bounds;
 use crate::router::Router;
@@ -11,15 +12,15 @@ use crate::techniques::admit::room::Room;
 use crate::techniques::balance::hash;
 use crate::techniques::cache::Overrides;
 use crate::techniques::edge::files::Directory;
-use crate::upstream::tls;
+use crate::upstream::discover_names::{Discovered, Found};
+use crate::upstream::{discover, tls};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use unlag_config::{
-    Balance, Config, HeaderEdits, Health, HostHeader, Limit, Network, Protocol, Queue, Scheme, Source,
-    Template, UpstreamUrl,
+    Balance, Config, HeaderEdits, Health, HostHeader, Limit, Network, Protocol, Queue, Source, Template,
 };
 use unlag_record::RouteId;
 
@@ -112,6 +113,10 @@ pub struct Upstream {
     pub health: Option<Health>,
     /// Where its endpoints come from.
     pub source: Source,
+    /// The name servers that its names are looked up at; none for those of the system.
+    pub resolver: Vec<SocketAddr>,
+    /// What was found of the name that its endpoints are looked up by, if they are.
+    pub discovered: Option<Arc<Discovered>>,
     /// How an endpoint is chosen.
     pub balance: Balance,
     /// What is learned of its endpoints together.
@@ -177,13 +182,28 @@ impl Upstream {
     }
 
     /// The cells of these endpoints, from the registry where they are known.
-    pub fn resolve_cells(&self, registry: &Registry, list: &[unlag_config::Endpoint]) -> Vec<Arc<Endpoint>> {
-        let cell = |config: &unlag_config::Endpoint| {
-            let endpoint = registry.endpoint(&self.name, config, &self.settings);
-            self.tolls.apply(config, &endpoint);
+    pub fn cells(&self, registry: &Registry, found: &[Found]) -> Vec<Arc<Endpoint>> {
+        let cell = |found: &Found| {
+            let endpoint = registry.endpoint(&self.name, found, &self.settings);
+            self.tolls.apply(&found.endpoint, &endpoint);
             endpoint
         };
-        list.iter().map(cell).collect()
+        found.iter().map(cell).collect()
+    }
+
+    /// Gives its endpoints the weights that they were found with.
+    pub fn weigh<'a>(&self, found: impl IntoIterator<Item = &'a unlag_config::Endpoint>) {
+        for (endpoint, found) in self.fleet().iter().zip(found) {
+            endpoint.set_weight(found.weight);
+        }
+    }
+
+    /// Why there is no endpoint to be had: none was ever found, or none of them may be asked.
+    pub fn no_endpoint(&self) -> Error {
+        match &self.discovered {
+            Some(discovered) if !discovered.is_known() => Error::Undiscovered,
+            _ => Error::NoEndpoint,
+        }
     }
 }
 
@@ -232,6 +252,7 @@ impl Plan {
             .iter()
             .map(|upstream| build_upstream(upstream, config.region.as_ref(), registry))
             .collect::<Result<_, _>>()?;
+        discover::first(&upstreams, registry);
         let bounds = Bounds::new(&config.limits);
         let mut router = Router::default();
         let mut routes = Vec::with_capacity(config.routes.len());
@@ -282,13 +303,14 @@ fn build_upstream(
         .map_err(|message| PlanError { place: format!("upstream.{}.tls", config.name), message })?;
     let list = match &config.source {
         Source::Endpoints(list) => list.clone(),
-        Source::File(path) => crate::upstream::discover::read(path)
+        Source::File(path) => discover::read(path)
             .map_err(|message| PlanError { place: format!("upstream.{}.discover", config.name), message })?,
-        Source::Dns { name, .. } | Source::Srv { name, .. } => {
-            let message = format!("looking up {name} is not in this build yet; use `endpoints` or a file");
-            return Err(PlanError { place: format!("upstream.{}.discover", config.name), message });
-        }
+        Source::Dns { .. } | Source::Srv { .. } => Vec::new(),
     };
+    let discovered = config
+        .source
+        .name()
+        .map(|_| registry.discovered(&format!("{:?} {:?}", config.source, config.resolver)));
     let service = registry.service(&config.name);
     service.set_slow_start(config.slow_start.map_or(0, clock::ns));
     let upstream = Upstream {
@@ -297,6 +319,8 @@ fn build_upstream(
         connect_timeout: config.connect_timeout,
         health: config.health.clone(),
         source: config.source.clone(),
+        resolver: config.resolver.clone(),
+        discovered,
         balance: config.balance.clone(),
         service,
         primary: config.primary.as_ref().map(|name| registry.region(name)),
@@ -310,11 +334,10 @@ fn build_upstream(
         host: config.host.clone(),
         endpoints: ArcSwap::default(),
         tls,
-        settings: format!("{:?} {:?}", config.protocol, config.tls),
+        settings: format!("{:?} {:?} {:?}", config.protocol, config.tls, config.resolver),
     };
-    let endpoints = upstream.resolve_cells(registry, &list);
-    crate::upstream::resolve::first(&endpoints);
-    upstream.endpoints.store(Arc::new(endpoints));
+    let listed: Vec<Found> = list.iter().map(Found::listed).collect();
+    upstream.endpoints.store(Arc::new(upstream.cells(registry, &listed)));
     Ok(Arc::new(upstream))
 }
 
@@ -365,33 +388,30 @@ pub struct Registry {
     rooms: Mutex<HashMap<String, Arc<Room>>>,
     /// By the name of the route and its rate.
     used: Mutex<HashMap<String, Arc<Used>>>,
+    discovered: Mutex<HashMap<String, Arc<Discovered>>>,
     next: std::sync::atomic::AtomicU32,
 }
 
 impl Registry {
     /// An empty registry.
     pub fn new(record: Arc<unlag_record::Registry>) -> Registry {
-        let (endpoints, services, regions, rooms, used) = Default::default();
-        Registry { record, endpoints, services, regions, rooms, used, next: 0.into() }
+        let (endpoints, services, regions, rooms, used, discovered) = Default::default();
+        Registry { record, endpoints, services, regions, rooms, used, discovered, next: 0.into() }
     }
 
-    /// The endpoint, the same as before if it is known.
-    pub fn endpoint(
-        &self,
-        upstream: &Arc<str>,
-        config: &unlag_config::Endpoint,
-        settings: &str,
-    ) -> Arc<Endpoint> {
-        let (url, weight, region) = (&config.url, config.weight, &config.region);
-        let key = format!("{upstream} {url:?} {weight} {region:?} {settings}");
-        let region = region.as_ref().map(|name| self.region(name));
+    /// The endpoint, the same as before if it is known; then with the weight that it had.
+    pub fn endpoint(&self, upstream: &Arc<str>, found: &Found, settings: &str) -> Arc<Endpoint> {
+        let Found { endpoint: config, called, server_name, .. } = found;
+        let key =
+            format!("{upstream} {:?} {called:?} {server_name} {:?} {settings}", config.url, config.region);
+        let region = config.region.as_ref().map(|name| self.region(name));
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         let joins = endpoints.values().any(|peer| *peer.upstream == **upstream && peer.keeps_alive());
         let known = endpoints.entry(key).or_insert_with(|| {
             let index = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let record = self.record.endpoint(upstream, &config.url.authority());
             let room = self.room(upstream);
-            let endpoint = new_endpoint(index, record, upstream, &config.url, config.weight, region, room);
+            let endpoint = new_endpoint(index, record, upstream, found, region, room);
             if joins {
                 endpoint.joins(clock::now());
             }
@@ -416,6 +436,12 @@ impl Registry {
         self.regions.lock().unwrap_or_else(PoisonError::into_inner).get(usize::from(region.0)).cloned()
     }
 
+    /// What was found of a name, the same as before if it is known.
+    pub fn discovered(&self, name: &str) -> Arc<Discovered> {
+        let mut discovered = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(discovered.entry(name.to_owned()).or_default())
+    }
+
     /// What is learned of an upstream's endpoints, the same as before if it is known.
     pub fn service(&self, upstream: &str) -> Arc<Service> {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
@@ -435,20 +461,17 @@ impl Registry {
         Arc::clone(known.or_insert_with(|| Arc::new(Used::nothing(&rate.by))))
     }
 
-    /// Forgets endpoints and services that no plan refers to any more, and then what only they referred to.
+    /// Forgets endpoints, services and names that no plan refers to any more.
     pub fn forget_unused(&self) {
-        self.services
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, service| Arc::strong_count(service) > 1);
-        self.endpoints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.retain(|_, room| Arc::strong_count(room) > 1);
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.retain(|_, used| Arc::strong_count(used) > 1);
+        fn forget<T>(all: &Mutex<HashMap<String, Arc<T>>>) {
+            all.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, one| Arc::strong_count(one) > 1);
+        }
+        forget(&self.services);
+        forget(&self.endpoints);
+        forget(&self.discovered);
+        // What only an endpoint referred to.
+        forget(&self.rooms);
+        forget(&self.used);
     }
 }
 
@@ -456,26 +479,23 @@ fn new_endpoint(
     index: u32,
     record: unlag_record::EndpointId,
     upstream: &Arc<str>,
-    url: &UpstreamUrl,
-    weight: u32,
+    found: &Found,
     region: Option<RegionId>,
     room: Arc<Room>,
 ) -> Endpoint {
+    let Found { endpoint: config, called, server_name, .. } = found;
+    let url = &config.url;
     let literal =
         url.host.parse::<IpAddr>().map(|ip| vec![SocketAddr::new(ip, url.port)]).unwrap_or_default();
-    let host = match (url.scheme, url.port) {
-        (Scheme::Unix, _) => "localhost".to_owned(),
-        (Scheme::Http, 80) | (Scheme::Https, 443) => crate::upstream::connect::bracketed(&url.host),
-        (_, port) => format!("{}:{port}", crate::upstream::connect::bracketed(&url.host)),
-    };
     Endpoint {
         index,
         record,
         upstream: Arc::clone(upstream),
         url: url.clone(),
-        host,
+        host: called.authority(),
+        server_name: server_name.clone(),
         hash: hash::of_endpoint(url),
-        weight,
+        weight: config.weight.into(),
         region,
         cell: Cell::default(),
         gauge: Gauge::new(room),
@@ -489,6 +509,7 @@ fn new_endpoint(
 pub mod tests {
     //! Endpoints for the tests of techniques.
     use super::*;
+    use unlag_config::{Scheme, UpstreamUrl};
 
     /// An endpoint that nobody listens on.
     pub fn endpoint(index: u32) -> Arc<Endpoint> {
@@ -510,6 +531,7 @@ pub mod tests {
         let port = 1000 + index as u16;
         let url = UpstreamUrl { scheme: Scheme::Http, host: host.into(), port, path: String::new() };
         let record = registry.endpoint("test", &url.authority());
-        Arc::new(new_endpoint(index, record, &"test".into(), &url, weight, None, Arc::default()))
+        let config = unlag_config::Endpoint { weight, ..unlag_config::Endpoint::new(url) };
+        Arc::new(new_endpoint(index, record, &"test".into(), &Found::listed(&config), None, Arc::default()))
     }
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use unlag_engine::fleet::{Endpoint, Service};
 use unlag_engine::plan::Registry;
 use unlag_engine::techniques::balance::policy::{Ask, pick};
+use unlag_engine::upstream::discover_names::Found;
 
 const MS: u64 = 1_000_000;
 
@@ -19,7 +20,7 @@ fn fleet(count: u32) -> Vec<Arc<Endpoint>> {
     let endpoint = |nth: u32| {
         let text = format!("http://127.0.0.1:{}", 1_000 + nth);
         let list = unlag_config::endpoints(&text, "the test").expect("an endpoint");
-        registry.endpoint(&"shop".into(), list.first().expect("one"), "")
+        registry.endpoint(&"shop".into(), &Found::listed(list.first().expect("one")), "")
     };
     (0..count).map(endpoint).collect()
 }

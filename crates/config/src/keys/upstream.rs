@@ -10,6 +10,8 @@ const ENDPOINTS: Kind = Kind::List(&Kind::Any(&[
     Kind::Table(&ENDPOINT),
 ]));
 
+const RESOLVER: Kind = Kind::Text(r#"an address of a name server: "127.0.0.1:8600" or "10.0.0.2""#);
+
 /// `[upstream.NAME]`
 pub(crate) static UPSTREAM: Table = Table {
     header: "[upstream.NAME]",
@@ -36,6 +38,13 @@ pub(crate) static UPSTREAM: Table = Table {
              ports, weights and priorities); they are looked up again when their time to live ends, and kept when that fails. A file \
              with one endpoint a line is watched: `#` starts a comment; `weight=2`, `region=eu-west` and \
              `zone=b` may follow a URL.",
+        ),
+        Key::new(
+            "resolver",
+            Kind::Any(&[RESOLVER, Kind::List(&RESOLVER)]),
+            "The name server that its names are looked up at, or up to three, the next of which is asked when one does not answer; port \
+             53 when none is given. Names are then looked up as they stand: no search list, no hosts file. Without it: as the system is \
+             configured.",
         ),
         Key::new(
             "host",

@@ -1,6 +1,7 @@
 //! The services behind unlag: who they are, how they are found and how they are spoken to.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct Upstream {
     pub name: String,
     /// Where its endpoints come from.
     pub source: Source,
+    /// The name servers that its names are looked up at, in order, at most three. Default none: as the system is configured.
+    pub resolver: Vec<SocketAddr>,
     /// The `Host` that it sees. Default [`HostHeader::Keep`]: the service sees what the caller asked for.
     pub host: HostHeader,
     /// What is spoken to it. Default [`Protocol::Auto`].
@@ -58,6 +61,7 @@ impl Upstream {
         Self {
             name: name.to_owned(),
             source,
+            resolver: Vec::new(),
             host: HostHeader::default(),
             protocol: Protocol::default(),
             connect_timeout: Self::CONNECT_TIMEOUT,
@@ -100,6 +104,15 @@ pub enum Source {
 }
 
 impl Source {
+    /// The name that is looked up, where one is.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Endpoints(_) | Self::File(_) => None,
+            Self::Dns { name, .. } | Self::Srv { name, .. } => Some(name),
+        }
+    }
+
     /// Whether some endpoint is, or may come to be, `https`.
     #[must_use]
     pub fn may_be_https(&self) -> bool {

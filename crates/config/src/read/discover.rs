@@ -1,6 +1,6 @@
 //! `discover`: a file with endpoints, or a name that is looked up.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::model::{Scheme, Source};
@@ -21,6 +21,35 @@ pub(super) fn discover(value: &Value<'_>) -> Option<Source> {
         value.remember();
     }
     Some(source)
+}
+
+/// Most name servers of an upstream, as many as a system has: each that is silent holds up a look-up for seconds.
+const RESOLVERS_MAX: usize = 3;
+
+/// `resolver`: name servers by their addresses.
+pub(super) fn resolver(value: &Value<'_>) -> Vec<SocketAddr> {
+    let entries = match value.is_list() {
+        true => value.list().unwrap_or_default(),
+        false => vec![value.alike()],
+    };
+    if value.is_list() && (entries.is_empty() || entries.len() > RESOLVERS_MAX) {
+        value.error(
+            "there are no name servers, or too many",
+            format!("from 1 to {RESOLVERS_MAX}, such as \"127.0.0.1:8600\""),
+        );
+    }
+    let entries = entries.iter().take(RESOLVERS_MAX);
+    entries.filter_map(|entry| entry.parse(|text| name_server(text, entry.help()))).collect()
+}
+
+/// `IP:PORT`, or `IP` for port 53. A name would have to be looked up itself.
+fn name_server(text: &str, help: String) -> Result<SocketAddr, Invalid> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = text.parse().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+    match address {
+        Ok(address) if address.port() != 0 && !address.ip().is_unspecified() => Ok(address),
+        _ => Err(Invalid::new(format!("{} is not the address of a name server", quoted(text)), help)),
+    }
 }
 
 fn parse(text: &str, help: String) -> Result<Source, Invalid> {
@@ -110,6 +139,19 @@ mod tests {
         let may_be_https = |text| read(text).unwrap().may_be_https();
         assert!(["dns+https://a", "srv+https://_http._tcp.a", "file://a"].into_iter().all(may_be_https));
         assert!(!["dns://a", "srv://_http._tcp.a"].into_iter().any(may_be_https));
+    }
+
+    #[test]
+    fn name_servers_are_addresses_with_port_53_unless_there_is_another() {
+        let read = |text| name_server(text, String::new()).map(|address| address.to_string());
+        assert_eq!(read("127.0.0.1:8600"), Ok("127.0.0.1:8600".to_owned()));
+        assert_eq!(read("10.0.0.2"), Ok("10.0.0.2:53".to_owned()));
+        assert_eq!([read("::1"), read("[::1]"), read("[::1]:53")].map(Result::unwrap), ["[::1]:53"; 3]);
+        for bad in
+            ["", "ns.internal", "ns.internal:53", "10.0.0.2:0", "0.0.0.0", "udp://10.0.0.2", "[10.0.0.2"]
+        {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

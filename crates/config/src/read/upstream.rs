@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::admission;
+use super::discover;
 use super::endpoints::source;
 use super::regions;
 use crate::keys;
@@ -94,6 +95,7 @@ pub(super) fn upstreams(root: &mut Cursor<'_>) -> Upstreams {
 
 fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
     let source = source(&mut table);
+    let resolver = table.take("resolver").map(|value| discover::resolver(&value)).unwrap_or_default();
     let host = table.take("host").and_then(|value| host_header(&value));
     let protocol = table.take("protocol").and_then(|value| value.choice());
     let connect_timeout = table.take("connect_timeout").and_then(|value| value.duration());
@@ -108,6 +110,7 @@ fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
     let tls = tls(&mut table, source.as_ref());
     table.finish();
     Some(Upstream {
+        resolver,
         host: host.unwrap_or_default(),
         protocol: match protocol {
             Some("http1") => Protocol::Http1,

@@ -26,7 +26,7 @@ pub use status::EndpointStatus;
 use crate::clock;
 use crate::techniques::admit::gauge::Gauge;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use unlag_config::UpstreamUrl;
@@ -49,10 +49,12 @@ pub struct Endpoint {
     pub url: UpstreamUrl,
     /// `host` or `host:port` as a `Host` field has it.
     pub host: String,
+    /// The name that its certificate must carry, unless its upstream names another.
+    pub server_name: String,
     /// What stands for it where requests are assigned by hash: the same on every node that writes its URL alike.
     pub hash: u64,
     /// Its share of the load among its peers; 1 unless configured.
-    pub weight: u32,
+    pub(crate) weight: AtomicU32,
     /// Where it runs, if that is said.
     pub region: Option<RegionId>,
     /// The shared state.
@@ -76,6 +78,17 @@ impl Endpoint {
     /// `host:port` as it stands in the configuration.
     pub fn authority(&self) -> String {
         self.url.authority()
+    }
+
+    /// Its share of the load among its peers.
+    #[inline]
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+
+    /// Gives it another share.
+    pub fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Relaxed);
     }
 
     /// When its name was last resolved.

@@ -198,7 +198,7 @@ impl Service {
         .max(0.01);
         // As a usual endpoint has it in flight: of two, the heavier takes more at once; and who is on the way is in nobody's way.
         let before =
-            request.before() as f32 * endpoint.present() * known.weight.get() / endpoint.weight as f32;
+            request.before() as f32 * endpoint.present() * known.weight.get() / endpoint.weight() as f32;
         if curve.answers() >= USUAL_ANSWERS {
             endpoint.learn_speed((net_ms / curve.expected_ms(before)).ln(), now);
             endpoint.cell.factor.set(endpoint.factor(known.median.get(), self.forgotten_ms(), now));
@@ -226,7 +226,7 @@ impl Service {
         if passed_ns < SWEEP_NS || self.swept_ns.compare_exchange(swept_ns, now, Relaxed, Relaxed).is_err() {
             return;
         }
-        let weights: u32 = fleet.iter().map(|endpoint| endpoint.weight).sum();
+        let weights: u32 = fleet.iter().map(|endpoint| endpoint.weight()).sum();
         self.published.weight.set(weights as f32 / fleet.len().max(1) as f32);
         let median = median_speed(fleet);
         self.published.median.set(median);

@@ -78,7 +78,7 @@ pub async fn agree(
     let (Scheme::Https, Some(tls)) = (endpoint.url.scheme, &upstream.tls) else {
         return Ok((Io::Plain(socket), upstream.protocol == Protocol::Http2));
     };
-    let name = tls.name_for(&endpoint.url.host)?;
+    let name = tls.name_for(&endpoint.server_name)?;
     let stream = tls.connector(http1_only).connect(name, socket).await.map_err(tls_error)?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     match upstream.protocol {

@@ -1,14 +1,17 @@
 //! The control thread: names, health checks and discovery, away from the data path.
 
-use super::{discover, health, resolve};
+use super::names::Names;
+use super::{discover, discover_names, health, resolve};
 use crate::clock;
 use crate::fault;
 use crate::fleet::Endpoint;
 use crate::plan::{Plan, Upstream};
 use crate::shared::Shared;
 use crate::worker::STALL;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
@@ -23,6 +26,10 @@ const RESTART_MAX: Duration = Duration::from_secs(10);
 
 /// How often the thread looks for a new plan, ended tasks and stalled workers.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How often endpoints are forgotten that nobody refers to: who comes back sooner is known again, and those that come and go for
+/// weeks are not kept for as long.
+const FORGET_NS: u64 = 60_000_000_000;
 
 /// Starts it; it ends when the process drains.
 pub fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
@@ -55,17 +62,17 @@ fn restarting(shared: &Shared, task: &str, error: &JoinError, pause: Duration) {
 }
 
 async fn run(shared: Arc<Shared>) {
-    let resolver = resolve::resolver().map(Arc::new);
     let mut drain = std::pin::pin!(shared.drained());
     let mut stalled = vec![false; shared.loads().len()];
     let mut pause = RESTART_FIRST;
     loop {
         let mut version = shared.fleet_version();
         let plan = shared.current();
-        let mut files = watch_files(&plan, &shared);
-        let mut watch = Watch::default();
-        watch.follow(&plan, &shared, resolver.as_ref());
-        let mut again = None;
+        let names = NamesOf::default();
+        let mut lists = watch_lists(&plan, &shared, &names);
+        let mut watch = Watch { names, ..Watch::default() };
+        watch.follow(&plan, &shared);
+        let (mut again, mut forget_at) = (None, clock::now() + FORGET_NS);
         loop {
             tokio::select! {
                 () = &mut drain => return,
@@ -78,7 +85,7 @@ async fn run(shared: Arc<Shared>) {
                 break;
             }
             // A task ends only by a panic. The others go on until all are started anew.
-            while let Some(Err(error)) = next_ended(&mut files, &mut watch.tasks) {
+            while let Some(Err(error)) = next_ended(&mut lists, &mut watch.tasks) {
                 restarting(&shared, "watch", &error, pause);
                 if again.is_none() {
                     again = Some(clock::now() + clock::ns(pause));
@@ -90,7 +97,11 @@ async fn run(shared: Arc<Shared>) {
             }
             if shared.fleet_version() != version {
                 version = shared.fleet_version();
-                watch.follow(&plan, &shared, resolver.as_ref());
+                watch.follow(&plan, &shared);
+            }
+            if clock::now() >= forget_at {
+                forget_at = clock::now() + FORGET_NS;
+                shared.endpoints.forget_unused();
             }
         }
         shared.endpoints.forget_unused();
@@ -113,21 +124,38 @@ fn watch_workers(shared: &Shared, stalled: &mut [bool]) {
     }
 }
 
-/// Starts what keeps lists of endpoints as their files have them.
-fn watch_files(plan: &Plan, shared: &Arc<Shared>) -> JoinSet<()> {
-    let mut files = JoinSet::new();
+/// Starts what keeps lists of endpoints as files and name servers have them.
+fn watch_lists(plan: &Plan, shared: &Arc<Shared>, names: &NamesOf) -> JoinSet<()> {
+    let mut lists = JoinSet::new();
     for upstream in &plan.upstreams {
-        if let Source::File(path) = &upstream.source {
-            files.spawn(discover::keep_fresh(Arc::clone(upstream), path.clone(), Arc::clone(shared)));
+        let (of, shared) = (Arc::clone(upstream), Arc::clone(shared));
+        match &upstream.source {
+            // Here, as a plan that is refused changes nothing.
+            Source::Endpoints(list) => upstream.weigh(list),
+            Source::File(path) => _ = lists.spawn(discover::keep_fresh(of, path.clone(), shared)),
+            Source::Dns { .. } | Source::Srv { .. } => {
+                lists.spawn(discover_names::keep_fresh(of, names.of(upstream), shared));
+            }
         }
     }
-    files
+    lists
+}
+
+/// Whom the names of which upstream are asked for; upstreams that name the same servers share what asks them.
+#[derive(Default)]
+struct NamesOf(RefCell<HashMap<Vec<SocketAddr>, Names>>);
+
+impl NamesOf {
+    fn of(&self, upstream: &Upstream) -> Names {
+        let mut all = self.0.borrow_mut();
+        all.entry(upstream.resolver.clone()).or_insert_with(|| Names::at(&upstream.resolver)).clone()
+    }
 }
 
 /// The next task that ended by itself; one that was ended is none.
-fn next_ended(files: &mut JoinSet<()>, tasks: &mut JoinSet<()>) -> Option<Result<(), JoinError>> {
+fn next_ended(lists: &mut JoinSet<()>, tasks: &mut JoinSet<()>) -> Option<Result<(), JoinError>> {
     loop {
-        match files.try_join_next().or_else(|| tasks.try_join_next()) {
+        match lists.try_join_next().or_else(|| tasks.try_join_next()) {
             Some(Err(error)) if error.is_cancelled() => {}
             ended => return ended,
         }
@@ -139,16 +167,12 @@ fn next_ended(files: &mut JoinSet<()>, tasks: &mut JoinSet<()>) -> Option<Result
 struct Watch {
     tasks: JoinSet<()>,
     of: HashMap<u32, Vec<AbortHandle>>,
+    names: NamesOf,
 }
 
 impl Watch {
     /// Starts what is missing and ends what nobody needs any more; an endpoint that stays is not asked anew.
-    fn follow(
-        &mut self,
-        plan: &Plan,
-        shared: &Arc<Shared>,
-        resolver: Option<&Arc<hickory_resolver::TokioResolver>>,
-    ) {
+    fn follow(&mut self, plan: &Plan, shared: &Arc<Shared>) {
         let mut before = std::mem::take(&mut self.of);
         for upstream in &plan.upstreams {
             for endpoint in upstream.fleet().iter() {
@@ -156,7 +180,7 @@ impl Watch {
                     continue;
                 }
                 let known = before.remove(&endpoint.index);
-                let handles = known.unwrap_or_else(|| self.start(upstream, endpoint, shared, resolver));
+                let handles = known.unwrap_or_else(|| self.start(upstream, endpoint, shared));
                 self.of.insert(endpoint.index, handles);
             }
         }
@@ -168,13 +192,13 @@ impl Watch {
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
         shared: &Arc<Shared>,
-        resolver: Option<&Arc<hickory_resolver::TokioResolver>>,
     ) -> Vec<AbortHandle> {
         let mut handles = Vec::new();
-        let is_name =
-            endpoint.url.scheme != Scheme::Unix && endpoint.url.host.parse::<std::net::IpAddr>().is_err();
-        if is_name {
-            handles.push(self.tasks.spawn(resolve::keep_fresh(Arc::clone(endpoint), resolver.cloned())));
+        let is_name = endpoint.url.scheme != Scheme::Unix && endpoint.url.host.parse::<IpAddr>().is_err();
+        // What was discovered by name came with its addresses.
+        if is_name && upstream.discovered.is_none() {
+            let names = self.names.of(upstream);
+            handles.push(self.tasks.spawn(resolve::keep_fresh(Arc::clone(endpoint), names)));
         }
         if let Some(health) = &upstream.health {
             let checking = health::keep_checking(Arc::clone(upstream), Arc::clone(endpoint), health.clone());

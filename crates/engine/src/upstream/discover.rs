@@ -1,10 +1,15 @@
-//! Endpoints from a file: one a line, looked at four times a second, taken whole once it has stood still, or not at all.
+//! Where endpoints are discovered: in a file, one a line, looked at four times a second, taken whole once it has stood still, or
+//! not at all; and by names, see [`super::discover_names`].
 
+use super::discover_names::{self, Found};
+use super::names::Names;
+use super::resolve::{self, FIRST_WAIT};
 use crate::plan::{Registry, Upstream};
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use unlag_config::Endpoint;
@@ -63,7 +68,9 @@ pub async fn keep_fresh(upstream: Arc<Upstream>, path: PathBuf, shared: Arc<crat
             match read {
                 Ok(list) => {
                     tracing::info!(upstream = %upstream.name, endpoints = list.len(), "endpoints read");
-                    upstream.set_endpoints(upstream.resolve_cells(registry, &list));
+                    let listed: Vec<Found> = list.iter().map(Found::listed).collect();
+                    upstream.set_endpoints(upstream.cells(registry, &listed));
+                    upstream.weigh(&list);
                     shared.fleet_changed();
                 }
                 Err(error) => {
@@ -73,4 +80,50 @@ pub async fn keep_fresh(upstream: Arc<Upstream>, path: PathBuf, shared: Arc<crat
         }
         tokio::time::sleep(INTERVAL).await;
     }
+}
+
+/// Asks once for every name that nothing is known of, so that the first request finds an address. What does not resolve within
+/// [`FIRST_WAIT`] is left to the control thread.
+pub fn first(upstreams: &[Arc<Upstream>], registry: &Registry) {
+    let unresolved: Vec<_> = upstreams.iter().filter(|upstream| has_unresolved(upstream)).cloned().collect();
+    if !unresolved.is_empty() {
+        // A thread of its own: whoever builds a plan may have a runtime already.
+        let asking = std::thread::Builder::new().name("unlag-names".into()).spawn(move || ask(&unresolved));
+        match asking.map(std::thread::JoinHandle::join) {
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "no thread to look up names at the start"),
+        }
+    }
+    for upstream in upstreams {
+        discover_names::take(upstream, registry);
+    }
+}
+
+fn has_unresolved(upstream: &Upstream) -> bool {
+    let is_undiscovered = upstream.discovered.as_ref().is_some_and(|discovered| !discovered.is_known());
+    is_undiscovered || upstream.fleet().iter().any(|endpoint| endpoint.status(0).unresolved)
+}
+
+fn ask(upstreams: &[Arc<Upstream>]) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().max_blocking_threads(resolve::AT_ONCE).build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::warn!(%error, "names cannot be looked up at the start"),
+    };
+    let mut work: Vec<Pin<Box<dyn Future<Output = ()> + std::marker::Send>>> = Vec::new();
+    for upstream in upstreams {
+        let names = Names::at(&upstream.resolver);
+        if let Some(discovered) = upstream.discovered.clone() {
+            let upstream = Arc::clone(upstream);
+            // What went wrong is said by the control thread, which asks again.
+            work.push(Box::pin(async move { drop(discovered.ask(&upstream.source, &names).await) }));
+            continue;
+        }
+        for endpoint in upstream.fleet().iter().filter(|endpoint| endpoint.status(0).unresolved) {
+            work.push(Box::pin(resolve::first(Arc::clone(endpoint), names.clone())));
+        }
+    }
+    let _ = runtime.block_on(async { tokio::time::timeout(FIRST_WAIT, resolve::some_at_once(work)).await });
+    // The C library cannot be stopped; it need not be waited for.
+    runtime.shutdown_background();
 }

@@ -4,6 +4,7 @@
 pub mod connect;
 pub mod control;
 pub mod discover;
+pub mod discover_names;
 pub mod h1;
 pub mod h1_body;
 pub mod h2;
@@ -11,6 +12,7 @@ pub mod h2_shared;
 pub mod h2_turn;
 pub mod h2_watch;
 pub mod health;
+pub mod names;
 pub mod pool;
 pub mod resolve;
 pub mod tls;

@@ -1,152 +1,182 @@
 //! Names of endpoints, resolved beside the request path and kept for a while when they cannot be resolved any more (RFC 8767).
+//!
+//! ```text
+//! records                 taken, asked again before their time is over
+//! none, or an error       the last good ones stay, for an hour; asked again in 1, 2, 4, 5, 5 … s
+//! one family of the two   taken; of the other the last good ones stay
+//! ```
 
+use super::names::{Looked, Names};
+use crate::clock;
 use crate::fleet::Endpoint;
-use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::{ResolverBuilder, TokioResolver};
-use std::convert::Infallible;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
-type Builder = ResolverBuilder<TokioRuntimeProvider>;
-
-/// A name is asked for again at 80 % of its time to live, within these bounds.
+/// A name is asked for again within these bounds, whatever its time to live is.
 const REFRESH_MIN: Duration = Duration::from_secs(1);
 const REFRESH_MAX: Duration = Duration::from_secs(300);
+/// The share of its time to live after which a name is asked for again, and by how much nodes differ in that: they do not ask
+/// all at once because they started at once.
+const REFRESH_SHARE: f64 = 0.7;
+const REFRESH_SPREAD: f64 = 0.1;
 /// After a failure, twice as long after each further one.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// Addresses that could not be confirmed for so long are dropped: longer than an outage of a name server usually takes, and no
-/// more than that, because by then they may be somebody else's. RFC 8767 §5 allows days, for caches that serve everybody.
-const STALE_MAX: Duration = Duration::from_secs(3600);
+/// What could not be confirmed for so long is dropped: longer than an outage of a name server usually takes, and no more than
+/// that, because by then addresses may be somebody else's. RFC 8767 §5 allows days, for caches that serve everybody.
+pub(super) const STALE_MAX: Duration = Duration::from_secs(3600);
 
-/// The system's resolver; none when the system has no configuration for one, then the C library is asked.
-pub fn resolver() -> Option<TokioResolver> {
-    TokioResolver::builder_tokio().and_then(without_cache).ok()
+/// What is known of the addresses of a name, by family: IPv6, IPv4.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known([Family; 2]);
+
+#[derive(Clone, Debug, Default)]
+struct Family {
+    addresses: Vec<IpAddr>,
+    confirmed_ns: u64,
 }
 
-/// Answers are kept in the endpoints; a cache in between would give the old one again until its time is over, and say no for as
-/// long as the zone wishes.
-fn without_cache(mut builder: Builder) -> Result<TokioResolver, NetError> {
-    builder.options_mut().cache_size = 0;
-    builder.build()
-}
+impl Known {
+    /// These addresses, confirmed at `confirmed_ns`.
+    pub(super) fn of(addresses: impl Iterator<Item = IpAddr>, confirmed_ns: u64) -> Known {
+        let (v6, v4): (Vec<_>, Vec<_>) = addresses.partition(IpAddr::is_ipv6);
+        Known([v6, v4].map(|addresses| Family { addresses, confirmed_ns }))
+    }
 
-/// Keeps the addresses of an endpoint fresh for as long as the task lives.
-pub async fn keep_fresh(endpoint: Arc<Endpoint>, resolver: Option<Arc<TokioResolver>>) {
-    let mut failures = 0;
-    loop {
-        let found = look_up(&endpoint, resolver.as_deref()).await;
-        let now = crate::clock::now();
-        let wait = match found {
-            Ok((addresses, lifetime)) if !addresses.is_empty() => {
-                failures = 0;
-                endpoint.note_resolved(now);
-                if **endpoint.addresses.load() != addresses {
-                    tracing::info!(upstream = %endpoint.upstream, endpoint = %endpoint.authority(), ?addresses, "resolved");
-                    endpoint.addresses.store(Arc::new(addresses));
+    /// Takes what came of asking. Returns how long it holds, or why nothing was learned.
+    pub(super) fn take(&mut self, looked: [Looked<IpAddr>; 2], now: u64) -> Result<Duration, String> {
+        let found = looked.iter().flatten().filter(|answer| !answer.records.is_empty());
+        let lifetime = found.map(|answer| answer.lifetime).min();
+        let mut error = None;
+        for (family, looked) in self.0.iter_mut().zip(looked) {
+            match looked {
+                Ok(answer) if lifetime.is_some() => {
+                    *family = Family { addresses: answer.records, confirmed_ns: now };
+                    continue;
                 }
-                refresh_after(lifetime)
+                Ok(_) => {}
+                Err(why) => error = Some(why),
             }
-            failed => {
-                let error = failed.err().unwrap_or_else(|| "no addresses".to_owned());
-                tracing::warn!(upstream = %endpoint.upstream, endpoint = %endpoint.authority(), %error, "cannot resolve");
-                drop_if_stale(&endpoint, now);
-                failures += 1;
-                retry_after(failures)
+            if is_stale(family.confirmed_ns, now) {
+                family.addresses.clear();
             }
-        };
-        tokio::time::sleep(wait).await;
+        }
+        lifetime.ok_or_else(|| error.unwrap_or_else(|| "no addresses".to_owned()))
+    }
+
+    /// All of them, families in turn.
+    pub(super) fn in_turn(&self, port: u16) -> Vec<SocketAddr> {
+        in_turn(self.0.iter().flat_map(|family| family.addresses.iter().copied()), port)
     }
 }
 
-fn refresh_after(lifetime: Duration) -> Duration {
-    (lifetime * 4 / 5).clamp(REFRESH_MIN, REFRESH_MAX)
+/// Whether what was last confirmed then is too old to be used.
+pub(super) fn is_stale(confirmed_ns: u64, now: u64) -> bool {
+    now.saturating_sub(confirmed_ns) > clock::ns(STALE_MAX)
+}
+
+/// How a name has been faring, for the log and for the pause to the next question.
+#[derive(Debug, Default)]
+pub(super) struct Fortune {
+    failures: u32,
+}
+
+impl Fortune {
+    /// Notes what came of a question; how long to wait with the next one. A failure is said once, and so is its end.
+    pub(super) fn next(&mut self, outcome: Result<Duration, String>, upstream: &str, name: &str) -> Duration {
+        match outcome {
+            Ok(lifetime) => {
+                if std::mem::take(&mut self.failures) > 0 {
+                    tracing::info!(upstream, name, "resolves again");
+                }
+                refresh_after(lifetime, RandomState::new().hash_one(name))
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                if self.failures == 1 {
+                    let kept_s = STALE_MAX.as_secs();
+                    tracing::warn!(upstream, name, %error, kept_s, "cannot resolve, what is known stays for a while");
+                }
+                retry_after(self.failures)
+            }
+        }
+    }
+}
+
+/// `random` is any number.
+fn refresh_after(lifetime: Duration, random: u64) -> Duration {
+    let share = REFRESH_SHARE + REFRESH_SPREAD * random as f64 / u64::MAX as f64;
+    lifetime.min(REFRESH_MAX).mul_f64(share).max(REFRESH_MIN)
 }
 
 fn retry_after(failures: u32) -> Duration {
     RETRY_MIN.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(RETRY_MAX)
 }
 
-/// Forgets addresses that were confirmed too long ago.
-fn drop_if_stale(endpoint: &Endpoint, now: u64) {
-    let is_stale = now.saturating_sub(endpoint.resolved_ns()) > crate::clock::ns(STALE_MAX);
-    if is_stale && !endpoint.addresses.load().is_empty() {
-        tracing::warn!(upstream = %endpoint.upstream, endpoint = %endpoint.authority(), "its last addresses are too old");
-        endpoint.addresses.store(Arc::default());
+/// Keeps the addresses of an endpoint fresh for as long as the task lives.
+pub async fn keep_fresh(endpoint: Arc<Endpoint>, names: Names) {
+    let known = endpoint.addresses.load().iter().map(SocketAddr::ip).collect::<Vec<_>>();
+    let mut known = Known::of(known.into_iter(), endpoint.resolved_ns());
+    let mut fortune = Fortune::default();
+    loop {
+        let looked = names.addresses(&endpoint.url.host).await;
+        let outcome = known.take(looked, clock::now());
+        set_addresses(&endpoint, known.in_turn(endpoint.url.port), outcome.is_ok());
+        tokio::time::sleep(fortune.next(outcome, &endpoint.upstream, &endpoint.url.host)).await;
     }
 }
 
-async fn look_up(
-    endpoint: &Endpoint,
-    resolver: Option<&TokioResolver>,
-) -> Result<(Vec<SocketAddr>, Duration), String> {
-    let (host, port) = (endpoint.url.host.as_str(), endpoint.url.port);
-    match resolver {
-        // Names without a dot are the system's business: files, search lists, containers.
-        Some(resolver) if host.contains('.') => {
-            let found = resolver.lookup_ip(host).await.map_err(|error| error.to_string())?;
-            let lifetime = found.valid_until().saturating_duration_since(crate::clock::instant().into_std());
-            Ok((in_turn(found.iter(), port), lifetime))
-        }
-        _ => {
-            let found = tokio::net::lookup_host((host, port)).await.map_err(|error| error.to_string())?;
-            Ok((in_turn(found.map(|address| address.ip()), port), Duration::from_secs(30)))
-        }
+/// Gives an endpoint its addresses.
+pub(super) fn set_addresses(endpoint: &Endpoint, addresses: Vec<SocketAddr>, confirmed: bool) {
+    if confirmed {
+        endpoint.note_resolved(clock::now());
     }
+    if **endpoint.addresses.load() == addresses {
+        return;
+    }
+    let (upstream, endpoint_name) = (&endpoint.upstream, endpoint.authority());
+    if addresses.is_empty() {
+        tracing::warn!(%upstream, endpoint = endpoint_name, "its last addresses are too old");
+    } else {
+        tracing::info!(%upstream, endpoint = endpoint_name, ?addresses, "resolved");
+    }
+    endpoint.addresses.store(Arc::new(addresses));
 }
 
 /// How long a start or a reload waits for names that are not known yet.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// How many names are asked for at once: a list of hundreds is through in a few turns, and a silent name server holds no more
 /// threads than this until the C library gives up.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
-/// Asks once for the addresses of endpoints that have none, so that the first request finds them. What does not resolve in
-/// time is left to [`keep_fresh`].
-pub fn first(endpoints: &[Arc<Endpoint>]) {
-    let unresolved = endpoints.iter().filter(|endpoint| endpoint.status(0).unresolved).cloned().collect();
-    in_threads(unresolved, FIRST_WAIT, |endpoint| {
-        let found =
-            std::net::ToSocketAddrs::to_socket_addrs(&(endpoint.url.host.as_str(), endpoint.url.port));
-        if let Ok(found) = found {
-            let addresses = in_turn(found.map(|address| address.ip()), endpoint.url.port);
-            endpoint.note_resolved(crate::clock::now());
-            endpoint.addresses.store(Arc::new(addresses));
-        }
-    });
+/// Asks once for the addresses of an endpoint that has none.
+pub(super) async fn first(endpoint: Arc<Endpoint>, names: Names) {
+    let mut known = Known::default();
+    if known.take(names.addresses(&endpoint.url.host).await, clock::now()).is_ok() {
+        set_addresses(&endpoint, known.in_turn(endpoint.url.port), true);
+    }
 }
 
-/// Does the same for each endpoint, for some at once, and waits for it so long. What has not begun by then is left out, as is
-/// what there is no thread for.
-fn in_threads(
-    endpoints: Vec<Arc<Endpoint>>,
-    wait: Duration,
-    ask: impl Fn(&Endpoint) + Copy + Send + 'static,
-) {
-    let until = crate::clock::now() + crate::clock::ns(wait);
-    let threads = endpoints.len().min(AT_ONCE);
-    let left = Arc::new(Mutex::new(endpoints));
-    // Nobody sends: what is waited for is that the last thread drops its end.
-    let (working, all_done) = std::sync::mpsc::channel::<Infallible>();
-    for _ in 0..threads {
-        let (left, working) = (Arc::clone(&left), working.clone());
-        let next = move || left.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let work = move || {
-            let _working = working;
-            while let Some(endpoint) = next().filter(|_| crate::clock::now() < until) {
-                ask(&endpoint);
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("unlag-names".into()).spawn(work) {
-            tracing::warn!(%error, "no thread to look up names at the start");
-            break;
+/// Does all of it, some at once.
+pub(super) async fn some_at_once<T: Send + 'static>(
+    work: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let (mut running, mut done) = (JoinSet::new(), Vec::new());
+    for one in work {
+        if running.len() >= AT_ONCE {
+            done.extend(running.join_next().await.and_then(Result::ok));
         }
+        running.spawn(one);
     }
-    drop(working);
-    let _ = all_done.recv_timeout(wait);
+    while let Some(ended) = running.join_next().await {
+        done.extend(ended.ok());
+    }
+    done
 }
 
 /// Families alternate, IPv6 first (RFC 8305 §4).

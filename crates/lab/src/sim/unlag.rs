@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use unlag_config::{Scheme, UpstreamUrl};
 use unlag_engine::error::Error;
-use unlag_engine::fleet::{Cell, Endpoint, InFlight, Service};
-use unlag_engine::techniques::admit::gauge::Gauge;
+use unlag_engine::fleet::{Endpoint, InFlight, Service};
+use unlag_engine::plan::Registry;
 use unlag_engine::techniques::balance::policy::{Ask, pick};
-use unlag_record::EndpointId;
+use unlag_engine::upstream::discover_names::Found;
 
 use super::balancer::{Balancer, Ended, Ending, Ticket};
 use super::scenario::{SECOND, Scenario};
@@ -37,7 +37,9 @@ pub(super) struct Unlag {
 
 impl Unlag {
     pub(super) fn new(scenario: &Scenario, reported: bool) -> Self {
-        let endpoints: Vec<_> = (0..scenario.replicas.len()).map(endpoint).collect();
+        let registry = Registry::new(unlag_record::Registry::new(unlag_record::Bounds::default(), None));
+        let endpoints: Vec<_> =
+            (0..scenario.replicas.len()).map(|index| endpoint(&registry, index)).collect();
         for (endpoint, replica) in endpoints.iter().zip(&scenario.replicas) {
             endpoint.note_round_trip(replica.rtt);
         }
@@ -56,28 +58,15 @@ impl Unlag {
     }
 }
 
-fn endpoint(index: usize) -> Arc<Endpoint> {
+fn endpoint(registry: &Registry, index: usize) -> Arc<Endpoint> {
     let url = UpstreamUrl {
         scheme: Scheme::Http,
         host: "127.0.0.1".to_owned(),
         port: 1000 + index as u16,
         path: String::new(),
     };
-    Arc::new(Endpoint {
-        index: index as u32,
-        record: EndpointId::OTHER,
-        upstream: "simulated".into(),
-        host: url.authority(),
-        url,
-        hash: index as u64,
-        weight: 1,
-        region: None,
-        cell: Cell::default(),
-        gauge: Gauge::new(Arc::default()),
-        addresses: Default::default(),
-        won: Default::default(),
-        last_error: Default::default(),
-    })
+    let config = unlag_config::Endpoint::new(url);
+    registry.endpoint(&"simulated".into(), &Found::listed(&config), "")
 }
 
 impl Balancer for Unlag {

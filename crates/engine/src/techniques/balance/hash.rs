@@ -59,12 +59,12 @@ pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], key: u64, ask: &Ask<'_>) -> Option<&
             (least, weights, in_flight) = (rank, 0, 1);
         }
         if rank == least {
-            weights += u64::from(endpoint.weight);
+            weights += u64::from(endpoint.weight());
             in_flight += u64::from(endpoint.in_flight());
         }
     }
     let has_room = |endpoint: &Endpoint| {
-        u64::from(endpoint.in_flight()) < share_max(u64::from(endpoint.weight), weights, in_flight) + SLACK
+        u64::from(endpoint.in_flight()) < share_max(u64::from(endpoint.weight()), weights, in_flight) + SLACK
     };
     let mut best: Option<(bool, f64, &Arc<Endpoint>)> = None;
     for endpoint in fleet {
@@ -90,5 +90,5 @@ fn draw(endpoint: &Endpoint, key: u64) -> f64 {
     let bits = xxh3_64_with_seed(&key.to_le_bytes(), endpoint.hash) >> 11;
     // Above 0 and below 1: 53 bits are what the fraction of a double holds.
     let unit = (bits as f64 + 0.5) / (1u64 << 53) as f64;
-    -f64::from(endpoint.weight) / unit.ln()
+    -f64::from(endpoint.weight()) / unit.ln()
 }

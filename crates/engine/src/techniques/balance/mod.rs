@@ -133,7 +133,7 @@ impl Stage for Balance {
         };
         let Some(endpoint) = picked else {
             let are_drained = !fleet.is_empty() && fleet.iter().all(|endpoint| endpoint.is_drained());
-            let error = if are_drained { Error::Drained } else { Error::NoEndpoint };
+            let error = if are_drained { Error::Drained } else { self.upstream.no_endpoint() };
             return Err(Failure { error, exchange: Some(exchange) });
         };
         let index = endpoint.index;

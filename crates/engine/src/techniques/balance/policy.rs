@@ -157,7 +157,7 @@ const LOST_MS: f32 = 20.0;
 /// The endpoint with the fewest requests in flight for its weight, among those that may best be asked.
 pub fn least_requests<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<&'a Arc<Endpoint>> {
     let has_less = |a: &Endpoint, b: &Endpoint| {
-        u64::from(a.in_flight()) * u64::from(b.weight) < u64::from(b.in_flight()) * u64::from(a.weight)
+        u64::from(a.in_flight()) * u64::from(b.weight()) < u64::from(b.in_flight()) * u64::from(a.weight())
     };
     in_turn(fleet, ask, has_less)
 }
@@ -191,13 +191,13 @@ fn are_most_ejected(fleet: &[Arc<Endpoint>], now: u64) -> bool {
 
 /// The position of the endpoint whose turn it is.
 fn first_in_turn(fleet: &[Arc<Endpoint>], turn: u32) -> usize {
-    let all: u32 = fleet.iter().map(|endpoint| endpoint.weight).sum();
+    let all: u32 = fleet.iter().map(|endpoint| endpoint.weight()).sum();
     if all as usize == fleet.len() {
         return turn as usize % fleet.len().max(1);
     }
     let mut left = turn % all.max(1);
     for (index, endpoint) in fleet.iter().enumerate() {
-        match left.checked_sub(endpoint.weight) {
+        match left.checked_sub(endpoint.weight()) {
             Some(less) => left = less,
             None => return index,
         }

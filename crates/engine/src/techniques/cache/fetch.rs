@@ -155,7 +155,7 @@ impl Asking {
 
     /// The failure of one request is that of all, unless it is the caller's own or its deadline's.
     fn fail(&mut self, error: Error) {
-        if error.fault() == Fault::Upstream || error == Error::NoEndpoint {
+        if error.fault() == Fault::Upstream || matches!(error, Error::NoEndpoint | Error::Undiscovered) {
             self.land(|_| Landing::Failed(error));
         }
     }

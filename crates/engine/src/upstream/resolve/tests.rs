@@ -1,24 +1,15 @@
 //! What becomes of the addresses of a name when its name server changes its mind or falls silent: row U38.
 
+use super::super::names::Answer;
 use super::*;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverConfig};
 use std::net::Ipv4Addr;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tokio::sync::Barrier;
 use unlag_testkit::dns::{NameServer, Zone};
 use unlag_testkit::wait_until;
 
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-
-fn resolver_of(server: &NameServer) -> Arc<TokioResolver> {
-    let mut connection = ConnectionConfig::new(ProtocolConfig::Udp);
-    connection.port = server.address().port();
-    let servers = vec![NameServerConfig::new(server.address().ip(), true, vec![connection])];
-    let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-    let builder = TokioResolver::builder_with_config(config, Default::default());
-    Arc::new(without_cache(builder).unwrap())
-}
 
 /// A name with its addresses kept fresh from a server of the test's own.
 struct Bed {
@@ -32,12 +23,12 @@ impl Bed {
         let (server, stop) = (NameServer::start(zone), Arc::new(tokio::sync::Notify::new()));
         let endpoint = crate::plan::tests::named("shop.test");
         let bed = Bed { server, endpoint: Arc::clone(&endpoint), stop: Arc::clone(&stop) };
-        let resolver = resolver_of(&bed.server);
+        let names = Names::at(&[bed.server.address()]);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 tokio::select! {
-                    () = keep_fresh(endpoint, Some(resolver)) => {}
+                    () = keep_fresh(endpoint, names) => {}
                     () = stop.notified() => {}
                 }
             });
@@ -110,10 +101,11 @@ fn a_server_that_falls_silent_keeps_the_last_good_addresses() {
 }
 
 #[test]
-fn addresses_are_asked_for_again_at_four_fifths_of_their_time_within_bounds() {
-    assert_eq!(refresh_after(Duration::from_secs(100)), Duration::from_secs(80));
-    assert_eq!(refresh_after(Duration::ZERO), Duration::from_secs(1));
-    assert_eq!(refresh_after(Duration::from_secs(86_400)), Duration::from_secs(300));
+fn addresses_are_asked_for_again_before_their_time_is_over_within_bounds_and_not_by_all_nodes_at_once() {
+    let after = |lifetime, random| refresh_after(Duration::from_secs(lifetime), random).as_secs();
+    assert_eq!([after(100, 0), after(100, u64::MAX)], [70, 80]);
+    assert_eq!([after(0, 0), after(1, u64::MAX)], [1, 1]);
+    assert_eq!([after(86_400, 0), after(86_400, u64::MAX)], [210, 240]);
 }
 
 #[test]
@@ -122,33 +114,58 @@ fn failures_are_followed_by_longer_pauses_up_to_five_seconds() {
     assert_eq!(pauses, [1, 2, 4, 5, 5]);
 }
 
-#[test]
-fn addresses_that_could_not_be_confirmed_for_an_hour_are_dropped() {
-    let endpoint = crate::plan::tests::named("shop.test");
-    endpoint.addresses.store(Arc::new(vec![SocketAddr::from((FIRST, 80))]));
-    let confirmed = 7;
-    endpoint.note_resolved(confirmed);
-    drop_if_stale(&endpoint, confirmed + crate::clock::ns(STALE_MAX) - 1);
-    assert_eq!(endpoint.addresses.load().len(), 1);
-    drop_if_stale(&endpoint, confirmed + crate::clock::ns(STALE_MAX) + 1);
-    assert!(endpoint.addresses.load().is_empty());
+fn answer(addresses: &[&str]) -> Looked<IpAddr> {
+    let records = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+    Ok(Answer { records, lifetime: Duration::from_secs(60) })
+}
+
+fn all(known: &Known) -> Vec<String> {
+    known.in_turn(80).iter().map(|address| address.ip().to_string()).collect()
 }
 
 #[test]
-fn sixteen_names_are_asked_for_at_once_and_all_in_the_end() {
+fn addresses_that_could_not_be_confirmed_for_an_hour_are_dropped() {
+    let (confirmed, mut known) = (7, Known::default());
+    let failed = || [Err("no".to_owned()), Err("no".to_owned())];
+    assert!(known.take([answer(&[]), answer(&["127.0.0.1"])], confirmed).is_ok());
+    let hour = clock::ns(STALE_MAX);
+    assert_eq!(known.take(failed(), confirmed + hour), Err("no".to_owned()));
+    assert_eq!(all(&known), ["127.0.0.1"]);
+    assert!(known.take(failed(), confirmed + hour + 1).is_err());
+    assert!(all(&known).is_empty());
+}
+
+#[test]
+fn a_family_that_fails_keeps_its_addresses_and_one_that_has_none_any_more_does_not() {
+    let mut known = Known::default();
+    assert!(known.take([answer(&["::1"]), answer(&["10.0.0.1"])], 1).is_ok());
+    assert!(known.take([Err("late".to_owned()), answer(&["10.0.0.2"])], 2).is_ok());
+    assert_eq!(all(&known), ["::1", "10.0.0.2"]);
+    assert!(known.take([answer(&[]), answer(&["10.0.0.2"])], 3).is_ok());
+    assert_eq!(all(&known), ["10.0.0.2"]);
+    assert_eq!(known.take([answer(&[]), answer(&[])], 4), Err("no addresses".to_owned()));
+    assert_eq!(all(&known), ["10.0.0.2"], "nobody means to have no address");
+}
+
+#[tokio::test]
+async fn sixteen_names_are_asked_for_at_once_and_all_in_the_end() {
     static NOW: AtomicUsize = AtomicUsize::new(0);
     static MOST: AtomicUsize = AtomicUsize::new(0);
-    static TURN: Barrier = Barrier::new(AT_ONCE);
-    let endpoints: Vec<_> = (0..3 * AT_ONCE).map(|_| crate::plan::tests::named("shop.test")).collect();
-    in_threads(endpoints.clone(), Duration::from_secs(15), |endpoint| {
-        MOST.fetch_max(NOW.fetch_add(1, Relaxed) + 1, Relaxed);
-        // Fewer than that at once would wait here for ever.
-        TURN.wait();
-        endpoint.note_resolved(7);
-        NOW.fetch_sub(1, Relaxed);
+    let turn = Arc::new(Barrier::new(AT_ONCE));
+    let work = (0..3 * AT_ONCE).map(|number| {
+        let turn = Arc::clone(&turn);
+        async move {
+            MOST.fetch_max(NOW.fetch_add(1, Relaxed) + 1, Relaxed);
+            // Fewer than that at once would wait here for ever.
+            turn.wait().await;
+            NOW.fetch_sub(1, Relaxed);
+            number
+        }
     });
+    let mut done = some_at_once(work.collect::<Vec<_>>()).await;
+    done.sort_unstable();
+    assert_eq!(done, (0..3 * AT_ONCE).collect::<Vec<_>>());
     assert_eq!(MOST.load(Relaxed), AT_ONCE);
-    assert!(endpoints.iter().all(|endpoint| endpoint.resolved_ns() == 7));
 }
 
 #[test]

@@ -195,7 +195,7 @@ proptest! {
             }
             let chosen = pick(&fleet, number % hot, &ask(1)).expect("somebody");
             in_flight.push(chosen.begin(1));
-            let most = share_max(u64::from(chosen.weight), all, in_flight.len() as u64) + SLACK;
+            let most = share_max(u64::from(chosen.weight()), all, in_flight.len() as u64) + SLACK;
             prop_assert!(u64::from(chosen.in_flight()) <= most, "{} of {most}", chosen.in_flight());
         }
     }
