@@ -75,7 +75,11 @@ pub(crate) fn named_files(config: &Config) -> Vec<PathBuf> {
         let pairs = tls.certificates.iter().flat_map(|files| [&files.certificate, &files.key]);
         pairs.chain(&tls.client_ca).cloned().collect::<Vec<_>>()
     });
-    own.chain(config.upstreams.iter().filter_map(|upstream| upstream.tls.ca.clone())).collect()
+    let theirs = config.upstreams.iter().flat_map(|upstream| {
+        let shown = upstream.tls.client.iter().flat_map(|files| [&files.certificate, &files.key]);
+        shown.chain(&upstream.tls.ca).cloned()
+    });
+    own.chain(theirs).collect()
 }
 
 #[cfg(test)]

@@ -249,7 +249,11 @@ async fn serve_tls(
     };
     let session = stream.get_ref().1;
     let is_h2 = session.alpn_protocol() == Some(b"h2");
-    let server_name = session.server_name().map(Into::into);
+    // Who has shown who it is may ask for any host: a node that is the gateway of a region passes on what its own callers ask.
+    let server_name = match session.peer_certificates() {
+        Some(_) => None,
+        None => session.server_name().map(Into::into),
+    };
     let certificate = session.peer_certificates().and_then(<[_]>::first).map(|leaf| Rc::from(leaf.as_ref()));
     let caller = Rc::new(Caller { certificate, ..Caller::new(peer, Scheme::Https, server_name) });
     let io = Io::Tls(Box::new(stream.into()));

@@ -162,12 +162,12 @@ impl Memory {
     }
 
     fn endpoints_of(&self, group: &[Place], scheme: Scheme, domain: &str) -> Vec<Found> {
-        let heaviest = group.iter().map(|place| place.weight).max().unwrap_or_default();
-        let found = group.iter().filter_map(|place| {
+        let weights = weights(&group.iter().map(|place| place.weight).collect::<Vec<_>>());
+        let found = group.iter().zip(weights).filter_map(|(place, weight)| {
             let addresses = self.hosts.get(&place.target)?.in_turn(place.port);
             let (host, port) = (place.target.clone(), place.port);
             let url = UpstreamUrl { scheme, host, port, path: String::new() };
-            let endpoint = Endpoint { weight: weight(place.weight, heaviest), ..Endpoint::new(url.clone()) };
+            let endpoint = Endpoint { weight, ..Endpoint::new(url.clone()) };
             let found = Found { endpoint, called: url, server_name: domain.to_owned(), addresses };
             (!found.addresses.is_empty()).then_some(found)
         });
@@ -185,10 +185,22 @@ fn distinct(mut places: Vec<Place>) -> Vec<Place> {
 /// Most that a weight of ours can be.
 const WEIGHT_MAX: u32 = 1_000;
 
-/// A weight of RFC 2782 as one of ours, beside the heaviest of its priority. 0 is a very small one, or none at all.
-fn weight(of: u16, heaviest: u16) -> u32 {
-    let (of, heaviest) = (u32::from(of), u32::from(heaviest));
-    if heaviest > WEIGHT_MAX { (of * WEIGHT_MAX / heaviest).max(1) } else { of.max(1) }
+/// Weights of RFC 2782 as ours, in the same ratios, as small as they can be: who takes turns by them comes round soon. 0 is a very
+/// small one, or none at all.
+fn weights(of: &[u16]) -> Vec<u32> {
+    let heaviest = u32::from(of.iter().copied().max().unwrap_or_default());
+    let shared = of.iter().fold(0, |shared, &weight| divisor(shared, weight.into()));
+    let ours = |weight: u32| match of.contains(&0) {
+        false if heaviest / shared <= WEIGHT_MAX => weight / shared,
+        _ if heaviest > WEIGHT_MAX => weight * WEIGHT_MAX / heaviest,
+        _ => weight,
+    };
+    of.iter().map(|&weight| ours(weight.into()).max(1)).collect()
+}
+
+/// The greatest common one.
+fn divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { divisor(b, a % b) }
 }
 
 /// Keeps the endpoints of an upstream as name servers have them, for as long as the task lives.

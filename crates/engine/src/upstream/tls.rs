@@ -1,12 +1,14 @@
-//! TLS towards upstreams: always verified, against the system's authorities or the one that the upstream names.
+//! TLS towards upstreams: always verified, against the system's authorities or the one that the upstream names; and
+//! what is shown where an upstream wants to know who asks, as a node that is the gateway of another region does.
 
 use crate::error::Error;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use std::sync::Arc;
 use tokio_rustls::TlsConnector;
-use unlag_config::{Protocol, UpstreamTls};
+use unlag_config::{CertificateFiles, Protocol, UpstreamTls};
 
 /// How TLS is spoken to one upstream.
 #[derive(Debug, Clone)]
@@ -35,9 +37,6 @@ impl ClientTls {
 
 /// Builds it from the configuration.
 pub fn client(config: &UpstreamTls, protocol: Protocol) -> Result<ClientTls, String> {
-    if let Some(files) = &config.client {
-        return Err(format!("showing {} is not in this build yet", files.certificate.display()));
-    }
     let mut roots = RootCertStore::empty();
     match &config.ca {
         Some(path) => {
@@ -62,11 +61,14 @@ pub fn client(config: &UpstreamTls, protocol: Protocol) -> Result<ClientTls, Str
         ServerName::try_from(name.clone())
             .map_err(|_| format!("{name:?} is not a host name or an IP address"))
     });
-    let mut client = ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut client = match &config.client {
+        Some(files) => shown(builder, files)?,
+        None => builder.with_no_client_auth(),
+    };
     let mut http1 = client.clone();
     http1.alpn_protocols = vec![b"http/1.1".to_vec()];
     client.alpn_protocols = match protocol {
@@ -75,6 +77,25 @@ pub fn client(config: &UpstreamTls, protocol: Protocol) -> Result<ClientTls, Str
         Protocol::Http2 => vec![b"h2".to_vec()],
     };
     Ok(ClientTls { config: Arc::new(client), http1: Arc::new(http1), name: name.transpose()? })
+}
+
+/// Shows a certificate where one is asked for.
+fn shown(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    files: &CertificateFiles,
+) -> Result<ClientConfig, String> {
+    let (chain, key) = (&files.certificate, &files.key);
+    let certificates = CertificateDer::pem_file_iter(chain)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| format!("cannot read the certificate {}: {error}", chain.display()))?;
+    if certificates.is_empty() {
+        return Err(format!("{} holds no certificate", chain.display()));
+    }
+    let private = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| format!("cannot read the key {}: {error}", key.display()))?;
+    builder
+        .with_client_auth_cert(certificates, private)
+        .map_err(|error| format!("{} with {}: {error}", chain.display(), key.display()))
 }
 
 /// The one cryptography provider, named wherever rustls wants one: a second one linked by accident would make it panic.

@@ -115,7 +115,11 @@ async fn an_answer_that_fits_into_no_datagram_is_fetched_over_tcp_and_what_is_ab
 }
 
 #[test]
-fn weights_keep_their_ratio_where_they_are_larger_than_ours_may_be() {
-    assert_eq!([weight(0, 0), weight(0, 10), weight(7, 10), weight(1000, 1000)], [1, 1, 7, 1000]);
-    assert_eq!([weight(65_535, 65_535), weight(32_768, 65_535), weight(1, 65_535)], [1000, 500, 1]);
+fn weights_keep_their_ratios_and_are_as_small_as_they_can_be() {
+    assert_eq!(weights(&[30_000, 10_000]), [3, 1]);
+    assert_eq!(weights(&[0, 0]), [1, 1]);
+    assert_eq!(weights(&[0, 60, 30]), [1, 60, 30]);
+    assert_eq!(weights(&[65_535, 32_768, 1, 0]), [1000, 500, 1, 1]);
+    assert_eq!(weights(&[7]), [1]);
+    assert!(weights(&[]).is_empty());
 }
