@@ -108,6 +108,8 @@ pub struct Row {
     pub steal_max: f64,
     /// Most of the machine that others used in a kept round.
     pub foreign_max: f64,
+    /// Most of their core that callers and replicas used in a kept round.
+    pub load_core_max: f64,
     /// 99 % of the requests were sent no later than this after they were due, in microseconds.
     pub late_p99_us: f64,
     /// Medians over the rounds of what the scenario is about.
@@ -169,6 +171,7 @@ impl Row {
             cpu_us: mean(&|sample| sample.cpu_us),
             steal_max: most(&mut samples.iter().map(|sample| sample.steal)),
             foreign_max: most(&mut kept.iter().map(|sample| sample.foreign)),
+            load_core_max: most(&mut kept.iter().map(|sample| sample.load_core)),
             late_p99_us: most(&mut kept.iter().map(|sample| sample.late_p99_us)),
             facts: facts.into_iter().filter_map(|(name, values)| Some((name, median(&values)?))).collect(),
             met: None,
@@ -187,7 +190,10 @@ impl Row {
         let mut said: Vec<String> =
             facts.map(|(name, value)| format!("{} {}", name.replace('_', " "), short(*value))).collect();
         if self.late_p99_us > LATE_US_MAX {
-            said.push(format!("sent late: p99 {:.1} ms", self.late_p99_us / 1e3));
+            let (late_ms, core) = (self.late_p99_us / 1e3, self.load_core_max * 100.0);
+            said.push(format!(
+                "sent late: p99 {late_ms:.1} ms, callers and replicas used {core:.0} % of their core"
+            ));
         }
         said.join(", ")
     }

@@ -19,6 +19,8 @@ pub(super) struct Sample {
     pub(super) steal: f64,
     /// Share of the machine that programs took which have no part in this.
     pub(super) foreign: f64,
+    /// Share of their core that callers and replicas used.
+    pub(super) load_core: f64,
     pub(super) offered: u64,
     /// How requests ended that did not end well.
     pub(super) errors: BTreeMap<String, u64>,

@@ -98,7 +98,9 @@ impl<'a> Stack<'a> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).max(2) as f64;
         let cpu_ns = cpu().saturating_sub(cpu_before);
         let own = tree_ns(std::process::id()).saturating_sub(own_before) as f64 / 1e9;
-        let own = own / (began.elapsed().as_secs_f64() * cores);
+        let elapsed = began.elapsed().as_secs_f64();
+        let load_core = (own - cpu_ns as f64 / 1e9).max(0.0) / elapsed;
+        let own = own / (elapsed * cores);
         let (steal, busy) = Ticks::now()
             .zip(ticks)
             .map_or((0.0, 0.0), |(now, before)| (now.steal_since(&before), now.busy_since(&before)));
@@ -107,6 +109,7 @@ impl<'a> Stack<'a> {
         Ok(Sample {
             steal,
             foreign: (busy - own).max(0.0),
+            load_core,
             cpu_us: cpu_ns as f64 / 1e3 / requests.max(1) as f64,
             ..Sample::new(self.variant, &outcomes, report)
         })
