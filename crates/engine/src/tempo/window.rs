@@ -15,7 +15,7 @@ const LONGEST_BITS: u32 = 37;
 const BUCKETS: usize = 1 + ((LONGEST_BITS - SHORTEST_BITS) << FINE_BITS) as usize;
 
 /// Counters of two generations.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Window {
     young: Generation,
     old: Generation,
@@ -30,12 +30,6 @@ struct Generation {
 impl Default for Generation {
     fn default() -> Generation {
         Generation { counts: Box::new([0; BUCKETS]), total: 0 }
-    }
-}
-
-impl Default for Window {
-    fn default() -> Window {
-        Window { young: Generation::default(), old: Generation::default() }
     }
 }
 

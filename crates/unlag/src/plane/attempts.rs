@@ -56,7 +56,7 @@ pub(super) fn status(of: &AttemptStatus) -> AttemptsStatus {
         p999_us: us(of.tempo.p999_ns),
         failing: f64::from(of.tempo.failing),
         hedge_after_us: of.hedge_after_ns.map(us),
-        learned_timeout: (limit.learned_ns > 0).then(|| LearnedTimeout {
+        learned_timeout: (limit.learned_ns > 0).then_some(LearnedTimeout {
             timeout_ms: limit.learned_ns / 1_000_000,
             in_force: limit.is_in_force,
             watched: limit.answers,

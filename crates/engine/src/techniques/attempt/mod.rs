@@ -115,10 +115,9 @@ impl Attempt {
                 Some(wait_ns) => wait_ns,
                 None => return outcome.map(|response| handed_back(response, comes_back)),
             };
-            exchange = match taken_back(outcome) {
-                Ok(back) => back,
-                Err(outcome) => return outcome,
-            };
+            // It is there: nothing else is waited for.
+            let Some(back) = taken_back(outcome) else { return Err(Error::Internal.into()) };
+            exchange = back;
             if wait_ns > 0 {
                 alarm.set(trace.enter(Phase::Overhead) + wait_ns);
                 std::future::poll_fn(|cx| alarm.poll(cx)).await;
@@ -222,20 +221,14 @@ fn handed_back(mut response: crate::exchange::Response, comes_back: bool) -> cra
 }
 
 /// The request of an attempt whose outcome nobody gets.
-fn taken_back(outcome: Outcome) -> Result<Box<Exchange>, Outcome> {
+fn taken_back(outcome: Outcome) -> Option<Box<Exchange>> {
     match outcome {
-        Ok(mut response) => match (response.request.take(), &response.in_flight) {
-            (Some(mut request), Some(in_flight)) => {
-                request.failed.push((in_flight.endpoint().index, Error::NoOther));
-                Ok(request)
-            }
-            (request, _) => {
-                response.request = request;
-                Err(Ok(response))
-            }
-        },
-        Err(Failure { exchange: Some(exchange), .. }) => Ok(exchange),
-        Err(failure) => Err(Err(failure)),
+        Ok(mut response) => {
+            let mut request = response.request.take()?;
+            request.failed.push((response.in_flight.as_ref()?.endpoint().index, Error::NoOther));
+            Some(request)
+        }
+        Err(failure) => failure.exchange,
     }
 }
 
