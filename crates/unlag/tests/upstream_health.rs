@@ -146,7 +146,11 @@ fn five_failures_in_a_row_eject_an_endpoint_and_a_passing_check_does_not_bring_i
         })
     };
     let fine = checked("fine", &health);
-    let unlag = Setup::of(UNLAG).to([broken.url(), fine.url()]).upstream("health", CHECK).start();
+    let unlag = Setup::of(UNLAG)
+        .to([broken.url(), fine.url()])
+        .upstream("health", CHECK)
+        .upstream("balance", "\"round-robin\"")
+        .start();
     wait_until("it is ejected", || {
         unlag.get("/");
         unlag.endpoint(&broken.address()).is_some_and(|endpoint| endpoint["state"] == "ejected")
@@ -164,7 +168,8 @@ fn five_failures_in_a_row_eject_an_endpoint_and_a_passing_check_does_not_bring_i
 fn an_ejected_endpoint_is_left_out_and_the_others_answer_everything() {
     let broken = RawOrigin::answering(|_| answer_of(502));
     let fine = RawOrigin::ok("fine");
-    let unlag = Setup::of(UNLAG).to([broken.url(), fine.url()]).start();
+    let unlag =
+        Setup::of(UNLAG).to([broken.url(), fine.url()]).upstream("balance", "\"round-robin\"").start();
     wait_until("it is ejected", || {
         unlag.get("/");
         unlag.endpoint(&broken.address()).is_some_and(|endpoint| endpoint["state"] == "ejected")
