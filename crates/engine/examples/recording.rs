@@ -73,6 +73,7 @@ impl Core {
             cause: None,
             cache: None,
             hedge: None,
+            trials: Default::default(),
             method: trace.method.as_str(),
             target: &trace.target,
             protocol: Protocol::Http11,

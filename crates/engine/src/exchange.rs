@@ -12,7 +12,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use unlag_record::{CacheUse, EndpointId, Hedge, Phase, RequestId, Timeline};
+use unlag_record::{CacheUse, EndpointId, Hedge, Phase, RequestId, Timeline, Trials};
 
 /// A request on its way through the pipeline.
 #[derive(Debug)]
@@ -246,6 +246,8 @@ pub struct Trace {
     pub cache: Cell<Option<CacheUse>>,
     /// What became of a second copy, once one was considered.
     pub hedge: Cell<Option<Hedge>>,
+    /// The techniques that are measured on it, and those that it was held out of.
+    pub trials: Cell<Trials>,
     /// Towards the stage that may send it.
     pub lending: Lending,
     /// Of a copy whose answer the caller gets: the record that everything goes to.
@@ -277,6 +279,7 @@ impl Trace {
             reused: Cell::new(false),
             cache: Cell::new(None),
             hedge: Cell::new(None),
+            trials: Cell::default(),
             lending: Lending::default(),
             into: OnceCell::new(),
             bytes_in: Cell::new(0),
@@ -304,6 +307,7 @@ impl Trace {
             reused: Cell::new(false),
             cache: self.cache.clone(),
             hedge: Cell::new(None),
+            trials: self.trials.clone(),
             lending: Lending::default(),
             into: OnceCell::new(),
             bytes_in: self.bytes_in.clone(),
@@ -318,6 +322,7 @@ impl Trace {
         self.timeline.replace(copy.timeline.borrow().clone());
         self.endpoint.set(copy.endpoint.get());
         self.reused.set(copy.reused.get());
+        self.trials.set(copy.trials.get());
         self.bytes_in.set(copy.bytes_in.get());
         let _ = copy.into.set(Rc::clone(self));
     }

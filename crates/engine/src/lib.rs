@@ -16,6 +16,7 @@ pub mod error;
 pub mod exchange;
 pub mod fault;
 pub mod fleet;
+pub mod holdout;
 pub mod http;
 pub mod limits;
 pub mod listen;

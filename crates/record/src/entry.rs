@@ -2,7 +2,7 @@
 
 use crate::names::Names;
 use crate::recent::Recent;
-use crate::{CacheUse, EndpointId, Hedge, Outcome, Protocol, Record, RequestId, RouteId, Timeline};
+use crate::{CacheUse, EndpointId, Hedge, Outcome, Protocol, Record, RequestId, RouteId, Timeline, Trials};
 use std::net::SocketAddr;
 
 /// How much of a target is kept. Enough for the path of nearly every call between services.
@@ -53,6 +53,7 @@ pub(crate) struct Entry {
     pub(crate) cause: Option<&'static str>,
     pub(crate) cache: Option<CacheUse>,
     pub(crate) hedge: Option<Hedge>,
+    pub(crate) trials: Trials,
     pub(crate) method: Excerpt<METHOD_BYTES>,
     pub(crate) target: Excerpt<TARGET_BYTES>,
     pub(crate) protocol: Protocol,
@@ -80,6 +81,7 @@ impl Entry {
             cause: record.cause,
             cache: record.cache,
             hedge: record.hedge,
+            trials: record.trials,
             method: Excerpt::of(record.method.as_bytes()),
             target: Excerpt::of(record.target),
             protocol: record.protocol,
@@ -112,6 +114,7 @@ impl Entry {
             cause: self.cause,
             cache: self.cache,
             hedge: self.hedge,
+            held_out: self.trials.held().map(crate::Technique::name).collect(),
             method: lossy(self.method.as_bytes()),
             target: lossy(self.target.as_bytes()),
             target_cut: self.target.is_cut(),

@@ -1,6 +1,6 @@
 //! What the engine hands over when a request is done.
 
-use crate::{EndpointId, RequestId, RouteId, Timeline};
+use crate::{EndpointId, RequestId, RouteId, Timeline, Trials};
 use std::net::SocketAddr;
 
 /// How a request ended; latencies of failures are kept apart, because a fast 500 flatters the average.
@@ -178,6 +178,8 @@ pub struct Record<'a> {
     pub cache: Option<CacheUse>,
     /// What became of a second copy; `None` if none was considered.
     pub hedge: Option<Hedge>,
+    /// The techniques that are measured on it, and those that it was held out of.
+    pub trials: Trials,
     /// The request method.
     pub method: &'a str,
     /// The request target as received.

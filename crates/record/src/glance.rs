@@ -66,6 +66,7 @@ mod tests {
             cause: Some("truncated"),
             cache: Some(CacheUse::Miss),
             hedge: None,
+            trials: Default::default(),
             method: "GET",
             target: b"/a\x1b[31m",
             protocol: Protocol::Http11,

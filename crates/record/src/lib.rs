@@ -14,12 +14,14 @@ mod recent;
 mod registry;
 mod shard;
 mod timeline;
+mod trials;
 
 pub use exchange::{CacheUse, Fate, Hedge, Outcome, Protocol, Record, Trigger};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use ids::{EndpointId, InvalidRequestId, OTHER, RequestId, RouteId};
 pub use log::{AccessLog, DEFAULT_WAITING_LINES, Sample, Sink};
 pub use recent::{Order, Recent, RecentQuery};
-pub use registry::{Bounds, EndpointSeries, PhaseSeries, Registry, RequestSeries, Snapshot};
+pub use registry::{Bounds, EndpointSeries, PhaseSeries, Registry, RequestSeries, Snapshot, TrialSeries};
 pub use shard::Recorder;
 pub use timeline::{Phase, Timeline};
+pub use trials::{Technique, Trials};

@@ -27,6 +27,10 @@ pub(crate) fn write_line(out: &mut String, entry: &Entry, names: &Names) {
     if let Some(cache) = entry.cache {
         field(out, "cache", cache.name().as_bytes());
     }
+    let held: Vec<&str> = entry.trials.held().map(crate::Technique::name).collect();
+    if !held.is_empty() {
+        field(out, "held_out", held.join(",").as_bytes());
+    }
     if let Some(hedge) = entry.hedge {
         field(out, "hedge", hedge.name().as_bytes());
     }

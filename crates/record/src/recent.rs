@@ -31,6 +31,8 @@ pub struct Recent {
     pub cache: Option<CacheUse>,
     /// What became of a second copy; `None` if none was considered.
     pub hedge: Option<Hedge>,
+    /// The techniques that it was held out of.
+    pub held_out: Vec<&'static str>,
     /// The request method.
     pub method: String,
     /// The request target, at most 256 bytes of it; what is not UTF-8 is replaced.

@@ -5,7 +5,7 @@ use crate::log::AccessLog;
 use crate::names::Names;
 use crate::recent::{Order, Recent, RecentQuery};
 use crate::shard::Core;
-use crate::{EndpointId, HistogramSnapshot, Outcome, Phase, Recorder, RequestId, RouteId};
+use crate::{EndpointId, HistogramSnapshot, Outcome, Phase, Recorder, RequestId, RouteId, Technique};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,13 +48,17 @@ pub(crate) enum Series {
     Request(RouteId, Outcome),
     Phase(RouteId, Phase),
     Endpoint(EndpointId, Outcome),
+    /// And whether the requests were held out.
+    Trial(RouteId, Technique, bool),
 }
 
 impl Series {
     /// Whether it is one that everything past the bounds goes to, and that is granted always.
     pub(crate) fn is_other(self) -> bool {
         match self {
-            Series::Request(route, _) | Series::Phase(route, _) => route == RouteId::OTHER,
+            Series::Request(route, _) | Series::Phase(route, _) | Series::Trial(route, ..) => {
+                route == RouteId::OTHER
+            }
             Series::Endpoint(endpoint, _) => endpoint == EndpointId::OTHER,
         }
     }
@@ -104,6 +108,19 @@ pub struct EndpointSeries {
     pub histogram: HistogramSnapshot,
 }
 
+/// Requests of one route that a technique acted on, or would have.
+#[derive(Clone, Debug)]
+pub struct TrialSeries {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The technique.
+    pub technique: Technique,
+    /// Whether these requests passed it by.
+    pub held_out: bool,
+    /// Their total durations, those of callers who left not included.
+    pub histogram: HistogramSnapshot,
+}
+
 /// Everything counted so far, merged over all cores. Series that counted nothing are left out.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -113,6 +130,8 @@ pub struct Snapshot {
     pub phases: Vec<PhaseSeries>,
     /// The family {upstream, endpoint, outcome}.
     pub endpoints: Vec<EndpointSeries>,
+    /// The family {route, technique, held out}, of routes that hold requests out.
+    pub trials: Vec<TrialSeries>,
 }
 
 impl Registry {
@@ -259,6 +278,11 @@ impl Snapshot {
         self.phases.extend(Phase::ALL.into_iter().filter_map(|phase| {
             let histogram = merged(cores, Series::Phase(id, phase))?;
             Some(PhaseSeries { route: route.clone(), phase, histogram })
+        }));
+        let trials = Technique::ALL.into_iter().flat_map(|technique| [(technique, false), (technique, true)]);
+        self.trials.extend(trials.filter_map(|(technique, held_out)| {
+            let histogram = merged(cores, Series::Trial(id, technique, held_out))?;
+            Some(TrialSeries { route: route.clone(), technique, held_out, histogram })
         }));
     }
 }

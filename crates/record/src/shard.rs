@@ -5,7 +5,7 @@ use crate::entry::Entry;
 use crate::histogram::SingleWriter;
 use crate::recent::{Ring, Slowest};
 use crate::registry::Series;
-use crate::{Bounds, EndpointId, Outcome, Phase, Record, Registry, RouteId};
+use crate::{Bounds, EndpointId, Outcome, Phase, Record, Registry, RouteId, Technique};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{
@@ -35,6 +35,8 @@ pub(crate) struct Core {
 struct RouteCell {
     outcomes: [Slot; Outcome::COUNT],
     phases: [Slot; Phase::COUNT],
+    /// Of each technique those that it acted on, and those that were held out; made for routes that hold any out.
+    trials: OnceLock<Box<[[Slot; 2]; Technique::COUNT]>>,
     slowest: Option<Slowest>,
 }
 
@@ -66,6 +68,9 @@ impl Core {
         match series {
             Series::Request(route, outcome) => self.route(route)?.outcomes.get(outcome.index()),
             Series::Phase(route, phase) => self.route(route)?.phases.get(phase.index()),
+            Series::Trial(route, technique, held_out) => {
+                self.route(route)?.trials.get()?.get(technique.index())?.get(usize::from(held_out))
+            }
             Series::Endpoint(endpoint, outcome) => {
                 self.endpoints.get(endpoint.0 as usize)?.get()?.outcomes.get(outcome.index())
             }
@@ -148,6 +153,15 @@ impl Recorder {
                 self.count(slot, Series::Phase(record.route, phase), timeline.spent_ns(phase));
             }
         }
+        if !record.trials.is_empty() && record.outcome != Outcome::Cancelled {
+            for (technique, held_out) in record.trials.each() {
+                let slots = cell.trials.get_or_init(Box::default);
+                let slot = slots.get(technique.index()).and_then(|slots| slots.get(usize::from(held_out)));
+                if let Some(slot) = slot {
+                    self.count(slot, Series::Trial(record.route, technique, held_out), timeline.total_ns());
+                }
+            }
+        }
         if let Some(endpoint) = record.endpoint {
             let cell = self.endpoint_cell(endpoint);
             if let Some(slot) = cell.outcomes.get(record.outcome.index()) {
@@ -209,6 +223,8 @@ impl Recorder {
                 Series::Phase(RouteId::OTHER, phase),
                 self.route_cell(RouteId::OTHER).phases.get(phase.index()),
             ),
+            // Trials of several routes under one name would say nothing of any.
+            Series::Trial(..) => return,
             Series::Endpoint(_, outcome) => (
                 Series::Endpoint(EndpointId::OTHER, outcome),
                 self.endpoint_cell(EndpointId::OTHER).outcomes.get(outcome.index()),

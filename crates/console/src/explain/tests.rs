@@ -30,6 +30,7 @@ fn add(registry: &Arc<Registry>, phases: &[(Phase, u64)], request_id: &str) {
         cause: None,
         cache: None,
         hedge: None,
+        trials: Default::default(),
         method: "GET",
         target: b"/product/7\x1b[2J",
         protocol: Protocol::Http11,

@@ -81,6 +81,7 @@ impl TestPlane {
             cause: None,
             cache: None,
             hedge: None,
+            trials: Default::default(),
             method: "GET",
             target: b"/product/7",
             protocol: Protocol::Http11,

@@ -130,7 +130,9 @@ impl Endpoint {
             }
             _ => 0.0,
         };
-        let farther_ms = by_trip_ms.max(by_floor_ms);
+        // The shortest of few answers is not short: believed against a round trip only where something else answers that.
+        let is_relayed = by_floor_ms > FLOOR_SHARE * by_trip_ms + FLOOR_MS;
+        let farther_ms = if is_relayed { by_floor_ms } else { by_trip_ms };
         if farther_ms < DISTANCE_MIN_MS { 0.0 } else { farther_ms }
     }
 }

@@ -9,7 +9,7 @@ use super::cell::AtomicF32;
 use super::curve::Curve;
 use super::distance::home;
 use super::gaps::Gaps;
-use super::speed::{SPEED_FORGOTTEN_MS, median_speed};
+use super::speed::{SPEED_FORGOTTEN_MS, Usual, median_speed};
 use super::{Endpoint, InFlight, RegionId};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -201,7 +201,7 @@ impl Service {
             request.before() as f32 * endpoint.present() * known.weight.get() / endpoint.weight() as f32;
         if curve.answers() >= USUAL_ANSWERS {
             endpoint.learn_speed((net_ms / curve.expected_ms(before)).ln(), now);
-            endpoint.cell.factor.set(endpoint.factor(known.median.get(), self.forgotten_ms(), now));
+            endpoint.cell.factor.set(endpoint.factor(&self.usual(known.median.get(), fleet), now));
         }
         // What is usual is learned from those that are not slow, as they are: scaled, crowding where it is always crowded would
         // be taken for slowness.
@@ -214,9 +214,9 @@ impl Service {
         self.sweep(fleet, now);
     }
 
-    /// How fast a speed is forgotten now.
-    fn forgotten_ms(&self) -> f32 {
-        SPEED_FORGOTTEN_MS.max(SPEED_FORGOTTEN_ANSWERS * self.published.between_ms.get())
+    fn usual(&self, log_speed: f32, fleet: &[Arc<Endpoint>]) -> Usual {
+        let forgotten_ms = SPEED_FORGOTTEN_MS.max(SPEED_FORGOTTEN_ANSWERS * self.published.between_ms.get());
+        Usual { log_speed, peers: fleet.len().saturating_sub(1).max(1) as f32, forgotten_ms }
     }
 
     /// Brings up to date what follows from time alone, once in a while.
@@ -230,6 +230,7 @@ impl Service {
         self.published.weight.set(weights as f32 / fleet.len().max(1) as f32);
         let median = median_speed(fleet);
         self.published.median.set(median);
+        let usual = self.usual(median, fleet);
         self.published.home.store(home(fleet, now), Relaxed);
         let forgotten_ms =
             FAILING_FORGOTTEN_MS.max(FAILING_FORGOTTEN_ANSWERS * self.published.between_ms.get());
@@ -243,7 +244,7 @@ impl Service {
         for endpoint in fleet {
             let cell = &endpoint.cell;
             endpoint.warm_up(self.published.knee.get(), self.slow_start_ns.load(Relaxed), now);
-            cell.factor.set(endpoint.factor(median, self.forgotten_ms(), now));
+            cell.factor.set(endpoint.factor(&usual, now));
             let farther_ms = endpoint.farther_ms(nearest_ms, shortest, now);
             cell.distance_ms.set(farther_ms);
             let usual_ms = cell.wait_ns.load(Relaxed) as f32 / 1e6;

@@ -11,27 +11,44 @@ const LOG_SPEED_MAX: f32 = 2.5;
 /// A speed acts when it is a factor of 1.42 from its peers', and so many standard errors.
 const LOG_SPEED_MIN: f32 = 0.35;
 const STANDARD_ERRORS: f32 = 4.0;
-/// How fast a speed is forgotten that no answer confirms: time constant, and what is as good as forgotten.
+/// How fast a speed is forgotten that no answer confirms: time constant.
 pub(super) const SPEED_FORGOTTEN_MS: f32 = 5_000.0;
-const LOG_SPEED_FORGOTTEN: f32 = 0.05;
+/// What the speed of an endpoint is compared with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Usual {
+    /// The logarithm of a usual endpoint's speed.
+    pub(super) log_speed: f32,
+    /// Endpoints that it is compared with; at least one.
+    pub(super) peers: f32,
+    /// How fast a speed is forgotten now.
+    pub(super) forgotten_ms: f32,
+}
+
 /// So many endpoints are enough to say what is usual among them.
 const COMPARED_MAX: usize = 64;
 
-/// The logarithm of a usual endpoint's speed: the middle one; of two the mean.
+/// The logarithm of a usual endpoint's speed: the middle one of all answers, so that one that is rarely asked moves nothing.
 pub(super) fn median_speed(fleet: &[Arc<Endpoint>]) -> f32 {
     let known = fleet.iter().filter(|endpoint| endpoint.cell.samples.load(Relaxed) > 0);
-    let (mut speeds, mut count) = ([0.0f32; COMPARED_MAX], 0);
+    let (mut speeds, mut count) = ([(0.0f32, 0u64); COMPARED_MAX], 0);
     for (speed, endpoint) in speeds.iter_mut().zip(known) {
-        *speed = endpoint.cell.log_speed.get();
+        *speed = (endpoint.cell.log_speed.get(), u64::from(endpoint.cell.samples.load(Relaxed)));
         count += 1;
     }
     let speeds = speeds.get_mut(..count).unwrap_or_default();
-    speeds.sort_unstable_by(f32::total_cmp);
-    match (speeds.get((count / 2).wrapping_sub(1)), speeds.get(count / 2)) {
-        (Some(below), Some(above)) if count.is_multiple_of(2) => (below + above) / 2.0,
-        (_, Some(middle)) => *middle,
-        _ => 0.0,
+    speeds.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let all: u64 = speeds.iter().map(|(_, answers)| answers).sum();
+    let mut before = 0;
+    for (at, (speed, answers)) in speeds.iter().enumerate() {
+        before += answers;
+        match speeds.get(at + 1) {
+            // About as many on either side: between two that are asked alike, neither is the usual one.
+            Some((next, _)) if (2 * before).abs_diff(all) * 10 <= all => return (speed + next) / 2.0,
+            _ if 2 * before >= all => return *speed,
+            _ => {}
+        }
     }
+    0.0
 }
 
 impl Endpoint {
@@ -47,19 +64,17 @@ impl Endpoint {
     }
 
     /// How many times slower than its peers it is, as far as that is certain; what no answer confirms fades.
-    pub(super) fn factor(&self, median: f32, forgotten_ms: f32, now: u64) -> f32 {
+    pub(super) fn factor(&self, usual: &Usual, now: u64) -> f32 {
         let cell = &self.cell;
         let samples = cell.samples.load(Relaxed).min(SPEED_ANSWERS);
         if samples < 2 {
             return 1.0;
         }
-        let apart = cell.log_speed.get() - median;
-        let error = (cell.log_spread.get() / samples as f32).sqrt();
-        if apart.abs() <= LOG_SPEED_MIN.max(STANDARD_ERRORS * error) {
-            return 1.0;
-        }
-        let left = apart * (-self.unsampled_ms(now) / forgotten_ms).exp();
-        if left.abs() < LOG_SPEED_FORGOTTEN { 1.0 } else { left.exp() }
+        let fading = (-self.unsampled_ms(now) / usual.forgotten_ms).exp();
+        let apart = (cell.log_speed.get() - usual.log_speed) * fading;
+        // What it is compared with is not certain either: of two, no more than itself.
+        let error = (cell.log_spread.get() / samples as f32 * (1.0 + 1.0 / usual.peers)).sqrt();
+        if apart.abs() > LOG_SPEED_MIN.max(STANDARD_ERRORS * error) { apart.exp() } else { 1.0 }
     }
 
     pub(super) fn unsampled_ms(&self, now: u64) -> f32 {

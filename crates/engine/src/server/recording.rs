@@ -97,6 +97,7 @@ impl Drop for Recording {
             cause: trace.error.get().map(Error::cause),
             cache: trace.cache.get(),
             hedge: trace.hedge.get(),
+            trials: trace.trials.get(),
             method: trace.method.as_str(),
             target: &trace.target,
             protocol,

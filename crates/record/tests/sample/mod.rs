@@ -29,6 +29,7 @@ pub(crate) fn record(route: RouteId, timeline: &Timeline) -> Record<'_> {
         cause: None,
         cache: None,
         hedge: None,
+        trials: Default::default(),
         method: "GET",
         target: b"/product/7",
         protocol: Protocol::Http11,

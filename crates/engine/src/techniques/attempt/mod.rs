@@ -36,7 +36,7 @@ use replay::store::Answers;
 use std::rc::Rc;
 use std::sync::Arc;
 use unlag_config::Timeout;
-use unlag_record::Phase;
+use unlag_record::{Phase, Technique};
 
 /// Content up to this may be sent twice at once.
 const COPIED_BYTES_MAX: usize = 64 * 1024;
@@ -84,8 +84,10 @@ impl Attempt {
         };
         let is_plain = exchange.upgrade.is_none() && !exchange.expects_continue;
         let may = (is_safe || rules.idempotent) && is_at_hand && is_plain;
-        (may && !exchange.head.fields.has(Name::XAttempt) && self.upstream.fleet().len() > 1)
+        let has_others = self.upstream.fleet().len() > 1;
+        (may && !exchange.head.fields.has(Name::XAttempt) && has_others)
             .then_some(hedge.budget)
+            .filter(|_| !exchange.trace.is_held_out(Technique::Hedge, exchange.route.config.holdout))
     }
 
     async fn attempts<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {

@@ -25,7 +25,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use unlag_config::Balance as By;
-use unlag_record::Phase;
+use unlag_record::{Phase, Technique};
 
 /// The longest that an endpoint is spared because it says so: what it says is about load, and load changes.
 const BUSY_S_MAX: u32 = 10;
@@ -62,6 +62,9 @@ impl Balance {
             },
             By::LeastRequest => policy::least_requests(fleet, &ask),
             By::RoundRobin => policy::round_robin(fleet, &ask),
+            By::Adaptive if exchange.trace.is_held_out(Technique::Balance, exchange.route.config.holdout) => {
+                policy::round_robin(fleet, &ask)
+            }
             By::Adaptive => {
                 let picked = policy::pick(fleet, &service.figures(), &ask)?;
                 Some(self.stay(&picked))

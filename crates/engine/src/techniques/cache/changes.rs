@@ -14,6 +14,7 @@ impl Cache {
     /// Passes on what it has nothing to do with. A change that began while there was nothing that it could make wrong may end when
     /// there is.
     pub async fn pass<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+        self.extra.earn();
         let mut response = next.run(exchange).await?;
         if response.request.is_some() && !self.store.is_quiet() {
             return Ok(self.passed(response));

@@ -251,6 +251,7 @@ impl Cache {
         let others: Vec<&Arc<Stored>> = others.filter(|stored| stored.can_be_asked_about()).collect();
         let offered = exchange.head.method != Method::POST
             && validate::offer(&mut exchange.head.fields, others.iter().map(|stored| &***stored));
+        self.extra.earn();
         let mut response = match next.run(exchange).await {
             Ok(response) => response,
             Err(failure) => {
@@ -292,6 +293,7 @@ impl Cache {
         if request.head.method != Method::HEAD && request.head.method != Method::POST {
             validate::ask(&mut exchange.head.fields, &stored);
         }
+        self.extra.earn();
         match next.run(exchange).await {
             Ok(response) => self.told(response, &stored, or_serve, request, asking, next).await,
             Err(failure) => {

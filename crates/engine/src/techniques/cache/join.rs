@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use unlag_record::Phase;
+use unlag_record::{Phase, Technique};
 
 /// How often one request waits for others' fetches before it goes on its own: once for the URL, once for its own variant of it,
 /// and once more if a leader gives up.
@@ -51,6 +51,8 @@ impl Cache {
         while rounds < ROUNDS_MAX {
             let mut waiting = match turn {
                 Turn::Alone => break,
+                // Its own fetch shows what waiting for the other's saves.
+                Turn::Wait(_) if self.waits_for_nobody(&exchange) => break,
                 Turn::Wait(waiting) => waiting,
                 Turn::Lead(leading) => return self.lead(exchange, url, missing, leading, next).await,
             };
@@ -83,6 +85,11 @@ impl Cache {
         }
         let asking = Asking::alone(self, url);
         self.patiently(exchange, missing, asking, u64::MAX, None, next).await
+    }
+
+    fn waits_for_nobody(&self, exchange: &Exchange) -> bool {
+        let share = exchange.route.config.holdout;
+        share > 0.0 && exchange.trace.draw(Technique::Coalesce, share, || self.extra.spend())
     }
 
     /// Fetches for all who come meanwhile. How long they get is the route's word: one caller's own deadline ends its waiting, and

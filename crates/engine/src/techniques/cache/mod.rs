@@ -48,6 +48,7 @@ pub use freshness::Overrides;
 
 use crate::clock;
 use crate::exchange::{Exchange, Outcome, Response};
+use crate::holdout::Extra;
 use crate::http::{Body, Name, RequestHead, ResponseHead, Size};
 use crate::pipeline::{Next, Stage};
 use bytes::Bytes;
@@ -67,7 +68,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use store::Store;
-use unlag_record::{CacheUse, Phase};
+use unlag_record::{CacheUse, Phase, Technique};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// The stage, for one route on one core.
@@ -78,6 +79,8 @@ pub struct Cache {
     learned: Arc<Learned>,
     counts: Arc<Counts>,
     glance: Rc<Glance>,
+    /// What hold-outs may still ask the origin.
+    extra: Rc<Extra>,
     /// Room for the key of the next request.
     spare: Rc<Cell<Vec<u8>>>,
     name: Rc<str>,
@@ -106,6 +109,7 @@ impl Cache {
             learned,
             counts,
             glance: Rc::new(Glance::new(always)),
+            extra: Rc::default(),
             spare: Rc::default(),
             name,
         }
@@ -115,11 +119,19 @@ impl Cache {
     pub fn takes(&self, exchange: &mut Exchange) -> bool {
         let reads = !self.overrides.is_off
             && (is_look_up(exchange) || content::may_be_keyed(exchange, self.overrides.body))
-            && self.is_worth_a_look(exchange);
+            && self.is_worth_a_look(exchange)
+            && !self.is_held_out(exchange);
         // A change may make wrong what is stored, or on its way into the store.
         let changes = !exchange.head.method.is_safe();
         exchange.comes_back = reads || changes;
         reads || changes && !self.store.is_quiet()
+    }
+
+    /// Whether this request is sent on although something stored might answer it. It costs the origin a request, so there is a
+    /// bound on that.
+    fn is_held_out(&self, exchange: &Exchange) -> bool {
+        let share = exchange.route.config.holdout;
+        share > 0.0 && exchange.trace.draw(Technique::Cache, share, || self.extra.spend())
     }
 
     fn is_worth_a_look(&self, exchange: &Exchange) -> bool {
@@ -283,6 +295,7 @@ impl Stage for Cache {
                 false => None,
             };
             let Some(content) = taken else {
+                self.extra.earn();
                 return next.run(exchange).await.map(|response| self.passed(response));
             };
             key.extend_from_slice(&content);

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use stream::Encoded;
 use unlag_config::Encoding;
+use unlag_record::Technique;
 
 /// Content at hand up to this size is encoded on the spot, which tells its length beforehand.
 const ON_THE_SPOT_BYTES_MAX: usize = 8 * 1024;
@@ -39,7 +40,15 @@ impl Compress {
 
     /// Whether this stage has anything to do with a request. gRPC has encodings of its own, and another protocol has none.
     pub fn takes(&self, exchange: &Exchange) -> bool {
-        exchange.upgrade.is_none() && !exchange.head.fields.get(Name::ContentType).is_some_and(media::is_grpc)
+        exchange.upgrade.is_none()
+            && !exchange.head.fields.get(Name::ContentType).is_some_and(media::is_grpc)
+            && !self.is_held_out(exchange)
+    }
+
+    /// Whether this request is answered as the origin does although it takes something shorter.
+    fn is_held_out(&self, exchange: &Exchange) -> bool {
+        exchange.head.fields.get_named("accept-encoding").is_some()
+            && exchange.trace.is_held_out(Technique::Compress, exchange.route.config.holdout)
     }
 
     /// Encodes an answer, if it may be and that is worth it.
