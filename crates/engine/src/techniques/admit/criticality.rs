@@ -48,8 +48,8 @@ fn said(fields: &Fields) -> Option<Criticality> {
 /// `u=` of `priority`, a dictionary of structured fields: 0 to 7, and the last one counts (RFC 9218 §4.1, RFC 9651 §3.2).
 fn urgency(value: &[u8]) -> Option<u8> {
     let members = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-    let urgencies = members.filter_map(|member| member.strip_prefix(b"u="));
-    match urgencies.last()? {
+    let mut urgencies = members.rev().filter_map(|member| member.strip_prefix(b"u="));
+    match urgencies.next()? {
         [digit @ b'0'..=b'7'] | [digit @ b'0'..=b'7', b';', ..] => Some(digit - b'0'),
         _ => None,
     }

@@ -31,8 +31,7 @@ impl Stage for Watch {
         endpoint.gauge.begun(in_flight);
         let trace = Rc::clone(&exchange.trace);
         // A deadline that the route sets and not the caller: a caller cannot have an upstream given up by being impatient.
-        let own_deadline_ns =
-            trace.timeline().started_ns().checked_add(exchange.route.total_timeout_ns).unwrap_or(u64::MAX);
+        let own_deadline_ns = trace.timeline().started_ns().saturating_add(exchange.route.total_timeout_ns);
         let waited_ns = trace.timeline().spent_ns(Phase::Wait);
         let mut sent = Sent {
             upstream: &self.upstream,

@@ -113,7 +113,7 @@ fn cores_together_send_no_more_than_the_limit_and_one_each_and_nobody_is_forgott
                                 tokio::task::yield_now().await;
                             }
                         };
-                        if number % 7 != 0 {
+                        if !number.is_multiple_of(7) {
                             return asks.await;
                         }
                         let (mut asks, mut gone) = (std::pin::pin!(asks), std::pin::pin!(gone));
