@@ -405,3 +405,60 @@ fn a_pinned_upstream_asks_only_those_it_is_pinned_to() {
         unlag.get(&format!("/all/{number}")).text() == "first"
     });
 }
+
+/// Many times what can be done is asked for, by callers who try three times at once and wait for 250 ms each time.
+#[test]
+fn in_a_storm_of_retries_the_service_stays_busy_with_what_is_waited_for_and_critical_requests_come_through() {
+    const CALLERS: usize = 48;
+    let work = Arc::new(Mutex::new(()));
+    let done = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&done);
+    // One at a time, whoever asks: what is sent beyond that waits inside, in no order.
+    let origin = RawOrigin::answering(move |_| {
+        let _one = work.lock().expect("no panic");
+        pause(Duration::from_millis(10));
+        counted.fetch_add(1, Ordering::SeqCst);
+        ok("done")
+    });
+    let unlag = Setup::of(UNLAG)
+        .to([origin.url()])
+        .upstream("limit", "2")
+        .route("retry", "\"off\"")
+        .toml(TRUST)
+        .start();
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let (address, critical) = (unlag.address().to_owned(), caller % 8 == 0);
+            let class = if critical { "x-criticality: critical\r\n" } else { "" };
+            thread::spawn(move || {
+                let (mut good, mut bad) = (0, 0);
+                for number in 0..12 {
+                    if critical {
+                        // Alone, critical requests are less than half of what can be done.
+                        pause(Duration::from_millis(100));
+                    }
+                    let answered = (0..3).any(|attempt| {
+                        let head =
+                            format!("GET /{caller}/{number}/{attempt} HTTP/1.1\r\nHost: a\r\n{class}\r\n");
+                        let patience = Duration::from_millis(250);
+                        let mut client = RawClient::connect(&address).with_deadline(patience);
+                        let answer = client.try_send(head.as_bytes()).ok();
+                        let answer = answer.and_then(|()| client.try_read_response("GET").ok());
+                        answer.is_some_and(|answer| answer.status() == 200)
+                    });
+                    *if answered { &mut good } else { &mut bad } += 1;
+                }
+                (critical, good, bad)
+            })
+        })
+        .collect();
+    let (mut all, mut critical) = ((0, 0), (0, 0));
+    for (is_critical, good, bad) in callers.into_iter().map(|caller| caller.join().expect("no panic")) {
+        let of = if is_critical { &mut critical } else { &mut all };
+        (of.0, of.1) = (of.0 + good, of.1 + bad);
+    }
+    assert_eq!(critical.1, 0, "of {} critical requests", critical.0);
+    let (good, did) = (all.0 + critical.0, done.load(Ordering::SeqCst));
+    assert!(good * 4 >= did * 3, "{did} were worked on, and for {good} of them somebody still waited");
+    wait_until("nothing is left behind", || waiting(&unlag) == 0 && unlag.endpoints()[0]["in_flight"] == 0);
+}

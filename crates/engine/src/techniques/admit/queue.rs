@@ -213,17 +213,19 @@ impl<T> Line<T> {
         None
     }
 
-    /// Refuses who has waited for longer than the target: those who came after them are served before them. Where nobody came
-    /// after them, they were a crowd that came at once, and are served as fast as can be.
+    /// Refuses who has waited for longer than the target: those of their class and above who came after them are served before
+    /// them. Where nobody came after them, they were a crowd that came at once, and are served as fast as can be.
     fn cull(&mut self, now: u64, refused: &mut Vec<T>) {
-        let newest_ns = self.classes.iter().filter_map(VecDeque::back).map(|place| place.since_ns).max();
-        if newest_ns.is_none_or(|since| now.saturating_sub(since) > self.patience.target_ns) {
-            return;
-        }
-        for line in &mut self.classes {
-            while let Some(place) = line.pop_front_if(|place| {
-                now.saturating_sub(place.since_ns) > self.patience.target_ns || place.due_ns <= now
-            }) {
+        let target_ns = self.patience.target_ns;
+        let is_late = |since_ns: u64| now.saturating_sub(since_ns) > target_ns;
+        let mut newest_ns = None;
+        for line in self.classes.iter_mut().rev() {
+            newest_ns = newest_ns.max(line.back().map(|place| place.since_ns));
+            if newest_ns.is_none_or(is_late) {
+                continue;
+            }
+            while let Some(place) = line.pop_front_if(|place| is_late(place.since_ns) || place.due_ns <= now)
+            {
                 self.length -= 1;
                 self.shed.left(now.saturating_sub(place.since_ns), true);
                 refused.push(place.who);

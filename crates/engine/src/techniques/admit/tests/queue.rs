@@ -68,6 +68,20 @@ fn a_crowd_that_came_at_once_and_is_followed_by_nobody_is_served_however_long_it
 }
 
 #[test]
+fn nobody_is_refused_because_less_critical_ones_keep_coming() {
+    let mut line = Line::default();
+    for who in 0..4 {
+        arrives(&mut line, Criticality::Critical, who, 0).unwrap();
+    }
+    let mut refused = Vec::new();
+    for (at, default) in [(101, 10), (112, 11), (123, 12), (134, 13)] {
+        comes(&mut line, default, at * MS);
+        assert!(line.next(at * MS, &mut refused).is_some_and(|who| who < 4));
+    }
+    assert!(refused.iter().all(|who| *who >= 10), "{refused:?}");
+}
+
+#[test]
 fn a_higher_class_is_served_before_a_lower() {
     let mut line = Line::default();
     for (who, class) in criticality::ALL.into_iter().enumerate() {
