@@ -26,12 +26,10 @@ pub(super) fn render(page: &mut Page, upstreams: &[UpstreamStatus]) {
             page.sample(&format!("{name}{suffix}"), &labels, read(&upstream.admission));
         }
     }
-    page.family("unlag_endpoint_limit", "gauge", "Requests at a time, learned or set.");
+    page.family("unlag_endpoint_limit", "gauge", "Requests at a time, learned or set; 0 while none is.");
     for (upstream, endpoint) in pairs(upstreams) {
-        if let Some(limit) = endpoint.admission.limit {
-            let labels = [("upstream", upstream), ("endpoint", endpoint.address.as_str())];
-            page.sample("unlag_endpoint_limit", &labels, limit);
-        }
+        let labels = [("upstream", upstream), ("endpoint", endpoint.address.as_str())];
+        page.sample("unlag_endpoint_limit", &labels, endpoint.admission.limit.unwrap_or_default());
     }
     let name = "unlag_endpoint_would_refuse";
     page.family(name, "counter", "Requests that the limit would have refused, while it is only observed.");
