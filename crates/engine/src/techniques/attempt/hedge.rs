@@ -10,7 +10,7 @@
 use unlag_record::Trigger;
 
 /// Silence beyond this many usual gaps is a stall.
-const STALL_GAPS: f64 = 1.5;
+const STALL_GAPS: f64 = 2.0;
 /// The youngest request that is looked at while the route's own times are unknown, and the shortest time between two looks.
 const LOOK_NS: u64 = 1_000_000;
 /// Looks at a request that a copy was due for and could not be sent: each waits twice as long, so that a route whose answers take
@@ -81,8 +81,8 @@ const COPIES_BETWEEN: u32 = 50;
 /// The weight of one copy in the share that won.
 const COPY_WEIGHT: f32 = 0.02;
 /// A lower share says that the requests were slow by nature: wait longer. A higher one that more could be won.
-const WINS_MIN: f32 = 0.12;
-const WINS_MAX: f32 = 0.25;
+const WINS_MIN: f32 = 0.25;
+const WINS_MAX: f32 = 0.40;
 /// How long copies for this reason are given up when the last rung won too little: then it is tried once more.
 const OFF_NS: u64 = 60_000_000_000;
 

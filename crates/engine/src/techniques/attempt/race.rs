@@ -157,6 +157,7 @@ impl<'a, N: Next> Race<'a, N> {
         let fate = match endpoint {
             // It waits for admission: more of it helps nobody.
             None => Fate::Overload,
+            Some(_) if self.upstream.room.is_waited_in() || self.upstream.room.is_lost() => Fate::Overload,
             Some(endpoint) => {
                 if trigger == Trigger::Stall {
                     fleet::suspect(&endpoint, now);

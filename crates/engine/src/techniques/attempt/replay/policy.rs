@@ -60,7 +60,16 @@ pub fn is_void(status: u16) -> bool {
 
 /// Whether a request that failed so may have been acted on.
 pub fn may_have_been_executed(error: Error) -> bool {
-    let is_known_unsent =
-        matches!(error, Error::Doomed | Error::NoEndpoint | Error::NoOther | Error::NoLocalPort);
+    let is_known_unsent = matches!(
+        error,
+        Error::Doomed
+            | Error::NoEndpoint
+            | Error::NoOther
+            | Error::NoLocalPort
+            | Error::Undiscovered
+            | Error::Overloaded { .. }
+            | Error::UpstreamLost { .. }
+            | Error::Drained
+    );
     error.retry() != Retry::Safe && error.fault() != Fault::Caller && !is_known_unsent
 }
