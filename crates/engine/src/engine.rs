@@ -102,19 +102,20 @@ impl Engine {
         let mut opened: Vec<Sockets> = Vec::new();
         for listen in &config.listen {
             match bound.iter().find(|bound| bound.is_for(listen)) {
-                Some(known) => kept.push((Arc::clone(known), new_tls(listen)?)),
+                Some(known) => kept.push((Arc::clone(known), new_tls(listen)?, listen.report_load)),
                 None => opened.push(listen::bind(listen, self.workers.len())?),
             }
         }
         // From here on nothing can fail.
-        for (known, new) in &mut kept {
+        for (known, new, report_load) in &mut kept {
+            known.report_load.store(*report_load, Relaxed);
             if let (Some(slot), Some(new)) = (&known.tls, new.take()) {
                 slot.store(Arc::new(new));
             }
         }
         self.shared.set_plan(plan);
         self.generation.store(next, Relaxed);
-        let is_kept = |one: &Arc<Bound>| kept.iter().any(|(known, _)| Arc::ptr_eq(known, one));
+        let is_kept = |one: &Arc<Bound>| kept.iter().any(|(known, ..)| Arc::ptr_eq(known, one));
         bound.iter().filter(|one| !is_kept(one)).for_each(|one| one.close());
         bound.retain(is_kept);
         opened.into_iter().for_each(|sockets| self.open(&mut bound, sockets));

@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 use unlag_config::{Address, Listen};
 
@@ -24,11 +25,13 @@ pub struct Bound {
     pub address: Address,
     /// TLS, replaced when certificates change.
     pub tls: Option<ArcSwap<ServerConfig>>,
+    /// Whether answers say how much is in flight here; the connections that it accepted look as well.
+    pub report_load: Arc<AtomicBool>,
     closed: watch::Sender<bool>,
 }
 
 impl Bound {
-    /// Whether it is what `listen` asks for, certificates apart.
+    /// Whether it is what `listen` asks for, apart from what can be changed while it is open.
     pub fn is_for(&self, listen: &Listen) -> bool {
         self.asked == listen.address && self.tls.is_some() == listen.tls.is_some()
     }
@@ -79,7 +82,13 @@ pub fn bind(listen: &Listen, workers: usize) -> Result<(Arc<Bound>, Vec<RawListe
         }
     };
     let tls = tls.map(ArcSwap::from_pointee);
-    let bound = Bound { asked: listen.address.clone(), address, tls, closed: watch::Sender::new(false) };
+    let bound = Bound {
+        asked: listen.address.clone(),
+        address,
+        tls,
+        report_load: Arc::new(listen.report_load.into()),
+        closed: watch::Sender::new(false),
+    };
     Ok((Arc::new(bound), own))
 }
 

@@ -2,12 +2,37 @@
 //! much it may have at all while it is new.
 
 use super::{Endpoint, Figures, cell::flags};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// How long cores take to connect to an endpoint that joins: they look twice a second.
 const COLD_NS: u64 = 1_000_000_000;
 /// An endpoint that answered so many requests well is warm, whatever the time.
 const WARM_ANSWERS: u64 = 100;
+
+/// What an endpoint said is part of what is usual for so long: who says nothing any more is spoken to by somebody else.
+const REPORT_MS: u32 = 10_000;
+/// So many reports are enough to say what is usual.
+const REPORTS_MAX: usize = 64;
+/// What is usual where there is no report.
+pub(super) const NOBODY_SAYS: f32 = -1.0;
+
+/// What others have in flight to a usual endpoint by what endpoints say. It is the middle report, of two
+/// the lower: what one says of itself is no reason to think otherwise of all.
+pub(super) fn usual_report(fleet: &[Arc<Endpoint>], now: u64) -> f32 {
+    let said = fleet.iter().filter(|endpoint| {
+        let at_ms = endpoint.cell.reported_ms.load(Relaxed);
+        at_ms != 0 && ((now / 1_000_000) as u32).wrapping_sub(at_ms) < REPORT_MS
+    });
+    let (mut reports, mut count) = ([0u32; REPORTS_MAX], 0);
+    for (report, endpoint) in reports.iter_mut().zip(said) {
+        *report = endpoint.cell.reported.load(Relaxed);
+        count += 1;
+    }
+    let reports = reports.get_mut(..count).unwrap_or_default();
+    reports.sort_unstable();
+    reports.get(count.saturating_sub(1) / 2).map_or(NOBODY_SAYS, |&middle| middle as f32)
+}
 
 impl Endpoint {
     /// How many times slower than its peers it is, where that is certain; else 1.
@@ -44,7 +69,7 @@ impl Endpoint {
     pub fn load(&self, figures: &Figures, now: u64) -> f32 {
         let own = self.cell.in_flight.load(Relaxed) as f32 * self.cell.present.get();
         let own = if self.cell.is(flags::BUSY) { own.max(figures.knee) } else { own };
-        if figures.others == 0.0 {
+        if figures.others < 0.0 {
             return own;
         }
         let age_ms = ((now / 1_000_000) as u32).wrapping_sub(self.cell.reported_ms.load(Relaxed)) as f32;

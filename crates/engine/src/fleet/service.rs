@@ -9,6 +9,7 @@ use super::cell::AtomicF32;
 use super::curve::Curve;
 use super::distance::home;
 use super::gaps::Gaps;
+use super::load::{NOBODY_SAYS, usual_report};
 use super::speed::{SPEED_FORGOTTEN_MS, Usual, median_speed};
 use super::{Endpoint, InFlight, RegionId};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -68,7 +69,7 @@ impl Default for Published {
             knee: AtomicF32::new(4.0),
             gap_ms: AtomicF32::new(1_000.0),
             weight: AtomicF32::new(1.0),
-            others: AtomicF32::new(0.0),
+            others: AtomicF32::new(NOBODY_SAYS),
             home: u32::MAX.into(),
             leaving: AtomicF32::new(0.0),
             median: AtomicF32::new(0.0),
@@ -96,7 +97,7 @@ pub struct Figures {
     pub gap_ms: f32,
     /// The weight of a usual endpoint.
     pub weight: f32,
-    /// Requests that others have in flight to a usual endpoint; 0 where no endpoint says.
+    /// Requests that others have in flight to a usual endpoint; less than 0 where no endpoint says.
     pub others: f32,
     /// The nearest region that is well, where there are several.
     pub home: Option<RegionId>,
@@ -235,9 +236,7 @@ impl Service {
         let forgotten_ms =
             FAILING_FORGOTTEN_MS.max(FAILING_FORGOTTEN_ANSWERS * self.published.between_ms.get());
         let kept = (-(passed_ns as f32 / 1e6) / forgotten_ms).exp();
-        let said = fleet.iter().filter(|endpoint| endpoint.cell.reported_ms.load(Relaxed) != 0);
-        let others: f32 = said.map(|endpoint| endpoint.cell.reported.load(Relaxed) as f32).sum();
-        self.published.others.set(others / fleet.len().max(1) as f32);
+        self.published.others.set(usual_report(fleet, now));
         let shortest = fleet.iter().filter_map(|endpoint| endpoint.floor());
         let shortest = shortest.min_by(|a, b| a.least_ms.total_cmp(&b.least_ms));
         let nearest_ms = fleet.iter().map(|endpoint| endpoint.round_trip_ms()).fold(f32::INFINITY, f32::min);

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -208,18 +208,18 @@ pub fn start(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>, place: Place) 
         return refuse(core, &socket, bound);
     };
     let core = Rc::clone(core);
-    let tls = bound.tls.as_ref().map(|tls| tls.load_full());
+    let (tls, report_load) = (bound.tls.as_ref().map(|tls| tls.load_full()), Arc::clone(&bound.report_load));
     tokio::task::spawn_local(async move {
         let _entry = entry;
         let serving = Rc::clone(&core);
         let served = std::pin::pin!(async move {
             match tls {
                 None => {
-                    let caller = Caller::new(peer, Scheme::Http, None);
+                    let caller = Caller::new(peer, Scheme::Http, None, report_load);
                     h1::drive(serving, Io::Plain(socket), Rc::new(caller), slot).await;
                 }
                 // Boxed: a connection in clear carries no room for a handshake.
-                Some(config) => Box::pin(serve_tls(serving, socket, peer, config, slot)).await,
+                Some(config) => Box::pin(serve_tls(serving, socket, peer, (config, report_load), slot)).await,
             }
         });
         panics::survive(&core, "connection", served).await;
@@ -231,7 +231,7 @@ async fn serve_tls(
     core: Rc<Core>,
     socket: Socket,
     peer: Option<SocketAddr>,
-    config: Arc<ServerConfig>,
+    (config, report_load): (Arc<ServerConfig>, Arc<AtomicBool>),
     slot: Rc<Slot>,
 ) {
     let patience = core.limits().tls_handshake_timeout;
@@ -255,7 +255,7 @@ async fn serve_tls(
         None => session.server_name().map(Into::into),
     };
     let certificate = session.peer_certificates().and_then(<[_]>::first).map(|leaf| Rc::from(leaf.as_ref()));
-    let caller = Rc::new(Caller { certificate, ..Caller::new(peer, Scheme::Https, server_name) });
+    let caller = Rc::new(Caller { certificate, ..Caller::new(peer, Scheme::Https, server_name, report_load) });
     let io = Io::Tls(Box::new(stream.into()));
     match is_h2 {
         true => h2::drive(core, io, BytesMut::new(), caller, slot).await,

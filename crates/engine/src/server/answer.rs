@@ -17,14 +17,16 @@ use crate::http::{Body, Name, RequestHead, ResponseHead, Size, Version, date};
 use crate::local::{self, LocalPlan};
 use crate::panics;
 use crate::pipeline;
-use crate::plan::{Action, Route};
+use crate::plan::{Action, Route, Upstream};
 use crate::router::{self, Found};
 use crate::techniques::admit::criticality;
+use crate::techniques::balance::reports;
 use bytes::Bytes;
 use http::Method;
 use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use unlag_config::Part;
 use unlag_record::Phase;
 
@@ -132,6 +134,13 @@ pub async fn answer(core: &Core, recording: &Recording, prepared: Prepared) -> R
         grpc::ensure_status(&mut response);
     }
     forward::edit(&mut response.head.fields, route.response_edits());
+    let upstream = match route.action {
+        Action::Proxy(index) => plan.plan.upstreams.get(index).map(Arc::as_ref),
+        Action::Respond { .. } | Action::Static(_) => None,
+    };
+    if recording.reports_load {
+        report_load(core, &mut response, upstream);
+    }
     finish(recording, &mut response, route.config.server_timing);
     response
 }
@@ -278,6 +287,16 @@ fn fill(parts: &[Part], prepared: &Prepared, route: &Route) -> Vec<u8> {
     out
 }
 
+/// Says how many requests are in flight: to the service behind, from all cores, also where the answer did not come from it, as
+/// that is the load which the next request meets; where there is none, in this process.
+fn report_load(core: &Core, response: &mut Response, upstream: Option<&Upstream>) {
+    let in_flight: usize = match upstream {
+        Some(upstream) => upstream.fleet().iter().map(|endpoint| endpoint.in_flight() as usize).sum(),
+        None => core.shared.loads().iter().map(|load| load.streams.load(Relaxed)).sum(),
+    };
+    response.head.fields.set(reports::IN_FLIGHT, itoa::Buffer::new().format(in_flight).as_bytes());
+}
+
 /// What every response carries.
 fn finish(recording: &Recording, response: &mut Response, server_timing: bool) {
     let fields = &mut response.head.fields;
@@ -309,6 +328,9 @@ pub fn refuse_unread(core: &Rc<Core>, recording: &Recording, error: Error) -> Re
         *recording.trace.request_id.borrow_mut() = format!("{id:032x}").as_bytes().into();
     }
     let mut response = refuse(recording, error);
+    if recording.reports_load {
+        report_load(core, &mut response, None);
+    }
     finish(recording, &mut response, false);
     response
 }

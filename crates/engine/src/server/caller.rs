@@ -3,6 +3,8 @@
 use crate::http::Scheme;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A caller's connection.
 #[derive(Clone, Debug)]
@@ -19,11 +21,18 @@ pub struct Caller {
     pub certificate: Option<Rc<[u8]>>,
     /// The beginning of its `Forwarded` element (RFC 7239 §4).
     pub forwarded: Box<str>,
+    /// Whether its listener has answers say how much is in flight here.
+    pub report_load: Arc<AtomicBool>,
 }
 
 impl Caller {
     /// Puts into words what does not change from request to request.
-    pub fn new(peer: Option<SocketAddr>, scheme: Scheme, server_name: Option<Box<str>>) -> Caller {
+    pub fn new(
+        peer: Option<SocketAddr>,
+        scheme: Scheme,
+        server_name: Option<Box<str>>,
+        report_load: Arc<AtomicBool>,
+    ) -> Caller {
         let ip = peer.map(|peer| peer.ip().to_canonical());
         let node = match ip {
             Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
@@ -32,6 +41,6 @@ impl Caller {
         };
         let forwarded = format!("for={node};proto={}", scheme.text()).into();
         let address = ip.map(|ip| ip.to_string()).unwrap_or_default().into();
-        Caller { peer, scheme, server_name, address, certificate: None, forwarded }
+        Caller { peer, scheme, server_name, address, certificate: None, forwarded, report_load }
     }
 }

@@ -107,7 +107,7 @@ impl Driver {
         let version = head.version;
         self.out.version.set(version);
         let trace = Trace::new(started, &head, self.caller.peer);
-        let recording = Recording::new(&self.core, trace, version);
+        let recording = Recording::new(&self.core, &self.caller, trace, version);
         recording.trace.enter(Phase::Overhead);
         let framed = check_server_name(&head, &self.caller)
             .and_then(|()| framing::of_request(&head.fields, version).map_err(Error::from));

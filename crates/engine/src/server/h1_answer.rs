@@ -147,8 +147,8 @@ impl Driver {
     /// Answers a head that could not be read, and closes.
     pub(super) async fn refuse(mut self, error: Error, started: u64) {
         let head = as_far_as_known(&self.wire.input());
-        let recording =
-            Recording::new(&self.core, Trace::new(started, &head, self.caller.peer), Version::Http11);
+        let trace = Trace::new(started, &head, self.caller.peer);
+        let recording = Recording::new(&self.core, &self.caller, trace, Version::Http11);
         self.refuse_recorded(recording, error).await;
         self.close().await;
     }

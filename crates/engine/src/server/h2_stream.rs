@@ -32,8 +32,8 @@ pub async fn serve(session: &Session, request: http::Request<RecvStream>, respon
         Ok(head) => (head, None),
         Err(error) => (unread(&parts), Some(error)),
     };
-    let recording =
-        Recording::new(&session.core, Trace::new(started, &head, session.caller.peer), Version::Http2);
+    let trace = Trace::new(started, &head, session.caller.peer);
+    let recording = Recording::new(&session.core, &session.caller, trace, Version::Http2);
     recording.trace.enter(Phase::Overhead);
     let recv: Recv = Rc::new(RefCell::new(recv));
     let received = match refused {

@@ -1,5 +1,6 @@
 //! Closes the timeline of an exchange and records it once, whatever its end: the guard's drop is the only place that records.
 
+use super::caller::Caller;
 use crate::clock;
 use crate::core::Core;
 use crate::error::{Error, Fault};
@@ -23,6 +24,8 @@ pub struct Recording {
     pub grpc: Cell<bool>,
     /// Whether the caller said that its connection takes no request after this one.
     pub is_last: Cell<bool>,
+    /// Whether the caller wants to know how much is in flight here.
+    pub reports_load: bool,
     version: Version,
     started_unix_ms: u64,
     complete: Cell<bool>,
@@ -30,7 +33,7 @@ pub struct Recording {
 
 impl Recording {
     /// Begins to record an exchange.
-    pub fn new(core: &Rc<Core>, trace: Trace, version: Version) -> Recording {
+    pub fn new(core: &Rc<Core>, caller: &Caller, trace: Trace, version: Version) -> Recording {
         // Only this core writes its own counters: no locked instruction is needed.
         let load = core.shared.load(core.index);
         load.requests.store(load.requests.load(Relaxed) + 1, Relaxed);
@@ -43,6 +46,7 @@ impl Recording {
             status: Cell::new(0),
             grpc: Cell::new(false),
             is_last: Cell::new(false),
+            reports_load: caller.report_load.load(Relaxed),
             version,
             started_unix_ms,
             complete: Cell::new(false),

@@ -133,9 +133,9 @@ impl Bench {
     /// Has a request answered as a connection does.
     pub(crate) async fn ask(&self, line: &str, body: Body, interim: Option<Rc<dyn Interim>>) -> Answered {
         let head = head(line);
-        let caller = Caller::new(None, Scheme::Http, None);
+        let caller = Caller::new(None, Scheme::Http, None, Default::default());
         let version = head.version;
-        let recording = Recording::new(&self.core, Trace::new(clock::now(), &head, None), version);
+        let recording = Recording::new(&self.core, &caller, Trace::new(clock::now(), &head, None), version);
         let incoming = Incoming { head, body, interim, content_has_begun: false };
         let admitted = answer::admit(&self.core, &caller, &recording, incoming);
         let prepared = admitted.unwrap_or_else(|error| panic!("{line}: {error}"));

@@ -10,6 +10,7 @@
 pub mod hash;
 pub mod pace;
 pub mod policy;
+pub mod reports;
 #[cfg(test)]
 mod tests;
 
@@ -157,6 +158,9 @@ impl Stage for Balance {
         drop(fleet);
         match next.run(exchange).await {
             Ok(mut response) => {
+                if let Some(in_flight) = reports::take(&mut response.head.fields) {
+                    endpoint.reported(in_flight, endpoint.in_flight(), clock::now());
+                }
                 let wait_ns = trace.timeline().spent_ns(Phase::Wait).saturating_sub(waited_ns);
                 if let Some(mut request) = response.in_flight.take() {
                     request.answered();

@@ -131,9 +131,27 @@ fn what_others_have_in_flight_counts_while_it_is_fresh() {
             .filter(|&turn| pick(&fleet, &service.figures(), &ask(turn, now)).unwrap().endpoint.index == 0)
             .count()
     };
-    assert_eq!(at(now), 2, "two hundred milliseconds old: nothing but the mean of both");
+    assert_eq!(at(now), 2, "two hundred milliseconds old: nothing but what is usual of both");
     fleet[0].reported(9, 1, now);
     assert_eq!(at(now), 0);
+}
+
+#[test]
+fn what_one_endpoint_says_of_itself_turns_nobody_away_from_the_others() {
+    let (fleet, service, mut now) = (fleet(3), Service::default(), SECOND);
+    serve(&fleet, &service, 100, &mut now, |_, size| size * 3);
+    fleet[0].reported(10_000, 1, now);
+    fleet[1].reported(3, 1, now);
+    now += 5 * SECOND;
+    fleet[2].reported(3, 1, now);
+    service.sweep(&fleet, now);
+    assert_eq!(service.figures().others, 2.0);
+    let liar = |turn| pick(&fleet, &service.figures(), &ask(turn, now)).unwrap().endpoint.index == 0;
+    // Of no report so old is anything left: each is taken to have what is usual.
+    assert!((0..6).any(liar));
+    now += 10 * SECOND;
+    service.sweep(&fleet, now);
+    assert!(service.figures().others < 0.0, "who says nothing any more is forgotten");
 }
 
 #[test]
