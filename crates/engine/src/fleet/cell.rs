@@ -100,7 +100,9 @@ pub struct Cell {
     pub(super) floor_us: AtomicU32,
     pub(super) floor_before_us: AtomicU32,
     pub(super) floor_since_ms: AtomicU32,
+    /// The shortest round trip, and the first, which alone says nothing.
     pub(super) round_trip_us: AtomicU32,
+    pub(super) first_trip_us: AtomicU32,
 }
 
 /// What an endpoint is, beside its figures.
@@ -161,6 +163,7 @@ impl Default for Cell {
             floor_before_us: u32::MAX.into(),
             floor_since_ms: 0.into(),
             round_trip_us: u32::MAX.into(),
+            first_trip_us: u32::MAX.into(),
         }
     }
 }

@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// How far another region is until it is measured: a neighbouring one.
 const ASSUMED_FAR_MS: f32 = 20.0;
+/// Another region is never nearer than this: where round trips say so, something on the way answers for it.
+const OTHER_REGION_MS: f32 = 1.0;
 /// Distances closer to each other than this are the same.
 const DISTANCE_MIN_MS: f32 = 0.5;
 /// The usual time of an endpoint's answer is made of about so many.
@@ -94,24 +96,32 @@ impl Endpoint {
         }
     }
 
+    /// Until it has answered a few times nothing is certain: a round trip may have met a busy moment of ours, or something on the
+    /// way that answers for another region.
     fn is_unmeasured(&self) -> bool {
-        let cell = &self.cell;
-        cell.round_trip_us.load(Relaxed) == u32::MAX && cell.successes.load(Relaxed) < FLOOR_ANSWERS
+        let is_far = self.round_trip_ms().is_some_and(|trip_ms| trip_ms >= OTHER_REGION_MS);
+        let is_assumed = self.cell.distance_ms.get() == ASSUMED_FAR_MS;
+        self.cell.successes.load(Relaxed) < FLOOR_ANSWERS && !(is_assumed && is_far)
     }
 
-    pub(super) fn round_trip_ms(&self) -> f32 {
-        match self.cell.round_trip_us.load(Relaxed) {
-            u32::MAX => 0.0,
-            known => known as f32 / 1e3,
-        }
+    /// A round trip to it, if that is known: no answer is faster than that.
+    pub(super) fn round_trip_ms(&self) -> Option<f32> {
+        let trip_us = self.cell.round_trip_us.load(Relaxed);
+        let least_ms = self.floor().map_or(f32::INFINITY, |floor| floor.least_ms);
+        (trip_us != u32::MAX).then(|| (trip_us as f32 / 1e3).min(least_ms))
     }
 
     /// A round trip to it took so long: connecting, or a ping.
     pub fn note_round_trip(&self, took_ns: u64) {
-        let took_us = u32::try_from(took_ns / 1_000).unwrap_or(u32::MAX - 1);
+        let took_us = u32::try_from(took_ns / 1_000).unwrap_or(u32::MAX).min(u32::MAX - 1);
         let next = match self.cell.round_trip_us.load(Relaxed) {
+            // The shorter of the first two: one alone may have met a busy moment of ours.
+            u32::MAX => match self.cell.first_trip_us.swap(took_us, Relaxed) {
+                u32::MAX => return,
+                first_us => took_us.min(first_us),
+            },
             // The shortest is the way; a longer one is believed slowly.
-            known if known == u32::MAX || took_us <= known => took_us,
+            known if took_us <= known => took_us,
             known => known + (took_us - known) / 8,
         };
         self.cell.round_trip_us.store(next, Relaxed);
@@ -123,7 +133,7 @@ impl Endpoint {
         if self.is_unmeasured() {
             return self.cell.distance_ms.get();
         }
-        let by_trip_ms = self.round_trip_ms() - nearest_ms;
+        let by_trip_ms = self.round_trip_ms().map_or(0.0, |trip_ms| trip_ms - nearest_ms);
         let by_floor_ms = match (self.floor(), shortest) {
             (Some(own), Some(shortest)) if own.is_farther_than(&shortest) => {
                 (own.least_ms - shortest.least_ms) * (-self.unsampled_ms(now) / FLOOR_FORGOTTEN_MS).exp()
@@ -134,5 +144,67 @@ impl Endpoint {
         let is_relayed = by_floor_ms > FLOOR_SHARE * by_trip_ms + FLOOR_MS;
         let farther_ms = if is_relayed { by_floor_ms } else { by_trip_ms };
         if farther_ms < DISTANCE_MIN_MS { 0.0 } else { farther_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::Service;
+    use crate::plan::tests::endpoint;
+
+    const MS: u64 = 1_000_000;
+
+    fn swept(fleet: &[Arc<Endpoint>], now: u64) -> Vec<f32> {
+        Service::default().sweep(fleet, now);
+        fleet.iter().map(|endpoint| endpoint.distance_ms()).collect()
+    }
+
+    fn answers(endpoint: &Endpoint, count: u64, took_ms: u64) {
+        for now in 1..=count {
+            endpoint.note_wait(took_ms * MS, now * MS);
+            endpoint.succeeded(now * MS);
+        }
+    }
+
+    #[test]
+    fn who_is_farther_away_is_known_from_two_round_trips_and_a_few_answers() {
+        let fleet = [endpoint(0), endpoint(1)];
+        for (endpoint, took_ms) in fleet.iter().zip([1, 31]) {
+            endpoint.note_round_trip(took_ms * MS + 5 * MS);
+            endpoint.note_round_trip(took_ms * MS);
+        }
+        assert_eq!(swept(&fleet, 1_000 * MS), [0.0, 0.0], "nothing is certain yet");
+        fleet.iter().for_each(|endpoint| answers(endpoint, FLOOR_ANSWERS, 50));
+        assert_eq!(swept(&fleet, 2_000 * MS), [0.0, 30.0]);
+    }
+
+    #[test]
+    fn a_round_trip_that_met_a_busy_moment_of_ours_makes_no_distance() {
+        let fleet = [endpoint(0), endpoint(1), endpoint(2)];
+        fleet[0].note_round_trip(MS / 10);
+        fleet[0].note_round_trip(MS / 10);
+        // One of two was right; and both were wrong, but no answer is faster than a round trip.
+        fleet[1].note_round_trip(9 * MS);
+        fleet[1].note_round_trip(MS / 10);
+        fleet[2].note_round_trip(9 * MS);
+        fleet[2].note_round_trip(8 * MS);
+        fleet.iter().for_each(|endpoint| answers(endpoint, FLOOR_ANSWERS, 0));
+        assert_eq!(swept(&fleet, 1_000 * MS), [0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn another_region_is_far_until_it_is_measured_whatever_answers_on_the_way() {
+        let (relayed, open) = (endpoint(0), endpoint(1));
+        let near = endpoint(2);
+        for (endpoint, took_ns) in [(&relayed, MS / 10), (&open, 5 * MS), (&near, MS / 10)] {
+            endpoint.note_round_trip(took_ns);
+            endpoint.note_round_trip(took_ns);
+        }
+        relayed.assume_far();
+        open.assume_far();
+        answers(&near, FLOOR_ANSWERS, 1);
+        let far = swept(&[relayed, open, near], 1_000 * MS);
+        assert_eq!(far, [ASSUMED_FAR_MS, 4.9, 0.0]);
     }
 }

@@ -239,7 +239,8 @@ impl Service {
         self.published.others.set(usual_report(fleet, now));
         let shortest = fleet.iter().filter_map(|endpoint| endpoint.floor());
         let shortest = shortest.min_by(|a, b| a.least_ms.total_cmp(&b.least_ms));
-        let nearest_ms = fleet.iter().map(|endpoint| endpoint.round_trip_ms()).fold(f32::INFINITY, f32::min);
+        let nearest_ms =
+            fleet.iter().filter_map(|endpoint| endpoint.round_trip_ms()).fold(f32::INFINITY, f32::min);
         for endpoint in fleet {
             let cell = &endpoint.cell;
             endpoint.warm_up(self.published.knee.get(), self.slow_start_ns.load(Relaxed), now);

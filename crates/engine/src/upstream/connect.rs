@@ -99,29 +99,34 @@ pub async fn connect(endpoint: &Endpoint) -> Result<Socket, Error> {
         [only] => tcp(*only).await.map_err(|error| connect_error(&error)),
         _ => race_in_order(endpoint).await,
     };
-    connected.map(Socket::Tcp)
+    let (stream, took_ns) = connected?;
+    endpoint.note_round_trip(took_ns);
+    Ok(Socket::Tcp(stream))
 }
 
 /// An address that won against the one before it is tried first for a while; without one, names that stand for several machines
 /// keep the order of their answers.
-async fn race_in_order(endpoint: &Endpoint) -> Result<TcpStream, Error> {
+async fn race_in_order(endpoint: &Endpoint) -> Result<(TcpStream, u64), Error> {
     let order = endpoint.in_order(clock::now());
-    let stream = race(&order).await?;
+    let (stream, took_ns) = race(&order).await?;
     match stream.peer_addr() {
         Ok(won) if order.first() != Some(&won) => endpoint.note_won(won, clock::now()),
         _ => {}
     }
-    Ok(stream)
+    Ok((stream, took_ns))
 }
 
-async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+/// Connects to an address; how long it took, which is a round trip.
+async fn tcp(address: SocketAddr) -> io::Result<(TcpStream, u64)> {
+    let begun = clock::now();
     let stream = TcpStream::connect(address).await?;
+    let took_ns = clock::now() - begun;
     tune(&stream)?;
-    Ok(stream)
+    Ok((stream, took_ns))
 }
 
 /// The first of several addresses that answers. A refusal starts the next one at once.
-async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+async fn race(addresses: &[SocketAddr]) -> Result<(TcpStream, u64), Error> {
     let mut waiting = addresses.iter().copied().take(ADDRESSES_MAX);
     let mut running = JoinSet::new();
     let mut last = Error::Unreachable;
@@ -129,7 +134,7 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
     loop {
         let finished = timeout(ATTEMPT_DELAY, running.join_next()).await;
         match finished {
-            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Ok(connected)))) => return Ok(connected),
             Ok(Some(Ok(Err(error)))) => last = connect_error(&error),
             Ok(Some(Err(_))) => {}
             Ok(None) => return Err(last),
@@ -140,7 +145,7 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
 }
 
 /// Starts one more attempt, if there is an address left.
-fn start(running: &mut JoinSet<io::Result<TcpStream>>, address: Option<SocketAddr>) {
+fn start(running: &mut JoinSet<io::Result<(TcpStream, u64)>>, address: Option<SocketAddr>) {
     if let Some(address) = address {
         running.spawn(tcp(address));
     }

@@ -69,6 +69,7 @@ pub async fn call(
     let timed_out = matches!(response, Err(Error::AnswerTimeout));
     patience.deadline_ns = if timed_out { 0 } else { NEVER };
     let response = response.map_err(|error| lost(error, intact))?;
+    shared.answered();
     let upload = (!call.upload.over).then_some(call.upload);
     finish(core, exchange, response, upload, in_stream).map_err(|error| lost(error, false))
 }

@@ -85,6 +85,11 @@ impl Shared {
         self.ear.doubt();
     }
 
+    /// An answer on it has begun.
+    pub fn answered(&self) {
+        self.ear.answered();
+    }
+
     /// Counts a stream of it for as long as the guard lives, and the handle to send on.
     pub fn begin(&self, core: &Core, now: u64) -> (SendRequest<Bytes>, InStream) {
         self.used_ns.set(now);
@@ -134,14 +139,17 @@ pub async fn start(core: &Rc<Core>, io: Io, endpoint: &Arc<Endpoint>) -> Result<
     let (endpoint, closed, streams) =
         (Arc::clone(endpoint), Rc::clone(&shared.closed), Rc::clone(&shared.streams));
     let settled = Rc::new(Notify::new());
-    let settles = Rc::clone(&settled);
+    let (settles, measured) = (Rc::clone(&settled), Arc::clone(&endpoint));
     tokio::task::spawn_local(async move {
         let watched = async {
             let Some(mut ping) = ping else { return std::future::pending().await };
             // Its answer comes after the peer's settings: until they are known, a burst would be refused for want of streams.
-            let _ = tokio::time::timeout(SETTINGS_WAIT, ping.ping(h2::Ping::opaque())).await;
+            let begun = clock::now();
+            if let Ok(Ok(_)) = tokio::time::timeout(SETTINGS_WAIT, ping.ping(h2::Ping::opaque())).await {
+                measured.note_round_trip(clock::now() - begun);
+            }
             settles.notify_one();
-            watch(ping, &ear, &streams).await;
+            watch(ping, &ear, &streams, |trip_ns| measured.note_round_trip(trip_ns)).await;
         };
         tokio::select! {
             _ = connection => {}

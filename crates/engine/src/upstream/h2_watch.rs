@@ -4,6 +4,7 @@
 //! ```text
 //! streams open, nothing heard for 20 s ──► PING ──10 s──► nothing: the connection is given up
 //! an answer did not come in time ────────► PING                pong: trusted again
+//! at work, every 10 s ───────────────────► PING                pong: that is how far away the endpoint is
 //! ```
 
 use crate::clock;
@@ -22,6 +23,9 @@ const SILENCE: Duration = Duration::from_secs(20);
 /// Silence after which it is asked again when all that it said was the answer to the last question: servers of gRPC end a
 /// connection with `too_many_pings` when they are asked more often than every five minutes while they have nothing to send.
 const SILENCE_AFTER_PONG: Duration = Duration::from_secs(310);
+/// How often a connection at work is measured. It is not asked again before an answer has come: servers of gRPC count the pings
+/// since they last sent something.
+const MEASURE: Duration = Duration::from_secs(10);
 /// How long the answer may take: several lost packets, not a dead peer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The shortest time between two looks, for a connection that is long silent because it is idle.
@@ -31,12 +35,18 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Ear {
     heard_ns: Cell<u64>,
     doubted_ns: Cell<u64>,
+    answers: Cell<u64>,
     in_doubt: Notify,
 }
 
 impl Default for Ear {
     fn default() -> Ear {
-        Ear { heard_ns: Cell::new(clock::now()), doubted_ns: Cell::new(0), in_doubt: Notify::new() }
+        Ear {
+            heard_ns: Cell::new(clock::now()),
+            doubted_ns: Cell::new(0),
+            answers: Cell::new(0),
+            in_doubt: Notify::new(),
+        }
     }
 }
 
@@ -46,6 +56,11 @@ impl Ear {
         self.doubted_ns.get() > self.heard_ns.get()
     }
 
+    /// An answer has begun.
+    pub fn answered(&self) {
+        self.answers.set(self.answers.get() + 1);
+    }
+
     /// Something did not come in time.
     pub fn doubt(&self) {
         self.doubted_ns.set(clock::now().max(self.heard_ns.get() + 1));
@@ -53,13 +68,14 @@ impl Ear {
     }
 }
 
-/// Watches a connection with so many streams; returns when its peer is gone. An idle one is left alone.
-pub async fn watch(mut ping: PingPong, ear: &Ear, streams: &Cell<usize>) {
+/// Watches a connection with so many streams; returns when its peer is gone. An idle one is left alone. Round trips are told.
+pub async fn watch(mut ping: PingPong, ear: &Ear, streams: &Cell<usize>, tell_trip_ns: impl Fn(u64)) {
     let mut patience = SILENCE;
+    let (mut measure_at, mut answers) = (clock::now() + clock::ns(MEASURE), ear.answers.get());
     loop {
         let heard = ear.heard_ns.get();
         let due = heard + clock::ns(patience);
-        let wait = Duration::from_nanos(due.saturating_sub(clock::now())).max(LOOK);
+        let wait = Duration::from_nanos(due.min(measure_at).saturating_sub(clock::now())).max(LOOK);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = ear.in_doubt.notified() => {}
@@ -68,17 +84,29 @@ pub async fn watch(mut ping: PingPong, ear: &Ear, streams: &Cell<usize>) {
         if spoke {
             patience = SILENCE;
         }
-        let silent = !spoke && streams.get() > 0 && clock::now() >= due;
-        if !silent && !ear.is_doubted() {
+        let now = clock::now();
+        let is_silent = !spoke && streams.get() > 0 && now >= due;
+        let is_in_question = is_silent || ear.is_doubted();
+        let is_measured = now >= measure_at && ear.answers.get() != answers;
+        if now >= measure_at {
+            measure_at = now + clock::ns(MEASURE);
+        }
+        if !is_in_question && !is_measured {
             continue;
         }
+        answers = ear.answers.get();
         // One may still be on its way, then its answer is as good.
         let _ = ping.send_ping(h2::Ping::opaque());
         let pong = std::future::poll_fn(|cx| ping.poll_pong(cx));
-        if !matches!(tokio::time::timeout(PATIENCE, pong).await, Ok(Ok(_))) {
+        // One that was not in question is given the time that silence has.
+        let limit = if is_in_question { PATIENCE } else { SILENCE + PATIENCE };
+        if !matches!(tokio::time::timeout(limit, pong).await, Ok(Ok(_))) {
             return;
         }
-        patience = SILENCE_AFTER_PONG;
+        tell_trip_ns(clock::now() - now);
+        if is_in_question {
+            patience = SILENCE_AFTER_PONG;
+        }
     }
 }
 
@@ -163,10 +191,10 @@ mod tests {
         if doubt {
             ear.doubt();
         }
-        let streams = Cell::new(streams);
+        let (streams, trips) = (Cell::new(streams), Cell::new(0));
         let given_up = tokio::select! {
             _ = connection => panic!("the connection ended by itself"),
-            () = watch(ping, &ear, &streams) => true,
+            () = watch(ping, &ear, &streams, |_| trips.set(trips.get() + 1)) => true,
             () = counting => false,
             () = tokio::time::sleep(limit) => false,
         };
@@ -197,5 +225,36 @@ mod tests {
     async fn a_connection_in_doubt_is_asked_at_once() {
         assert!(watched(0, false, true, Duration::from_secs(12)).await.0);
         assert!(!watched(0, true, true, Duration::from_secs(60)).await.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_measured_every_ten_seconds_while_answers_come_and_not_after() {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let ear = Rc::new(Ear::default());
+        let serving = tokio::spawn(async move {
+            let mut server = h2::server::handshake(theirs).await.unwrap();
+            while server.accept().await.is_some() {}
+        });
+        let (_send, mut connection) =
+            h2::client::Builder::new().handshake::<_, Bytes>(Heard::new(ours, &ear)).await.unwrap();
+        let ping = connection.ping_pong().unwrap();
+        let (streams, trips) = (Cell::new(0), Cell::new(0));
+        let minute = async {
+            for _ in 0..60 {
+                ear.answered();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            let at_work = trips.get();
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            (at_work, trips.get())
+        };
+        let (at_work, later) = tokio::select! {
+            _ = connection => panic!("the connection ended by itself"),
+            () = watch(ping, &ear, &streams, |_| trips.set(trips.get() + 1)) => panic!("given up"),
+            counted = minute => counted,
+        };
+        serving.abort();
+        assert!((5..=6).contains(&at_work), "{at_work} in a minute");
+        assert!(later <= at_work + 1, "{later} in the end");
     }
 }
