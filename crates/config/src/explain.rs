@@ -23,8 +23,11 @@ pub fn explain(config: &Config) -> String {
             Some(_) => "HTTP/1.1 and HTTP/2 over TLS",
             None => "HTTP/1.1 and HTTP/2 in clear text",
         };
-        let load =
-            if listen.report_load { "; answers carry x-lb-rif, the requests in flight here" } else { "" };
+        let load = if listen.report_load {
+            "; answers carry x-lb-rif, the requests in flight to the service behind"
+        } else {
+            ""
+        };
         line(&mut out, &format!("listen  {}: {spoken}{load}", listen.address));
     }
     line(&mut out, &format!("admin   {}", config.admin.address));
@@ -53,6 +56,11 @@ fn described(upstream: &Upstream) -> String {
         Source::File(path) => format!("endpoints from {}", path.display()),
         Source::Dns { name, port, .. } => format!("the addresses of {name}, port {port}"),
         Source::Srv { name, .. } => format!("the endpoints of {name} (SRV)"),
+    };
+    let servers: Vec<String> = upstream.resolver.iter().map(ToString::to_string).collect();
+    let endpoints = match servers.as_slice() {
+        [] => endpoints,
+        servers => format!("{endpoints}, names looked up at {}", servers.join(", ")),
     };
     let endpoints = match regions::names(upstream).as_slice() {
         [] => endpoints,

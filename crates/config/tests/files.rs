@@ -97,6 +97,8 @@ fn what_the_product_promises_for_this_version_is_valid() {
     assert_eq!(queues, [None, None, Some(queue), None]);
     let name = "_http._tcp.search.internal".to_owned();
     assert_eq!(config.upstreams[3].source, Source::Srv { scheme: Scheme::Https, name });
+    let servers: Vec<String> = config.upstreams[3].resolver.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["127.0.0.1:8600", "10.0.0.2:53"]);
     assert_eq!(config.upstreams[2].balance, Balance::RoundRobin);
 }
 

@@ -91,7 +91,9 @@ fn what_an_endpoint_says_of_itself_is_not_passed_on() {
             format!("HTTP/1.1 200 OK\r\n{lines}Content-Length: 4\r\n\r\ndone").into_bytes()
         })
     };
-    for lines in ["X-LB-RIF: 77\r\n", "x-lb-rif: nonsense\r\n", "Endpoint-Load-Metrics: TEXT named_metrics.rif=77\r\n"] {
+    for lines in
+        ["X-LB-RIF: 77\r\n", "x-lb-rif: nonsense\r\n", "Endpoint-Load-Metrics: TEXT named_metrics.rif=77\r\n"]
+    {
         let origin = says(lines);
         let silent = Setup::of(UNLAG).to([origin.url()]).start();
         let answer = silent.get("/");

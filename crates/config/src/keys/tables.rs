@@ -48,7 +48,8 @@ pub(crate) static LISTEN: Table = Table {
         Key::new(
             "report_load",
             Kind::Boolean,
-            "Whether answers carry `x-lb-rif`, the number of requests in flight here, by which balancers in front choose; unlag does.",
+            "Whether answers carry `x-lb-rif`: how many requests are in flight from here to the service that answered, or here in all where \
+             none stands behind. Balancers in front choose by it; unlag does, and passes no such field on.",
         )
         .default("false", "it tells callers about the inside, and only a balancer in front makes use of it"),
     ],

@@ -255,7 +255,8 @@ async fn serve_tls(
         None => session.server_name().map(Into::into),
     };
     let certificate = session.peer_certificates().and_then(<[_]>::first).map(|leaf| Rc::from(leaf.as_ref()));
-    let caller = Rc::new(Caller { certificate, ..Caller::new(peer, Scheme::Https, server_name, report_load) });
+    let caller =
+        Rc::new(Caller { certificate, ..Caller::new(peer, Scheme::Https, server_name, report_load) });
     let io = Io::Tls(Box::new(stream.into()));
     match is_h2 {
         true => h2::drive(core, io, BytesMut::new(), caller, slot).await,

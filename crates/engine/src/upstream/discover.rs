@@ -83,7 +83,7 @@ pub async fn keep_fresh(upstream: Arc<Upstream>, path: PathBuf, shared: Arc<crat
 }
 
 /// Asks once for every name that nothing is known of, so that the first request finds an address. What does not resolve within
-/// [`FIRST_WAIT`] is left to the control thread.
+/// a second is left to the control thread.
 pub fn first(upstreams: &[Arc<Upstream>], registry: &Registry) {
     let unresolved: Vec<_> = upstreams.iter().filter(|upstream| has_unresolved(upstream)).cloned().collect();
     if !unresolved.is_empty() {

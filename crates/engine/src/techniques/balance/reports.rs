@@ -77,7 +77,9 @@ mod tests {
         for nonsense in ["", "-1", "+1", "0x7", "7.5", "many", "7 8", "\u{665}"] {
             assert_eq!(taken(&[(IN_FLIGHT, nonsense)]), (None, 1), "{nonsense}");
         }
-        for nonsense in ["named_metrics.rif=1", "TEXT named_metrics.rif=-1", "TEXT named_metrics.rif=NaN", "JSON {}"] {
+        for nonsense in
+            ["named_metrics.rif=1", "TEXT named_metrics.rif=-1", "TEXT named_metrics.rif=NaN", "JSON {}"]
+        {
             assert_eq!(taken(&[(ORCA, nonsense)]), (None, 1), "{nonsense}");
         }
         assert_eq!(taken(&[(IN_FLIGHT, "99999999999999999999")]), (Some(REPORTED_MAX), 1));
