@@ -71,7 +71,8 @@ fn l4_an_endpoint_that_was_ejected_stays_so_over_a_reload() {
     let (good, bad) = (RawOrigin::ok("fine"), RawOrigin::always(Script::new().request()));
     let setup = |version: &str| {
         let set = format!("{{ set = {{ x-version = \"{version}\" }} }}");
-        Setup::of(UNLAG).to([good.url(), bad.url()]).workers(1).route("response_headers", &set)
+        let setup = Setup::of(UNLAG).to([good.url(), bad.url()]).workers(1);
+        setup.upstream("balance", "\"round-robin\"").route("response_headers", &set)
     };
     let unlag = setup("1").start();
     let ejected = || unlag.admin("/api/v1/upstreams").text().contains("\"state\":\"ejected\"");

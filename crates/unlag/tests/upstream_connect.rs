@@ -27,7 +27,8 @@ fn assert_made_by_unlag(response: &Response, status: u16) {
 #[test]
 fn u1_a_refused_connection_is_tried_on_another_endpoint() {
     let (refused, origin) = (RefusedPort::new(), RawOrigin::ok("alive"));
-    let unlag = Setup::of(UNLAG).to([refused.url(), origin.url()]).start();
+    let unlag =
+        Setup::of(UNLAG).to([refused.url(), origin.url()]).upstream("balance", "\"round-robin\"").start();
     for _ in 0..20 {
         assert_eq!(unlag.get("/").text(), "alive");
     }

@@ -129,8 +129,8 @@ fn sight() -> Sight {
 #[test]
 fn an_endpoint_stalls_when_it_is_silent_for_longer_than_ever_and_the_request_is_not_young() {
     let at = |ms: u64| sight().trigger(SECOND + ms * MS);
-    assert_eq!((at(12), at(13)), (None, Some(Trigger::Stall)), "1.5 gaps and the way there");
-    assert_eq!(sight().due_ns(), SECOND + 13 * MS);
+    assert_eq!((at(16), at(17)), (None, Some(Trigger::Stall)), "two gaps and the way there");
+    assert_eq!(sight().due_ns(), SECOND + 17 * MS);
     let long_silent = Sight { progress_ns: Some(0), ..sight() };
     assert_eq!(long_silent.trigger(SECOND + 4 * MS), None, "half of all take as long");
     assert_eq!(long_silent.trigger(SECOND + 5 * MS), Some(Trigger::Stall));
