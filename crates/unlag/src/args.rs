@@ -66,7 +66,7 @@ pub(crate) struct RunOptions {
 #[derive(Args)]
 pub(crate) struct DemoOptions {
     /// How long it runs
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(4..=3600))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(4..=3600))]
     pub(crate) seconds: u64,
     /// Requests a second
     #[arg(long, default_value_t = 150.0)]

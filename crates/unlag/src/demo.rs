@@ -7,19 +7,21 @@ use crate::system::System;
 use anyhow::anyhow;
 use std::fmt::Write;
 use std::io::IsTerminal;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use unlag_config::Address;
 use unlag_console::Console;
 use unlag_engine::Engine;
-use unlag_lab::demo::{self, Act, PhaseShare, Plan, Screen};
+use unlag_lab::demo::{self, Act, PhaseShare, Plan, Pool, Pools, Screen, Trouble, Way};
 use unlag_lab::services::Shop;
 use unlag_record::{HistogramSnapshot, Phase, Registry};
 
 /// Runs the command.
 pub(crate) fn run(options: DemoOptions) -> Result<(), Failed> {
+    let plan = Plan { seconds: options.seconds, rate: options.rate };
     let shop = Shop::start()?;
-    let text = config_text(&shop);
+    let pools = Pools::start(plan)?;
+    let text = config_text(&shop, &pools);
     let parsed = unlag_config::parse(&text, "demo").map_err(|problems| anyhow!("{problems}"))?;
     let registry = Registry::new(Default::default(), None);
     let engine = Engine::start(&parsed.config, 1, Arc::clone(&registry))?;
@@ -34,17 +36,16 @@ pub(crate) fn run(options: DemoOptions) -> Result<(), Failed> {
     if let Some(address) = console.address() {
         eprintln!("while it runs: http://{address}/metrics, and unlag explain --admin http://{address}\n");
     }
-    let plan = Plan { seconds: options.seconds, rate: options.rate };
     let mut shares = Shares::default();
     let mut phases = |act| shares.during(act, phases_of(&registry));
     if options.json {
         let mut screen = Screen::new(std::io::sink(), false);
-        let report = demo::run(plan, proxy, &shop, &mut screen, &mut phases)?;
+        let report = demo::run(plan, proxy, &shop, &pools, &mut screen, &mut phases)?;
         print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
         let terminal = std::io::stdout().is_terminal();
         let mut screen = Screen::new(std::io::stdout(), terminal);
-        demo::run(plan, proxy, &shop, &mut screen, &mut phases)?;
+        demo::run(plan, proxy, &shop, &pools, &mut screen, &mut phases)?;
     }
     console.shutdown();
     Ok(())
@@ -58,9 +59,11 @@ const SHELVES: [(&str, &str); 4] = [
     ("edge", "{ ttl = \"1s\", stale_while_revalidate = \"60s\" }"),
 ];
 
-/// One route and one upstream for each service, and a route for each shelf of the catalogue.
-fn config_text(shop: &Shop) -> String {
-    let mut text = String::from("[[listen]]\naddress = \"127.0.0.1:0\"\n[monitor]\naccess_log = \"off\"\n");
+/// One route and one upstream for each service and each pool, and a route for each shelf of the catalogue.
+fn config_text(shop: &Shop, pools: &Pools) -> String {
+    let mut text = String::from(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\n[region]\nname = \"near\"\n[monitor]\naccess_log = \"off\"\n",
+    );
     for service in &shop.services {
         let name = service.name;
         let endpoints: Vec<String> =
@@ -78,7 +81,37 @@ fn config_text(shop: &Shop) -> String {
              upstream = \"catalog\"\ncache = {cache}"
         );
     }
+    pools.iter().for_each(|pool| add_pool(&mut text, pool));
     text
+}
+
+/// The upstream and the route of a pool: the plain way with what unlag does about its trouble taken out, or as the defaults
+/// are, but for hedging, which is off by default. Ejection has no switch: both have it.
+fn add_pool(text: &mut String, pool: &Pool) {
+    let list = |addresses: &[SocketAddr]| {
+        let urls: Vec<String> = addresses.iter().map(|address| format!("\"http://{address}\"")).collect();
+        format!("[{}]", urls.join(", "))
+    };
+    let name = pool.name();
+    let (near, far) = (list(pool.near()), list(pool.far()));
+    let (upstream, route) = match (pool.way, pool.trouble) {
+        (Way::Plain, Trouble::Slow | Trouble::Failing) => {
+            (format!("endpoints = {near}\nbalance = \"round-robin\""), "retry = \"off\"")
+        }
+        (Way::Plain, Trouble::Freezing | Trouble::Far) => {
+            let all = list(&[pool.near(), pool.far()].concat());
+            (format!("endpoints = {all}\nbalance = \"least-request\""), "retry = \"off\"")
+        }
+        (Way::Unlag, Trouble::Slow | Trouble::Failing) => (format!("endpoints = {near}"), ""),
+        (Way::Unlag, Trouble::Freezing) => (format!("endpoints = {near}"), "hedge = {}"),
+        (Way::Unlag, Trouble::Far) => (format!("regions.near = {near}\nregions.far = {far}"), ""),
+    };
+    let _ = writeln!(
+        text,
+        "[upstream.{name}]\n{upstream}\n[[route]]\nname = \"{name}\"\nmatch = \"{}/{{rest...}}\"\n\
+         upstream = \"{name}\"\ncache = \"off\"\n{route}",
+        pool.host()
+    );
 }
 
 /// The histogram of each phase, all routes together.

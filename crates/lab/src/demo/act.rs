@@ -1,9 +1,11 @@
-//! The acts of the demo: which fault is on when, and what is asked for. The last two pairs are before and after: the same
-//! load on the same pages, on paths that the proxy passes on and on paths that it caches.
+//! The acts of the demo: which fault is on when, and what is asked for. First the shop, then pairs of before and after, each
+//! with the same load: pages that the proxy passes on and pages that it caches, then replicas in trouble, reached the
+//! plain way and by what unlag does about it.
 
 use anyhow::Result;
 use serde::Serialize;
 
+use super::pools::{Trouble, Way};
 use crate::load::Request;
 use crate::services::{Fault, Faults, Shop};
 
@@ -32,11 +34,31 @@ pub enum Act {
     AssetsPassed,
     /// The same, kept at the edge and fetched again beside the requests.
     AssetsEdge,
+    /// One of three replicas takes ten times as long; they are asked in turn.
+    SlowPlain,
+    /// The same, with the adaptive balance.
+    SlowUnlag,
+    /// One of three replicas freezes again and again; the one with the fewest requests is asked.
+    FreezingPlain,
+    /// The same, with hedging.
+    FreezingUnlag,
+    /// One of three replicas answers 500 at once; they are asked in turn, once.
+    FailingPlain,
+    /// The same, with the adaptive balance and retries.
+    FailingUnlag,
+    /// Three replicas are near and three are far; the one with the fewest requests is asked.
+    FarPlain,
+    /// The near ones are lost, and come back.
+    LostPlain,
+    /// Three replicas are near and three are far, and they are known as two regions.
+    FarUnlag,
+    /// The near region is lost, and comes back.
+    LostUnlag,
 }
 
 impl Act {
     /// The acts in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 18] = [
         Self::Healthy,
         Self::SlowReplica,
         Self::FailingReplica,
@@ -45,6 +67,16 @@ impl Act {
         Self::ProductsCached,
         Self::AssetsPassed,
         Self::AssetsEdge,
+        Self::SlowPlain,
+        Self::SlowUnlag,
+        Self::FreezingPlain,
+        Self::FreezingUnlag,
+        Self::FailingPlain,
+        Self::FailingUnlag,
+        Self::FarPlain,
+        Self::LostPlain,
+        Self::FarUnlag,
+        Self::LostUnlag,
     ];
 
     /// A short title.
@@ -58,6 +90,16 @@ impl Act {
             Self::ProductsCached => "products cached",
             Self::AssetsPassed => "assets passed on",
             Self::AssetsEdge => "assets at the edge",
+            Self::SlowPlain => "slow: in turn",
+            Self::SlowUnlag => "slow: adaptive",
+            Self::FreezingPlain => "freezing: plain",
+            Self::FreezingUnlag => "freezing: hedged",
+            Self::FailingPlain => "failing: in turn",
+            Self::FailingUnlag => "failing: adaptive",
+            Self::FarPlain => "far: plain",
+            Self::LostPlain => "near lost: plain",
+            Self::FarUnlag => "far: regions",
+            Self::LostUnlag => "near lost: regions",
         }
     }
 
@@ -74,6 +116,20 @@ impl Act {
             Self::AssetsEdge => {
                 "the same where the proxy keeps them and fetches them again beside the requests"
             }
+            Self::SlowPlain => "one of three replicas takes ten times as long, all are asked in turn",
+            Self::SlowUnlag => "the same with `balance = \"adaptive\"`",
+            Self::FreezingPlain => {
+                "one of three replicas freezes for 300 ms every 1.3 s, the one with the fewest requests is asked"
+            }
+            Self::FreezingUnlag => "the same with `balance = \"adaptive\"` and `hedge = {}`",
+            Self::FailingPlain => "one of three replicas answers 500 at once, all are asked in turn, once",
+            Self::FailingUnlag => "the same with `balance = \"adaptive\"` and retries",
+            Self::FarPlain => {
+                "three replicas near and three 30 ms away, the one with the fewest requests is asked"
+            }
+            Self::LostPlain => "the near ones are lost for a while",
+            Self::FarUnlag => "three replicas near and three 30 ms away, known as regions",
+            Self::LostUnlag => "the near region is lost for a while",
         }
     }
 
@@ -93,15 +149,32 @@ impl Act {
             Self::ProductsCached => Shop::products("cached"),
             Self::AssetsPassed => Shop::assets("assets"),
             Self::AssetsEdge => Shop::assets("edge"),
+            _ if self.trial().is_some() => vec![Request::typical_get("/r").numbered()],
             _ => Shop::mix(),
         }
     }
 
-    /// Its part of the whole, in twelfths: faults take a while to show and to be gone round.
-    pub(super) fn twelfths(self) -> u32 {
+    /// What is wrong and how it is reached, in the acts that are not the shop's.
+    pub(super) fn trial(self) -> Option<(Trouble, Way)> {
+        Some(match self {
+            Self::SlowPlain => (Trouble::Slow, Way::Plain),
+            Self::SlowUnlag => (Trouble::Slow, Way::Unlag),
+            Self::FreezingPlain => (Trouble::Freezing, Way::Plain),
+            Self::FreezingUnlag => (Trouble::Freezing, Way::Unlag),
+            Self::FailingPlain => (Trouble::Failing, Way::Plain),
+            Self::FailingUnlag => (Trouble::Failing, Way::Unlag),
+            Self::FarPlain | Self::LostPlain => (Trouble::Far, Way::Plain),
+            Self::FarUnlag | Self::LostUnlag => (Trouble::Far, Way::Unlag),
+            _ => return None,
+        })
+    }
+
+    /// Its part of the whole, in hundredths: faults of the shop take a while to show and to be gone round.
+    pub(super) fn hundredths(self) -> u32 {
         match self {
-            Self::Healthy | Self::SlowReplica | Self::FailingReplica | Self::Recovered => 2,
-            _ => 1,
+            Self::Healthy | Self::SlowReplica | Self::FailingReplica | Self::Recovered => 10,
+            Self::ProductsPassed | Self::ProductsCached | Self::AssetsPassed | Self::AssetsEdge => 5,
+            _ => 4,
         }
     }
 }

@@ -1,9 +1,12 @@
-//! What `unlag demo` does, but for the proxy: it drives the shop through its acts, shows a live table, and says
-//! in words what an operator would learn. The proxy is an address; what it saw of the phases comes from a closure.
+//! What `unlag demo` does, but for the proxy: it drives the shop and pools of replicas in trouble through their acts, shows a
+//! live table, and says in words what an operator would learn. The proxy is an address; what it saw of the phases comes from a closure.
 
 mod act;
+mod gains;
+mod pools;
 mod summary;
 mod table;
+mod trial;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -13,16 +16,27 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 pub use act::Act;
+pub use pools::{Pool, Pools, Trouble, Way};
 pub use table::Screen;
+pub use trial::{LossReport, TrialReport};
 
 use crate::load::{self, Arrivals, Latency, Options, Part, Report};
 use crate::services::Shop;
+use trial::Trial;
+
+/// How often the screen is drawn.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// How finely is told when requests fail and succeed again.
+const WINDOW: Duration = Duration::from_millis(50);
+/// The replicas of a trial get so many times the requests that the shop gets: they do nothing but wait, and it takes a
+/// thousand requests to say something of the slowest of a hundred.
+const TRIAL_RATE: f64 = 2.0;
 
 /// How long and how hard.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Plan {
-    /// Length of the whole in seconds, 4 to 3,600; a sixth for each act with all services, a
-    /// twelfth for each of those that come before and after caching. Default 40.
+    /// Length of the whole in seconds, 4 to 3,600; a tenth for each act with all services, half of that for each of those
+    /// that come before and after caching, and 4 % for each on replicas in trouble. Default 100.
     pub seconds: u64,
     /// Requests per second. Default 200: a healthy shop is at a quarter of its capacity, and a replica ten times
     /// slower is overloaded by an equal share.
@@ -31,7 +45,13 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { seconds: 40, rate: 200.0 }
+        Self { seconds: 100, rate: 200.0 }
+    }
+}
+
+impl Plan {
+    fn length_of(self, act: Act) -> Duration {
+        Duration::from_secs(self.seconds) * act.hundredths() / 100
     }
 }
 
@@ -55,7 +75,7 @@ pub struct ActReport {
     pub act: Act,
     /// Requests that were due.
     pub requests: u64,
-    /// Requests that reached the shop meanwhile.
+    /// Requests that reached the services meanwhile.
     pub shop_requests: u64,
     /// Requests that failed, or were answered with 400 and above.
     pub errors: u64,
@@ -65,6 +85,9 @@ pub struct ActReport {
     pub services: Vec<ServiceReport>,
     /// What the proxy saw in the act, largest share first.
     pub phases: Vec<PhaseShare>,
+    /// What the replicas saw, in the acts that are not the shop's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialReport>,
 }
 
 /// One service in one act.
@@ -89,14 +112,15 @@ pub struct DemoReport {
     pub lessons: Vec<String>,
 }
 
-/// Drives the acts against a proxy in front of `shop`, whose routes are the services' names: `/catalog/...` goes
-/// to `catalog`; it caches what is below `/catalog/cached/` and `/catalog/edge/`, and not what is below `/catalog/products/`
-/// and `/catalog/assets/`. `phases` says what the proxy has seen since the act began; it is asked about once a second, and as
-/// each act ends. Blocks until the last act is over.
+/// Drives the acts against a proxy in front of `shop` and `pools`. Its routes are the services' names: `/catalog/...` goes to
+/// `catalog`; it caches what is below `/catalog/cached/` and `/catalog/edge/`, and not what is below `/catalog/products/` and
+/// `/catalog/assets/`. A pool is reached by its host. `phases` says what the proxy has seen since the act began; it is asked
+/// about once a second, and as each act ends. Blocks until the last act is over.
 pub fn run<W: Write>(
     plan: Plan,
     proxy: SocketAddr,
     shop: &Shop,
+    pools: &Pools,
     screen: &mut Screen<W>,
     mut phases: impl FnMut(Act) -> Vec<PhaseShare>,
 ) -> Result<DemoReport> {
@@ -105,34 +129,51 @@ pub fn run<W: Write>(
     let mut acts: Vec<ActReport> = Vec::new();
     for (number, act) in Act::ALL.into_iter().enumerate() {
         act.set(&shop.faults)?;
-        let length = Duration::from_secs(plan.seconds) * act.twelfths() / 12;
-        let options = options(plan, proxy, act, length, number);
         let asked_before = shop.requests();
         let asked = || shop.requests().saturating_sub(asked_before);
+        let pool = pools.of(act);
+        let options = options(plan, proxy, act, pool, number);
+        let mut trial = pool.map(|pool| Trial::begin(pool, act, plan)).transpose()?;
         let mut so_far = Report::default();
-        let mut seen = Vec::new();
-        let report = load::run_observed(&options, Duration::from_secs(1), |window| {
+        let mut show_at = SHOW_EVERY;
+        let report = load::run_observed(&options, if pool.is_some() { WINDOW } else { SHOW_EVERY }, |window| {
             so_far.merge(&window);
-            seen = sorted(phases(act));
-            let current = act_report(act, &so_far, asked(), seen.clone());
-            screen.show(&acts, &current, began + so_far.elapsed, plan);
-        });
+            if let Some(trial) = &mut trial {
+                trial.observe(&window);
+            }
+            if so_far.elapsed >= show_at {
+                show_at += SHOW_EVERY;
+                let arrived = trial.as_ref().map_or_else(asked, Trial::copies);
+                let current = act_report(act, &so_far, arrived, sorted(phases(act)));
+                screen.show(&acts, &current, began + so_far.elapsed, plan);
+            }
+        })
+        .context("demo")?;
         shop.faults.clear();
-        acts.push(act_report(act, &report.context("demo")?, asked(), seen));
-        began += length;
+        let ended = trial.map(|trial| trial.end(&report)).transpose()?;
+        let (arrived, trial) = ended.map_or_else(|| (asked(), None), |(copies, trial)| (copies, Some(trial)));
+        acts.push(ActReport { trial, ..act_report(act, &report, arrived, sorted(phases(act))) });
+        began += options.duration;
     }
-    let lessons = summary::lessons(&acts);
+    let mut lessons = summary::lessons(&acts);
+    lessons.extend(gains::gains(&acts));
     screen.finish(&acts, &lessons)?;
     Ok(DemoReport { rate: plan.rate, acts, lessons })
 }
 
-fn options(plan: Plan, proxy: SocketAddr, act: Act, length: Duration, number: usize) -> Options {
+fn options(plan: Plan, proxy: SocketAddr, act: Act, pool: Option<&Pool>, number: usize) -> Options {
     let mut options = Options::new(proxy, load::Request::get("/"));
     options.mix = act.mix();
     options.arrivals = Arrivals::Poisson { rate: plan.rate };
-    options.duration = length;
+    options.duration = plan.length_of(act);
     options.timeout = Duration::from_secs(5);
     options.seed = 1 + number as u64;
+    if let Some(pool) = pool {
+        options.authority = pool.host();
+        options.arrivals = Arrivals::Poisson { rate: plan.rate * TRIAL_RATE };
+        // Both of a pair are asked at the same moments.
+        options.seed = 1;
+    }
     options
 }
 
@@ -155,6 +196,7 @@ fn act_report(act: Act, report: &Report, shop_requests: u64, phases: Vec<PhaseSh
         latency_us: Latency::of(&report.all.latency),
         services: report.parts.iter().map(service).collect(),
         phases,
+        trial: None,
     }
 }
 

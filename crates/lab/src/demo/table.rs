@@ -79,7 +79,7 @@ fn table(done: &[ActReport], current: &ActReport, elapsed: Duration, plan: Plan)
 
 fn rows(done: &[ActReport], current: Option<&ActReport>) -> String {
     let mut out =
-        String::from("                      requests  of shop  errors       p50       p95       p99\n");
+        String::from("                      requests  arrived  errors       p50       p95       p99\n");
     for (report, mark) in done.iter().map(|report| (report, ' ')).chain(current.map(|report| (report, '>'))) {
         let latency = &report.latency_us;
         let [p50, p95, p99] = [latency.p50, latency.p95, latency.p99].map(|us| duration(us * 1e3));

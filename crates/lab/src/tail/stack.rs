@@ -2,14 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::arm::Arm;
 use super::caller::{self, Calling};
@@ -22,7 +21,7 @@ use crate::peers::install::Installed;
 use crate::peers::measure::answers;
 use crate::peers::process::{Directory, Interrupt, Launch, Process, write_file};
 use crate::peers::{LOAD_CORE, PROXY_CORE};
-use crate::services::{Addresses, ReplicasReport, ReplicasSpec};
+use crate::services::{Addresses, ReplicasSpec};
 
 /// Load before the clock is started: connections are opened, what is learned from load is learned.
 const WARM_UP_S: f64 = 2.0;
@@ -91,7 +90,7 @@ impl<'a> Stack<'a> {
     pub(super) fn measure(&self, calls: Vec<Call>) -> Result<Sample> {
         let requests = calls.len();
         let cpu = || self.proxies.iter().map(Process::cpu_ns).sum::<u64>();
-        ask(self.addresses.control, "POST /start")?;
+        self.addresses.start_clock()?;
         let (began, ticks, cpu_before, own_before) =
             (Instant::now(), Ticks::now(), cpu(), tree_ns(std::process::id()));
         let outcomes = self.while_replicas_change(|| caller::run(calls, &self.calling))?;
@@ -105,7 +104,7 @@ impl<'a> Stack<'a> {
             .zip(ticks)
             .map_or((0.0, 0.0), |(now, before)| (now.steal_since(&before), now.busy_since(&before)));
         self.place.interrupt.pause(SETTLE);
-        let report: ReplicasReport = serde_json::from_str(&ask(self.addresses.control, "GET /report")?)?;
+        let report = self.addresses.report()?;
         Ok(Sample {
             steal,
             foreign: (busy - own).max(0.0),
@@ -228,17 +227,4 @@ fn start_proxy(place: &Place<'_>, arm: &Arm, installed: &Installed, pool: &Pool)
     let mut process = Process::start(&launch, &PROXY_CORE.to_string(), place.interrupt)?;
     process.wait_until(|| answers(launch.http1)).with_context(|| arm.name)?;
     Ok(process)
-}
-
-/// Asks the replicas' control for something; the body of its answer.
-fn ask(control: SocketAddr, line: &str) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&control, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    stream.write_all(format!("{line} HTTP/1.1\r\nhost: control\r\nconnection: close\r\n\r\n").as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("the replicas' control does not answer")?;
-    match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
-        _ => bail!("the replicas' control answered: {answer}"),
-    }
 }

@@ -1,4 +1,4 @@
-//! What a replica reads of a request: `/r/ID` is work, `/kv/KEY/ID` is work on data, `?bytes=N` asks for an answer of
+//! What a replica reads of a request: `/r/ID` is work, and so is `/r?n=ID`, `/kv/KEY/ID` is work on data, `?bytes=N` asks for an answer of
 //! that size, `?stream=N` for one that comes in so many pieces. Anything else is answered at once.
 
 use std::time::Duration;
@@ -66,6 +66,7 @@ impl Asked {
             match (name, value) {
                 ("bytes", Some(bytes)) => asked.bytes = bytes.min(ANSWER_BYTES_MAX),
                 ("stream", Some(pieces)) => asked.pieces = Some(pieces.clamp(1, PIECES_MAX)),
+                ("n", Some(id)) if path == "/r" => asked.id = Some(id as u64),
                 _ => {}
             }
         }
@@ -98,7 +99,8 @@ mod tests {
         assert_eq!((work.id, work.key, work.bytes, work.pieces), (Some(12), None, 9, Some(3)));
         let data = Asked::of_target("/kv/5/77");
         assert_eq!((data.id, data.key, data.bytes), (Some(77), Some(5), ANSWER_BYTES));
-        for none in ["/healthz", "/", "", "/r/x", "/r"] {
+        assert_eq!(Asked::of_target("/r?n=0000000031").id, Some(31));
+        for none in ["/healthz", "/", "", "/r/x", "/r", "/x?n=3"] {
             assert_eq!(Asked::of_target(none).id, None, "{none}");
         }
     }

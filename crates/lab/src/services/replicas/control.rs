@@ -1,12 +1,41 @@
 //! How replicas are told to begin, and asked what they saw: `POST /start` and `GET /report`.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::rc::Rc;
+use std::time::Duration;
 
+use anyhow::{Context, Result, bail};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::counts::ReplicasReport;
 use super::replica::Service;
+use super::spec::Addresses;
+
+impl Addresses {
+    /// Starts the clock of the faults, and the counts from nothing. Blocks until it is done.
+    pub fn start_clock(&self) -> Result<()> {
+        self.ask("POST /start").map(drop)
+    }
+
+    /// What the replicas have seen since the clock was started. Blocks until they have said it.
+    pub fn report(&self) -> Result<ReplicasReport> {
+        Ok(serde_json::from_str(&self.ask("GET /report")?)?)
+    }
+
+    fn ask(&self, line: &str) -> Result<String> {
+        let mut stream = std::net::TcpStream::connect_timeout(&self.control, Duration::from_secs(5))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream
+            .write_all(format!("{line} HTTP/1.1\r\nhost: control\r\nconnection: close\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).context("the replicas' control does not answer")?;
+        match answer.split_once("\r\n\r\n") {
+            Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+            _ => bail!("the replicas' control answered: {answer}"),
+        }
+    }
+}
 
 pub(super) struct Control(pub(super) Rc<Service>);
 
