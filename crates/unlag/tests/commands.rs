@@ -59,7 +59,7 @@ fn json(text: &[u8]) -> Value {
 #[test]
 fn the_demo_ends_by_itself_and_can_be_looked_into_while_it_runs() {
     let directory = Directory::new();
-    let mut demo = command(&["demo", "--seconds", "4", "--rate", "60", "--json"], &directory);
+    let mut demo = command(&["demo", "--seconds", "8", "--rate", "60", "--json"], &directory);
     let mut demo = demo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run unlag");
     let log = Log::read(demo.stderr.take().expect("a piped stderr"));
     let admin =
@@ -79,7 +79,17 @@ fn the_demo_ends_by_itself_and_can_be_looked_into_while_it_runs() {
     assert_eq!(output.status.code(), Some(0), "{:?}", log.lines());
     let report = json(&output.stdout);
     let acts = report["acts"].as_array().expect("acts");
-    assert_eq!(acts.len(), 8, "{report}");
+    assert_eq!(acts.len(), 18, "{report}");
+    let named = |name: &str| acts.iter().find(|act| act["act"] == name).expect("the act");
+    let errors = |name: &str| named(name)["errors"].as_u64().expect("errors");
+    // Of three that are asked in turn one fails; how soon it is gone round is a matter of time, that it is, is not.
+    assert!(
+        errors("failing_plain") * 5 > named("failing_plain")["requests"].as_u64().expect("requests"),
+        "{report}"
+    );
+    assert!(errors("failing_unlag") < errors("failing_plain"), "{report}");
+    assert!(named("slow_plain")["trial"]["troubled_share"].as_f64() > Some(0.25), "{report}");
+    assert!(named("lost_unlag")["trial"]["loss"].is_object(), "{report}");
     let saved = |act: &Value| act["shop_requests"].as_u64() < act["requests"].as_u64();
     let cached = acts.iter().filter(|act| act["act"] == "products_cached" || act["act"] == "assets_edge");
     assert_eq!(cached.filter(|act| saved(act)).count(), 2, "{report}");

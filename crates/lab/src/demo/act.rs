@@ -42,9 +42,9 @@ pub enum Act {
     FreezingPlain,
     /// The same, with hedging.
     FreezingUnlag,
-    /// One of three replicas answers 500 at once; they are asked in turn, once.
+    /// One of three replicas answers 500 at once; they are asked in turn.
     FailingPlain,
-    /// The same, with the adaptive balance and retries.
+    /// The same, with the adaptive balance.
     FailingUnlag,
     /// Three replicas are near and three are far; the one with the fewest requests is asked.
     FarPlain,
@@ -122,8 +122,8 @@ impl Act {
                 "one of three replicas freezes for 300 ms every 1.3 s, the one with the fewest requests is asked"
             }
             Self::FreezingUnlag => "the same with `balance = \"adaptive\"` and `hedge = {}`",
-            Self::FailingPlain => "one of three replicas answers 500 at once, all are asked in turn, once",
-            Self::FailingUnlag => "the same with `balance = \"adaptive\"` and retries",
+            Self::FailingPlain => "one of three replicas answers 500 at once, all are asked in turn",
+            Self::FailingUnlag => "the same with `balance = \"adaptive\"`",
             Self::FarPlain => {
                 "three replicas near and three 30 ms away, the one with the fewest requests is asked"
             }

@@ -18,7 +18,8 @@ struct Pair<'a> {
 /// One sentence for each trouble of which both acts were measured.
 pub(super) fn gains(acts: &[ActReport]) -> Vec<String> {
     let pair = |plain, unlag| {
-        let find = |act| acts.iter().find(|report| report.act == act).filter(|report| report.latency_us.p50 > 0.0);
+        let find =
+            |act| acts.iter().find(|report| report.act == act).filter(|report| report.latency_us.p50 > 0.0);
         let (plain, unlag) = (find(plain)?, find(unlag)?);
         Some(Pair { plain, unlag, plain_trial: plain.trial.as_ref()?, unlag_trial: unlag.trial.as_ref()? })
     };
@@ -85,15 +86,32 @@ fn freezing(pair: &Pair<'_>) -> String {
 
 fn failing(pair: &Pair<'_>) -> String {
     format!(
-        "Where one of three replicas answers 500 at once, callers saw {} errors in {} requests with one attempt in turn, and {} in {} \
-         with errors counted as load and retries{}; the retries were {} more requests at the replicas.",
+        "Where one of three replicas answers 500 at once, callers saw {} errors in {} requests when the three were asked in turn, and {} \
+         in {} where errors count as load: {}. It cost {} more requests at the replicas.",
         pair.plain.errors,
         pair.plain.requests,
         pair.unlag.errors,
         pair.unlag.requests,
-        if pair.unlag.errors < pair.plain.errors { "" } else { ": nothing gained" },
+        fewer_errors(pair),
         percent(pair.unlag_trial.extra_share)
     )
+}
+
+/// What became of the errors, as shares of the requests.
+fn fewer_errors(pair: &Pair<'_>) -> String {
+    let share = |act: &ActReport| act.errors as f64 / act.requests.max(1) as f64;
+    let (before, with) = (share(pair.plain), share(pair.unlag));
+    if pair.plain.errors == 0 && pair.unlag.errors == 0 {
+        "nothing to gain".into()
+    } else if pair.unlag.errors == 0 {
+        "all gone".into()
+    } else if before >= with * SAME_WITHIN {
+        format!("{:.0} times less", before / with)
+    } else if before > with / SAME_WITHIN {
+        "nothing gained".into()
+    } else {
+        "MORE than before".into()
+    }
 }
 
 fn far(pair: &Pair<'_>) -> String {
@@ -114,8 +132,8 @@ fn lost(pair: &Pair<'_>) -> Option<String> {
         None => "none succeeded until it was back".into(),
     };
     Some(format!(
-        "The near region was lost for {}: {} of {} requests failed the plain way ({}), {} of {} with regions and retries ({}){}. Once \
-         it was back, {} of the requests went near again with regions by the end of the act.",
+        "The near region was lost for {}: {} of {} requests failed the plain way ({}), {} of {} with regions and retries ({}): {}. \
+         From its return to the end of the act {} went near again the plain way, {} with regions.",
         us(with.lost_ms * 1e3),
         pair.plain.errors,
         pair.plain.requests,
@@ -123,7 +141,98 @@ fn lost(pair: &Pair<'_>) -> Option<String> {
         pair.unlag.errors,
         pair.unlag.requests,
         again(with.again_after_ms),
-        if pair.unlag.errors < pair.plain.errors || pair.unlag.errors == 0 { "" } else { ": nothing gained" },
+        fewer_errors(pair),
+        percent(before.near_share_after),
         percent(with.near_share_after)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{LossReport, act_report};
+    use super::*;
+    use crate::load::Report;
+
+    /// Each act with its requests, errors, median and 99th percentile, and what the replicas saw.
+    fn act(act: Act, errors: u64, p50_ms: f64, p99_ms: f64, trial: TrialReport) -> ActReport {
+        let mut report = act_report(act, &Report::default(), 1_000, Vec::new());
+        (report.requests, report.errors, report.trial) = (1_000, errors, Some(trial));
+        (report.latency_us.p50, report.latency_us.p99) = (p50_ms * 1e3, p99_ms * 1e3);
+        report.latency_us.p999 = p99_ms * 2e3;
+        report
+    }
+
+    fn trial(troubled_share: f64, slow_answers: u64) -> TrialReport {
+        TrialReport { extra_share: 0.012, cancelled: 9, troubled_share, slow_answers, loss: None }
+    }
+
+    fn lost(again_after_ms: Option<f64>) -> TrialReport {
+        let loss = LossReport { lost_ms: 1_200.0, again_after_ms, near_share_after: 0.5 };
+        TrialReport { loss: Some(loss), ..trial(0.5, 0) }
+    }
+
+    fn only(acts: &[ActReport]) -> String {
+        let said = gains(acts);
+        assert_eq!(said.len(), 1, "{said:?}");
+        said.concat()
+    }
+
+    #[test]
+    fn what_is_said_of_a_slow_replica_follows_the_measures_whichever_way_they_fall() {
+        let plain = act(Act::SlowPlain, 0, 12.0, 240.0, trial(0.333, 9));
+        let said = |p50, p99| only(&[plain.clone(), act(Act::SlowUnlag, 0, p50, p99, trial(0.02, 1))]);
+        let better = said(9.0, 40.0);
+        assert!(better.contains("33.3 % of the requests in turn and 2.0 %"), "{better}");
+        assert!(better.contains("p99 240 ms -> 40.0 ms (6.0 times less)"), "{better}");
+        let same = said(11.9, 239.0);
+        assert!(same.matches("(nothing gained)").count() == 2 && !same.contains("less"), "{same}");
+        assert!(said(12.0, 720.0).contains("p99 240 ms -> 720 ms (3.0 times MORE)"));
+    }
+
+    #[test]
+    fn what_hedging_cost_is_said_beside_what_it_gained() {
+        let plain = act(Act::FreezingPlain, 0, 10.0, 70.0, trial(0.3, 11));
+        let said = only(&[plain, act(Act::FreezingUnlag, 0, 10.0, 70.0, trial(0.3, 12))]);
+        assert!(said.contains("p99.9 140 ms -> 140 ms (nothing gained)"), "{said}");
+        assert!(said.contains("11 of 1000 requests before and 12 of 1000 with it"), "{said}");
+        assert!(
+            said.contains("It cost 1.2 % more requests at the replicas; 9 copies were cancelled"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn as_many_errors_as_before_are_no_gain_and_more_are_called_so() {
+        let plain = act(Act::FailingPlain, 333, 9.0, 40.0, trial(0.333, 0));
+        let said =
+            |errors| only(&[plain.clone(), act(Act::FailingUnlag, errors, 9.0, 40.0, trial(0.333, 0))]);
+        assert!(said(3).contains("3 in 1000 where errors count as load: 111 times less"), "{}", said(3));
+        assert!(said(0).contains("all gone") && said(330).contains("nothing gained"));
+        assert!(said(900).contains("MORE than before"));
+    }
+
+    #[test]
+    fn a_lost_region_is_told_with_its_failures_and_until_when_there_were_some() {
+        let plain = act(Act::LostPlain, 15, 9.0, 90.0, lost(Some(104.0)));
+        let said =
+            |errors, again| only(&[plain.clone(), act(Act::LostUnlag, errors, 9.0, 90.0, lost(again))]);
+        let good = said(0, Some(0.0));
+        assert!(
+            good.contains("15 of 1000 requests failed the plain way (the last failed 104 ms after"),
+            "{good}"
+        );
+        assert!(
+            good.contains("0 of 1000 with regions and retries (none while it was lost): all gone"),
+            "{good}"
+        );
+        let bad = said(300, None);
+        assert!(bad.contains("(none succeeded until it was back): MORE than before"), "{bad}");
+    }
+
+    #[test]
+    fn a_pair_of_which_one_was_not_measured_teaches_nothing() {
+        let alone = act(Act::SlowPlain, 0, 12.0, 240.0, trial(0.333, 9));
+        let silent = act(Act::SlowUnlag, 1_000, 0.0, 0.0, trial(0.0, 0));
+        assert!(gains(&[alone.clone()]).is_empty() && gains(&[alone, silent]).is_empty());
+    }
 }

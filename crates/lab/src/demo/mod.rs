@@ -136,19 +136,20 @@ pub fn run<W: Write>(
         let mut trial = pool.map(|pool| Trial::begin(pool, act, plan)).transpose()?;
         let mut so_far = Report::default();
         let mut show_at = SHOW_EVERY;
-        let report = load::run_observed(&options, if pool.is_some() { WINDOW } else { SHOW_EVERY }, |window| {
-            so_far.merge(&window);
-            if let Some(trial) = &mut trial {
-                trial.observe(&window);
-            }
-            if so_far.elapsed >= show_at {
-                show_at += SHOW_EVERY;
-                let arrived = trial.as_ref().map_or_else(asked, Trial::copies);
-                let current = act_report(act, &so_far, arrived, sorted(phases(act)));
-                screen.show(&acts, &current, began + so_far.elapsed, plan);
-            }
-        })
-        .context("demo")?;
+        let report =
+            load::run_observed(&options, if pool.is_some() { WINDOW } else { SHOW_EVERY }, |window| {
+                so_far.merge(&window);
+                if let Some(trial) = &mut trial {
+                    trial.observe(&window);
+                }
+                if so_far.elapsed >= show_at {
+                    show_at += SHOW_EVERY;
+                    let arrived = trial.as_ref().map_or_else(asked, Trial::copies);
+                    let current = act_report(act, &so_far, arrived, sorted(phases(act)));
+                    screen.show(&acts, &current, began + so_far.elapsed, plan);
+                }
+            })
+            .context("demo")?;
         shop.faults.clear();
         let ended = trial.map(|trial| trial.end(&report)).transpose()?;
         let (arrived, trial) = ended.map_or_else(|| (asked(), None), |(copies, trial)| (copies, Some(trial)));

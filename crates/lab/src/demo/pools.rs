@@ -70,7 +70,8 @@ impl Pools {
     /// Starts the replicas of all trials. When the near region is lost depends on how long its act is.
     pub fn start(plan: Plan) -> Result<Self> {
         let troubles = [Trouble::Slow, Trouble::Freezing, Trouble::Failing, Trouble::Far];
-        let both = troubles.into_iter().flat_map(|trouble| [Way::Plain, Way::Unlag].map(|way| (trouble, way)));
+        let both =
+            troubles.into_iter().flat_map(|trouble| [Way::Plain, Way::Unlag].map(|way| (trouble, way)));
         let start = |(trouble, way)| {
             let replicas = Replicas::start(spec(trouble, plan)).context("demo")?;
             Ok(Pool { trouble, way, replicas })
@@ -154,7 +155,14 @@ fn spec(trouble: Trouble, plan: Plan) -> ReplicasSpec {
     if let Some(troubled) = replicas.get_mut(TROUBLED) {
         troubled.faults = faults;
     }
-    ReplicasSpec { seed: 1, work: WORK, workers: WORKERS, drop_cancelled: true, reports_load: false, replicas }
+    ReplicasSpec {
+        seed: 1,
+        work: WORK,
+        workers: WORKERS,
+        drop_cancelled: true,
+        reports_load: false,
+        replicas,
+    }
 }
 
 /// Three replicas whose way can be lost, and three that are far.

@@ -5,11 +5,12 @@ use tokio::runtime::Builder;
 
 use super::*;
 
-/// Relays each connection to the service that its first request names, replicas in turn. It knows nothing of
-/// faults, so the acts show in full.
-fn start_relay(shop: &Shop) -> SocketAddr {
-    let services: Vec<(String, Vec<SocketAddr>)> =
-        shop.services.iter().map(|s| (format!("/{}", s.name), s.replicas.clone())).collect();
+/// Relays each request to the service that it names, or the pool whose host it asks for, replicas in turn. It knows nothing
+/// of faults and no second way, so the acts show in full and the trials show no gain.
+fn start_relay(shop: &Shop, pools: &Pools) -> SocketAddr {
+    let of_pool = |pool: &Pool| (pool.host(), [pool.near(), pool.far()].concat());
+    let of_shop = shop.services.iter().map(|s| (format!(" /{}", s.name), s.replicas.clone()));
+    let services: Vec<(String, Vec<SocketAddr>)> = of_shop.chain(pools.iter().map(of_pool)).collect();
     let (ready, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -32,8 +33,7 @@ async fn relay(mut caller: tokio::net::TcpStream, services: Vec<(String, Vec<Soc
     loop {
         let length = caller.read(&mut request).await.unwrap_or(0);
         let text = String::from_utf8_lossy(&request[..length]).into_owned();
-        let Some(path) = text.split(' ').nth(1) else { return };
-        let Some((_, replicas)) = services.iter().find(|(name, _)| path.starts_with(name)) else { return };
+        let Some((_, replicas)) = services.iter().find(|(name, _)| text.contains(name)) else { return };
         turn += 1;
         let Ok(mut service) = tokio::net::TcpStream::connect(replicas[turn % replicas.len()]).await else {
             return;
@@ -53,18 +53,20 @@ async fn relay(mut caller: tokio::net::TcpStream, services: Vec<(String, Vec<Soc
 
 #[test]
 fn the_acts_show_in_figures_and_words_when_nothing_goes_round_the_faults() {
+    let plan = Plan { seconds: 20, rate: 60.0 };
     let shop = Shop::start().expect("opens");
-    let proxy = start_relay(&shop);
+    let pools = Pools::start(plan).expect("starts");
+    let proxy = start_relay(&shop, &pools);
     let mut screen = Screen::new(Vec::new(), true);
     let phase =
         |name: &str, share| PhaseShare { name: name.into(), share, p50_us: 9_000.0, p99_us: 40_000.0 };
     let mut asked = 0;
-    let report = run(Plan { seconds: 12, rate: 60.0 }, proxy, &shop, &mut screen, |_| {
+    let report = run(plan, proxy, &shop, &pools, &mut screen, |_| {
         asked += 1;
         vec![phase("overhead", 0.02), phase("upstream_ttfb", 0.93)]
     })
     .expect("runs");
-    let [healthy, slow, failing, recovered, pairs @ ..] = report.acts.as_slice() else { panic!("few acts") };
+    let [healthy, slow, failing, recovered, rest @ ..] = report.acts.as_slice() else { panic!("few acts") };
     let catalog = |act: &ActReport| act.services.iter().find(|s| s.name == "catalog").expect("asked").clone();
     assert!(asked >= 8, "the proxy was asked {asked} times");
     assert_eq!(healthy.errors + slow.errors + recovered.errors, 0, "{report:?}");
@@ -72,7 +74,8 @@ fn the_acts_show_in_figures_and_words_when_nothing_goes_round_the_faults() {
     let expected = catalog(failing).requests as f64 / 3.0;
     assert!((0.5..1.7).contains(&(failing.errors as f64 / expected)), "{} of {expected}", failing.errors);
     assert_eq!(healthy.phases[0].name, "upstream_ttfb", "largest first");
-    assert_eq!(pairs.len(), 4);
+    let (pairs, trials) = rest.split_at(4);
+    no_trial_shows_a_gain_where_there_is_no_second_way(trials);
     for act in pairs {
         // The relay caches nothing.
         assert_eq!((act.shop_requests, act.errors), (act.requests, 0), "{act:?}");
@@ -83,9 +86,33 @@ fn the_acts_show_in_figures_and_words_when_nothing_goes_round_the_faults() {
     assert!(words.contains("proxy itself took 2.0 %"), "{words}");
     assert!(words.contains("Caching product pages for 10 s took their p50 from"), "{words}");
     assert!(words.contains("reached the shop: 0 saved."), "{words}");
+    let of_errors =
+        report.lessons.iter().find(|lesson| lesson.contains("answers 500 at once")).expect("said");
+    assert!(of_errors.contains(": nothing gained."), "{of_errors}");
     let shown = String::from_utf8(screen.into_inner()).expect("text");
     assert!(shown.contains("\x1b[J") && shown.contains("> one slow replica"), "{shown}");
     assert!(serde_json::to_string(&report).expect("JSON").contains("\"slow_replica\""));
+}
+
+fn no_trial_shows_a_gain_where_there_is_no_second_way(acts: &[ActReport]) {
+    assert_eq!(acts.len(), 10);
+    for act in acts {
+        let trial = act.trial.as_ref().expect("replicas saw it");
+        let troubled = match act.act {
+            Act::FarPlain | Act::FarUnlag => 0.5,
+            Act::LostPlain | Act::LostUnlag => {
+                let loss = trial.loss.as_ref().expect("a region was lost");
+                assert!(act.errors > 0 && loss.near_share_after > 0.2, "{act:?}");
+                continue;
+            }
+            _ => 1.0 / 3.0,
+        };
+        assert!((trial.troubled_share - troubled).abs() < 0.1, "asked in turn: {act:?}");
+        assert_eq!((trial.extra_share, act.shop_requests), (0.0, act.requests), "{act:?}");
+        let failing = matches!(act.act, Act::FailingPlain | Act::FailingUnlag);
+        let failed = act.errors as f64 / act.requests as f64;
+        assert!((failed - if failing { troubled } else { 0.0 }).abs() < 0.1, "{act:?}");
+    }
 }
 
 #[test]

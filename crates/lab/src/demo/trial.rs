@@ -125,8 +125,9 @@ fn ms(duration: Duration) -> f64 {
 
 /// Whether a replica still holds requests.
 fn is_busy(seen: &ReplicasReport) -> bool {
-    let ended =
-        |r: &crate::services::ReplicaCounts| r.finished + r.cancelled_begun + r.cancelled_queued + r.turned_away;
+    let ended = |r: &crate::services::ReplicaCounts| {
+        r.finished + r.cancelled_begun + r.cancelled_queued + r.turned_away
+    };
     seen.replicas.iter().any(|replica| ended(replica) < replica.seen)
 }
 
@@ -145,4 +146,34 @@ pub(super) fn again_after(stretches: &[Stretch], lost: &Range<Duration>) -> Opti
     let last_failure = during().filter(|stretch| stretch.failed > 0).last().map_or(lost.start, |s| s.end);
     let succeeded = during().any(|stretch| stretch.end > last_failure && stretch.answered > 0);
     succeeded.then(|| last_failure - lost.start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_succeed_again_after_the_last_that_failed_before_the_region_came_back() {
+        let stretch =
+            |end_ms, answered, failed| Stretch { end: Duration::from_millis(end_ms), answered, failed };
+        let lost = Duration::from_millis(100)..Duration::from_millis(300);
+        let again = |stretches: &[Stretch]| again_after(stretches, &lost).map(ms);
+        let before = stretch(50, 9, 3);
+        let after = stretch(350, 9, 5);
+        assert_eq!(again(&[before, stretch(150, 9, 0), stretch(200, 9, 0), after]), Some(0.0));
+        assert_eq!(
+            again(&[before, stretch(150, 2, 7), stretch(200, 9, 1), stretch(250, 9, 0), after]),
+            Some(100.0)
+        );
+        assert_eq!(
+            again(&[before, stretch(150, 2, 7), stretch(300, 9, 1), after]),
+            None,
+            "failed to the end"
+        );
+        assert_eq!(
+            again(&[before, stretch(150, 0, 0), stretch(300, 0, 0), after]),
+            None,
+            "nothing was answered"
+        );
+    }
 }
