@@ -2,6 +2,7 @@
 
 mod cache;
 mod config;
+mod regions;
 mod requests;
 mod switch;
 
@@ -80,8 +81,10 @@ pub(crate) fn router(shared: Shared, token: Option<Token>) -> Router {
         .route("/api/v1/route/{name}", get(route))
         .route("/api/v1/upstreams", get(upstreams))
         .route("/api/v1/upstreams/{name}/{switch}", post(switch::turn))
+        .route("/api/v1/regions", get(regions::list))
         .route("/api/v1/requests", get(requests::list))
         .route("/api/v1/requests/{id}", get(requests::one))
+        .route("/api/v1/explain", get(requests::ahead))
         .route("/api/v1/explain/{id}", get(requests::explained))
         .route("/api/v1/cache", get(cache::read))
         .route("/api/v1/cache/purge", post(cache::purge))

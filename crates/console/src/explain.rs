@@ -1,8 +1,14 @@
 //! Why a request took as long as it did: its waterfall as text, and one sentence that names the phase most out of
-//! the ordinary for its route. Pure: a request and its route's histograms in, text out.
+//! the ordinary for its route; and, in [`why`], why what was decided was decided. Pure: a request and its route's histograms in,
+//! text out.
 
+mod ahead;
+mod why;
+
+pub use ahead::{ahead, text};
 use std::fmt::Write;
-use unlag_record::{CacheUse, Fate, Hedge, Histogram, Outcome, Phase, Recent, Snapshot, Trigger};
+use unlag_record::{CacheUse, Histogram, Outcome, Phase, Recent, Snapshot};
+pub use why::{Reason, Setting, reasons};
 
 /// Lines are at most this wide.
 const WIDTH: usize = 80;
@@ -65,8 +71,8 @@ pub fn culprit(recent: &Recent, baseline: &Baseline) -> Option<(Phase, u64)> {
     worst.max_by_key(|(_, excess)| *excess).filter(|(_, excess)| *excess > 0)
 }
 
-/// The sentence and the waterfall.
-pub fn explain(recent: &Recent, baseline: &Baseline) -> String {
+/// The waterfall, the sentence, and why what was decided was decided.
+pub fn explain(recent: &Recent, baseline: &Baseline, reasons: &[Reason]) -> String {
     let mut out = heading(recent);
     out.push('\n');
     for phase in Phase::ALL {
@@ -77,11 +83,19 @@ pub fn explain(recent: &Recent, baseline: &Baseline) -> String {
     let total = duration(recent.timeline.total_ns());
     let _ = writeln!(out, "{:<14}{:BAR$}{:>12}", "total", "", total);
     out.push('\n');
-    for line in wrap(&sentence(recent, baseline)) {
+    paragraph(&mut out, &sentence(recent, baseline));
+    for reason in reasons {
+        out.push('\n');
+        paragraph(&mut out, &reason.text);
+    }
+    out
+}
+
+fn paragraph(out: &mut String, text: &str) {
+    for line in wrap(text) {
         out.push_str(&line);
         out.push('\n');
     }
-    out
 }
 
 /// What happened, in words, compared with what is usual for the route.
@@ -132,9 +146,6 @@ fn circumstances(out: &mut String, recent: &Recent, baseline: &Baseline) {
             CacheUse::Miss => " The cache had no answer for it.",
         });
     }
-    if let Some(hedge) = recent.hedge {
-        out.push_str(&about(hedge));
-    }
     if recent.outcome == Outcome::Cancelled {
         out.push_str(" The caller left before the answer was complete.");
     }
@@ -146,31 +157,6 @@ fn circumstances(out: &mut String, recent: &Recent, baseline: &Baseline) {
     }
     if (1..ENOUGH_REQUESTS).contains(&baseline.requests) {
         let _ = write!(out, " (Only {} requests of this route so far.)", baseline.requests);
-    }
-}
-
-/// Why a second copy was sent or not, and what it brought.
-fn about(hedge: Hedge) -> String {
-    let why = match hedge.trigger {
-        Trigger::Stall => "the endpoint was silent for longer than it ever is",
-        Trigger::Quantile => "it took longer than nearly all requests of this route",
-    };
-    match hedge.fate {
-        Fate::Won => {
-            format!(" A second copy went to another endpoint, because {why}; its answer came first.")
-        }
-        Fate::Lost => {
-            format!(" A second copy went to another endpoint, because {why}; the first was answered sooner.")
-        }
-        Fate::NoBudget => {
-            format!(" No second copy was sent, although {why}: the work that copies may cost was used up.")
-        }
-        Fate::NoAlternative => {
-            format!(" No second copy was sent, although {why}: no other endpoint had room for it.")
-        }
-        Fate::Overload => {
-            format!(" No second copy was sent, although {why}: the upstream had too much to do already.")
-        }
     }
 }
 

@@ -17,9 +17,9 @@ mod view;
 pub use guard::SERVER;
 pub use plane::{
     Applied, AttemptsStatus, CacheRoute, CacheServer, CacheShared, CacheStatus, ConfigView, Counter,
-    EndpointAdmission, EndpointState, EndpointStatus, LearnedTimeout, Plane, PurgeCount, PurgeOrder,
-    PurgeWhat, PutError, Readiness, RouteStatus, Switch, SwitchError, UpstreamAdmission, UpstreamStatus,
-    WorkerStatus,
+    EndpointAdmission, EndpointLearned, EndpointState, EndpointStatus, LearnedTimeout, Match, Plane,
+    PurgeCount, PurgeOrder, PurgeWhat, PutError, QueueRules, Readiness, RetryRules, RouteRules, RouteStatus,
+    Switch, SwitchError, UpstreamAdmission, UpstreamLearned, UpstreamRules, UpstreamStatus, WorkerStatus,
 };
 pub use token::Token;
 

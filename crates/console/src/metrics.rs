@@ -3,6 +3,7 @@
 
 mod admission;
 mod cache;
+mod learned;
 
 use crate::plane::{Counter, EndpointState, Plane, Readiness, UpstreamStatus, WorkerStatus};
 use std::collections::{BTreeMap, HashSet};
@@ -41,6 +42,7 @@ pub(crate) fn render(plane: &dyn Plane) -> String {
     let upstreams = plane.upstreams();
     endpoints(&mut page, &upstreams);
     admission::render(&mut page, &upstreams);
+    learned::render(&mut page, &upstreams, &plane.routes(), plane.registry());
     workers(&mut page, &plane.workers());
     cache::render(&mut page, &plane.cache(), plane.registry());
     let ready = u64::from(plane.readiness() == Readiness::Ready);

@@ -2,10 +2,12 @@
 
 mod admission;
 mod cache;
+mod rules;
 mod switch;
 
 pub use admission::{EndpointAdmission, UpstreamAdmission};
 pub use cache::{CacheRoute, CacheServer, CacheShared, CacheStatus, PurgeCount, PurgeOrder, PurgeWhat};
+pub use rules::{EndpointLearned, Match, QueueRules, RetryRules, RouteRules, UpstreamLearned, UpstreamRules};
 pub use switch::{Switch, SwitchError};
 
 use serde::Serialize;
@@ -21,6 +23,11 @@ pub trait Plane: Send + Sync + 'static {
     fn upstreams(&self) -> Vec<UpstreamStatus>;
     /// Every route, in the order of the configuration.
     fn routes(&self) -> Vec<RouteStatus>;
+    /// Which route takes a request of this method for this URL, without regard to conditions on other fields. Fails with what is
+    /// wrong with them.
+    fn matched(&self, method: &str, url: &str) -> Result<Match, String>;
+    /// The region of this node, if that is said.
+    fn own_region(&self) -> Option<String>;
     /// Every worker.
     fn workers(&self) -> Vec<WorkerStatus>;
     /// Whether new requests are welcome.
@@ -52,6 +59,10 @@ pub struct UpstreamStatus {
     pub pinned: Option<Vec<String>>,
     /// What it is spared.
     pub admission: UpstreamAdmission,
+    /// What it is set to.
+    pub rules: UpstreamRules,
+    /// What was learned of its endpoints together.
+    pub learned: UpstreamLearned,
     /// Its endpoints.
     pub endpoints: Vec<EndpointStatus>,
 }
@@ -83,6 +94,9 @@ pub struct EndpointStatus {
     pub learned_idle_ms: Option<u64>,
     /// What it takes.
     pub admission: EndpointAdmission,
+    /// What is known of it where endpoints are compared.
+    #[serde(flatten)]
+    pub learned: EndpointLearned,
 }
 
 /// Whether an endpoint is given requests.
@@ -140,6 +154,8 @@ pub struct RouteStatus {
     pub files: Option<String>,
     /// How long a request may take, in milliseconds; `None` for as long as it likes.
     pub timeout_ms: Option<u64>,
+    /// What it is set to, if it forwards.
+    pub rules: Option<RouteRules>,
     /// What it has learned of its attempts, if it forwards.
     pub attempts: Option<AttemptsStatus>,
 }

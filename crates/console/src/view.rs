@@ -1,11 +1,11 @@
 //! How routes, durations and requests look in JSON. Names have their unit last; a duration in microseconds may
 //! have decimals, so that the phases of a request add up to its total.
 
-use crate::explain::{Baseline, culprit, explain, sentence};
+use crate::explain::{Baseline, Reason, Setting, culprit, explain, reasons as why_all, sentence};
 use crate::history::{Totals, Window};
 use serde_json::{Value, json};
 use std::time::Duration;
-use unlag_record::{Histogram, Phase, Recent, Snapshot};
+use unlag_record::{Candidate, Choice, Histogram, Phase, Recent, Refusal, Snapshot};
 
 /// Below this, a rate would be noise.
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
@@ -80,6 +80,7 @@ pub(crate) fn request(recent: &Recent) -> Value {
         "cause": recent.cause,
         "cache": recent.cache.map(|cache| cache.name()),
         "hedge": recent.hedge.map(|hedge| hedge.name()),
+        "why": why(recent),
         "method": recent.method,
         "target": recent.target,
         "target_cut": recent.target_cut,
@@ -95,8 +96,68 @@ pub(crate) fn request(recent: &Recent) -> Value {
     })
 }
 
+/// What was decided, in sentences.
+pub(crate) fn reasons(reasons: &[Reason]) -> Value {
+    reasons.iter().map(|reason| json!({ "about": reason.about, "text": reason.text })).collect()
+}
+
+/// The figures on which it was decided what became of a request; null where nothing was.
+fn why(recent: &Recent) -> Value {
+    let why = &recent.why;
+    json!({
+        "choice": why.choice.as_ref().map(choice),
+        "before": why.before.as_ref().map(|it| json!({ "endpoint": it.endpoint, "cause": it.cause })),
+        "placed": why.placed.map(|placed| placed.name()),
+        "late": why.late.as_ref().map(|it| json!({
+            "first": it.first, "copy": it.copy, "after_ms": it.after_ms, "usual_ms": it.usual_ms,
+        })),
+        "refusal": why.refusal.map(refusal),
+        "retry_after_s": why.retry_after_s,
+    })
+}
+
+fn choice(choice: &Choice<String, String>) -> Value {
+    let left_out = choice.left_out.each().map(|(against, count)| (against.name().to_owned(), json!(count)));
+    json!({
+        "how": choice.how.name(),
+        "despite": choice.despite.map(|against| against.name()),
+        "endpoints": choice.endpoints,
+        "compared": choice.compared,
+        "chosen": candidate(&choice.chosen),
+        "other": choice.other.as_ref().map(candidate),
+        "left_out": left_out.collect::<serde_json::Map<String, Value>>(),
+        "region": choice.region,
+        "home": choice.home,
+    })
+}
+
+fn candidate(of: &Candidate<String>) -> Value {
+    json!({
+        "endpoint": of.endpoint,
+        "cost_ms": of.cost.total_ms(),
+        "distance_ms": of.cost.distance_ms,
+        "work_ms": of.cost.work_ms,
+        "failure_ms": of.cost.failure_ms,
+        "silence_ms": of.cost.silence_ms,
+        "in_flight": of.in_flight,
+        "failing": of.failing,
+        "slower": of.slower,
+    })
+}
+
+fn refusal(refusal: Refusal) -> Value {
+    match refusal {
+        Refusal::Overloaded { limit, in_flight, waiting, waiting_max, wait_max_ms } => json!({
+            "limit": limit, "in_flight": in_flight, "waiting": waiting, "waiting_max": waiting_max,
+            "wait_max_ms": wait_max_ms,
+        }),
+        Refusal::Doomed { left_ms, takes_ms } => json!({ "left_ms": left_ms, "takes_ms": takes_ms }),
+    }
+}
+
 /// A request explained: text for people, and what the text was made of.
-pub(crate) fn explanation(recent: &Recent, baseline: &Baseline) -> Value {
+pub(crate) fn explanation(recent: &Recent, baseline: &Baseline, setting: &Setting<'_>) -> Value {
+    let reasons = why_all(recent, setting);
     let usual: serde_json::Map<String, Value> = Phase::ALL
         .into_iter()
         .zip(baseline.phases_ns)
@@ -106,7 +167,7 @@ pub(crate) fn explanation(recent: &Recent, baseline: &Baseline) -> Value {
     let culprit = culprit(recent, baseline)
         .map(|(phase, excess)| json!({ "phase": phase.name(), "excess_us": us(excess) }));
     json!({
-        "text": explain(recent, baseline),
+        "text": explain(recent, baseline, &reasons),
         "json": {
             "sentence": sentence(recent, baseline),
             "request": request(recent),
@@ -116,6 +177,7 @@ pub(crate) fn explanation(recent: &Recent, baseline: &Baseline) -> Value {
                 "phase_medians_us": usual,
             },
             "culprit": culprit,
+            "reasons": self::reasons(&reasons),
         },
     })
 }

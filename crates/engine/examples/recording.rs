@@ -74,6 +74,7 @@ impl Core {
             cache: None,
             hedge: None,
             trials: Default::default(),
+            why: &unlag_record::Why::NONE,
             method: trace.method.as_str(),
             target: &trace.target,
             protocol: Protocol::Http11,

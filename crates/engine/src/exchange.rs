@@ -12,7 +12,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use unlag_record::{CacheUse, EndpointId, Hedge, Phase, RequestId, Timeline, Trials};
+use unlag_record::{CacheUse, EndpointId, Hedge, Phase, RequestId, Timeline, Trials, Why};
 
 /// A request on its way through the pipeline.
 #[derive(Debug)]
@@ -248,6 +248,7 @@ pub struct Trace {
     pub hedge: Cell<Option<Hedge>>,
     /// The techniques that are measured on it, and those that it was held out of.
     pub trials: Cell<Trials>,
+    why: RefCell<Why>,
     /// Towards the stage that may send it.
     pub lending: Lending,
     /// Of a copy whose answer the caller gets: the record that everything goes to.
@@ -280,6 +281,7 @@ impl Trace {
             cache: Cell::new(None),
             hedge: Cell::new(None),
             trials: Cell::default(),
+            why: RefCell::new(Why::NONE),
             lending: Lending::default(),
             into: OnceCell::new(),
             bytes_in: Cell::new(0),
@@ -308,6 +310,7 @@ impl Trace {
             cache: self.cache.clone(),
             hedge: Cell::new(None),
             trials: self.trials.clone(),
+            why: RefCell::new(Why { placed: self.why().placed, ..Why::NONE }),
             lending: Lending::default(),
             into: OnceCell::new(),
             bytes_in: self.bytes_in.clone(),
@@ -321,10 +324,21 @@ impl Trace {
     pub fn becomes(self: &Rc<Self>, copy: &Trace) {
         self.timeline.replace(copy.timeline.borrow().clone());
         self.endpoint.set(copy.endpoint.get());
+        self.note(|why| why.choice = copy.why().choice);
         self.reused.set(copy.reused.get());
         self.trials.set(copy.trials.get());
         self.bytes_in.set(copy.bytes_in.get());
         let _ = copy.into.set(Rc::clone(self));
+    }
+
+    /// Why what was decided so far was decided.
+    pub fn why(&self) -> std::cell::Ref<'_, Why> {
+        self.why.borrow()
+    }
+
+    /// Notes why something is decided.
+    pub fn note(&self, change: impl FnOnce(&mut Why)) {
+        change(&mut self.why.borrow_mut());
     }
 
     /// The certificate that the caller showed.

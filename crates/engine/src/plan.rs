@@ -45,6 +45,8 @@ pub struct Plan {
     pub cache_shared: Option<unlag_tier::Address>,
     /// How the cache calls itself.
     pub cache_name: String,
+    /// The region of this node, if that is said.
+    pub region: Option<String>,
 }
 
 /// A route.
@@ -273,6 +275,7 @@ impl Plan {
             cache_bytes,
             cache_shared,
             cache_name,
+            region: config.region.as_ref().map(|region| region.name.clone()),
         })
     }
 
@@ -382,8 +385,6 @@ pub struct Registry {
     pub record: Arc<unlag_record::Registry>,
     endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
     services: Mutex<HashMap<String, Arc<Service>>>,
-    /// Names of regions, in the order of their numbers; a few, and kept for good.
-    regions: Mutex<Vec<String>>,
     /// By the name of the upstream.
     rooms: Mutex<HashMap<String, Arc<Room>>>,
     /// By the name of the route and its rate.
@@ -395,8 +396,8 @@ pub struct Registry {
 impl Registry {
     /// An empty registry.
     pub fn new(record: Arc<unlag_record::Registry>) -> Registry {
-        let (endpoints, services, regions, rooms, used, discovered) = Default::default();
-        Registry { record, endpoints, services, regions, rooms, used, discovered, next: 0.into() }
+        let (endpoints, services, rooms, used, discovered) = Default::default();
+        Registry { record, endpoints, services, rooms, used, discovered, next: 0.into() }
     }
 
     /// The endpoint, the same as before if it is known; then with the weight that it had.
@@ -420,20 +421,14 @@ impl Registry {
         Arc::clone(known)
     }
 
-    /// The number of a region, the same for as long as the process runs. Beyond 65,535 names, which no file has, regions share
-    /// the last.
+    /// The number of a region, the same for as long as the process runs.
     pub fn region(&self, name: &str) -> RegionId {
-        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = regions.iter().position(|known| known == name).unwrap_or_else(|| {
-            regions.push(name.to_owned());
-            regions.len() - 1
-        });
-        RegionId(u16::try_from(at).unwrap_or(u16::MAX))
+        RegionId(self.record.region(name))
     }
 
     /// The name of a region.
     pub fn region_name(&self, region: RegionId) -> Option<String> {
-        self.regions.lock().unwrap_or_else(PoisonError::into_inner).get(usize::from(region.0)).cloned()
+        self.record.region_name(region.0)
     }
 
     /// What was found of a name, the same as before if it is known.

@@ -2,7 +2,9 @@
 
 use crate::names::Names;
 use crate::recent::Recent;
-use crate::{CacheUse, EndpointId, Hedge, Outcome, Protocol, Record, RequestId, RouteId, Timeline, Trials};
+use crate::{
+    CacheUse, EndpointId, Hedge, Outcome, Protocol, Record, RequestId, RouteId, Timeline, Trials, Why,
+};
 use std::net::SocketAddr;
 
 /// How much of a target is kept. Enough for the path of nearly every call between services.
@@ -54,6 +56,7 @@ pub(crate) struct Entry {
     pub(crate) cache: Option<CacheUse>,
     pub(crate) hedge: Option<Hedge>,
     pub(crate) trials: Trials,
+    pub(crate) why: Why,
     pub(crate) method: Excerpt<METHOD_BYTES>,
     pub(crate) target: Excerpt<TARGET_BYTES>,
     pub(crate) protocol: Protocol,
@@ -82,6 +85,7 @@ impl Entry {
             cache: record.cache,
             hedge: record.hedge,
             trials: record.trials,
+            why: *record.why,
             method: Excerpt::of(record.method.as_bytes()),
             target: Excerpt::of(record.target),
             protocol: record.protocol,
@@ -115,6 +119,7 @@ impl Entry {
             cache: self.cache,
             hedge: self.hedge,
             held_out: self.trials.held().map(crate::Technique::name).collect(),
+            why: self.why.named(names),
             method: lossy(self.method.as_bytes()),
             target: lossy(self.target.as_bytes()),
             target_cut: self.target.is_cut(),

@@ -1,6 +1,6 @@
 //! What the engine hands over when a request is done.
 
-use crate::{EndpointId, RequestId, RouteId, Timeline, Trials};
+use crate::{EndpointId, RequestId, RouteId, Timeline, Trials, Why};
 use std::net::SocketAddr;
 
 /// How a request ended; latencies of failures are kept apart, because a fast 500 flatters the average.
@@ -112,6 +112,29 @@ pub enum Fate {
     Overload,
 }
 
+impl Trigger {
+    /// The name used in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Trigger::Stall => "stall",
+            Trigger::Quantile => "quantile",
+        }
+    }
+}
+
+impl Fate {
+    /// The name used in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fate::Won => "won",
+            Fate::Lost => "lost",
+            Fate::NoBudget => "no_budget",
+            Fate::NoAlternative => "no_alternative",
+            Fate::Overload => "overload",
+        }
+    }
+}
+
 impl Hedge {
     /// The name used in logs and the API.
     pub const fn name(self) -> &'static str {
@@ -180,6 +203,8 @@ pub struct Record<'a> {
     pub hedge: Option<Hedge>,
     /// The techniques that are measured on it, and those that it was held out of.
     pub trials: Trials,
+    /// Why it went where it went.
+    pub why: &'a Why,
     /// The request method.
     pub method: &'a str,
     /// The request target as received.

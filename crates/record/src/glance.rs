@@ -49,7 +49,7 @@ impl std::fmt::Display for Time {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CacheUse, Outcome, Protocol, Record, RequestId, RouteId, Timeline};
+    use crate::{CacheUse, Outcome, Protocol, Record, RequestId, RouteId, Timeline, Why};
 
     #[test]
     fn a_line_for_people_names_what_took_the_time_and_obeys_nobody() {
@@ -67,6 +67,7 @@ mod tests {
             cache: Some(CacheUse::Miss),
             hedge: None,
             trials: Default::default(),
+            why: &Why::NONE,
             method: "GET",
             target: b"/a\x1b[31m",
             protocol: Protocol::Http11,

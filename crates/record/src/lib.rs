@@ -15,6 +15,7 @@ mod registry;
 mod shard;
 mod timeline;
 mod trials;
+mod why;
 
 pub use exchange::{CacheUse, Fate, Hedge, Outcome, Protocol, Record, Trigger};
 pub use histogram::{Histogram, HistogramSnapshot};
@@ -25,3 +26,4 @@ pub use registry::{Bounds, EndpointSeries, PhaseSeries, Registry, RequestSeries,
 pub use shard::Recorder;
 pub use timeline::{Phase, Timeline};
 pub use trials::{Technique, Trials};
+pub use why::{Against, Before, Candidate, Choice, Cost, How, Late, LeftOut, Placed, Refusal, Why};

@@ -34,6 +34,9 @@ pub(crate) fn write_line(out: &mut String, entry: &Entry, names: &Names) {
     if let Some(hedge) = entry.hedge {
         field(out, "hedge", hedge.name().as_bytes());
     }
+    if let Some(choice) = &entry.why.choice {
+        field(out, "choice", choice.how.name().as_bytes());
+    }
     field(out, "method", entry.method.as_bytes());
     field(out, "target", entry.target.as_bytes());
     if entry.target.is_cut() {

@@ -24,6 +24,7 @@ struct Tables {
     route_ids: HashMap<Arc<str>, RouteId>,
     endpoints: Vec<EndpointName>,
     endpoint_ids: HashMap<EndpointName, EndpointId>,
+    regions: Vec<String>,
 }
 
 impl Names {
@@ -65,6 +66,22 @@ impl Names {
         tables.endpoints.push(name.clone());
         tables.endpoint_ids.insert(name, EndpointId(next));
         EndpointId(next)
+    }
+
+    /// The number of a region, new if need be. Regions are a few, and kept for good; beyond 65,535 names, which no file has, they
+    /// share the last.
+    pub(crate) fn region(&self, name: &str) -> u16 {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let known = tables.regions.iter().position(|known| known == name);
+        let at = known.unwrap_or_else(|| {
+            tables.regions.push(name.to_owned());
+            tables.regions.len() - 1
+        });
+        u16::try_from(at).unwrap_or(u16::MAX)
+    }
+
+    pub(crate) fn region_name(&self, number: u16) -> Option<String> {
+        self.read().regions.get(usize::from(number)).cloned()
     }
 
     pub(crate) fn route_name(&self, id: RouteId) -> Arc<str> {

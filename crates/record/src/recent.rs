@@ -3,7 +3,7 @@
 //! place, the writer takes the next one.
 
 use crate::entry::Entry;
-use crate::{CacheUse, Hedge, Outcome, Protocol, RequestId, Timeline};
+use crate::{CacheUse, Hedge, Outcome, Protocol, RequestId, Timeline, Why};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -33,6 +33,8 @@ pub struct Recent {
     pub hedge: Option<Hedge>,
     /// The techniques that it was held out of.
     pub held_out: Vec<&'static str>,
+    /// Why it went where it went.
+    pub why: Why<String, String>,
     /// The request method.
     pub method: String,
     /// The request target, at most 256 bytes of it; what is not UTF-8 is replaced.

@@ -155,6 +155,16 @@ impl Registry {
         self.names.endpoint(upstream, address)
     }
 
+    /// The number of a region's name, the same for the same name for ever.
+    pub fn region(&self, name: &str) -> u16 {
+        self.names.region(name)
+    }
+
+    /// The name of a region.
+    pub fn region_name(&self, number: u16) -> Option<String> {
+        self.names.region_name(number)
+    }
+
     /// A recorder for one core. The place of a dropped one is used again, with all that it counted.
     pub fn recorder(self: &Arc<Self>) -> Recorder {
         let mut cores = lock(&self.cores);

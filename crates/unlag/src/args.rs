@@ -101,8 +101,12 @@ pub(crate) struct CheckOptions {
 
 #[derive(Args)]
 pub(crate) struct ExplainOptions {
-    /// The request: its x-request-id or trace id; without one, the slowest recent request
+    /// The request: its x-request-id or trace id; or a URL, for what would be done with it; without either, the slowest recent request
+    #[arg(value_name = "ID|URL")]
     pub(crate) id: Option<String>,
+    /// The method of a request for the URL
+    #[arg(long, default_value = "GET")]
+    pub(crate) method: String,
     #[command(flatten)]
     pub(crate) admin: AdminOptions,
     /// Print JSON

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod cache;
+mod decisions;
 mod switch;
 
 use crate::system::System;
@@ -9,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use unlag_config::Action;
 use unlag_console::{
-    Applied, CacheStatus, ConfigView, Counter, EndpointAdmission, EndpointState, EndpointStatus, Plane,
-    PurgeCount, PurgeOrder, PutError, Readiness, RouteStatus, Switch, SwitchError, UpstreamAdmission,
+    Applied, CacheStatus, ConfigView, Counter, EndpointAdmission, EndpointState, EndpointStatus, Match,
+    Plane, PurgeCount, PurgeOrder, PutError, Readiness, RouteStatus, Switch, SwitchError, UpstreamAdmission,
     UpstreamStatus, WorkerStatus,
 };
+use unlag_engine::Engine;
 use unlag_engine::clock;
 use unlag_engine::fleet;
 
@@ -29,10 +31,12 @@ impl Plane for System {
             protocol: format!("{:?}", upstream.protocol).to_lowercase(),
             pinned: upstream.room.pin().map(|pin| pin.names()),
             admission: admission(upstream),
+            rules: decisions::upstream_rules(upstream, &self.engine),
+            learned: decisions::upstream_learned(upstream, &self.engine),
             endpoints: upstream
                 .fleet()
                 .iter()
-                .map(|endpoint| endpoint_status(endpoint, &endpoint.status(now)))
+                .map(|endpoint| endpoint_status(endpoint, &endpoint.status(now), &self.engine))
                 .collect(),
         };
         plan.upstreams.iter().map(status).collect()
@@ -58,10 +62,19 @@ impl Plane for System {
                 respond,
                 files,
                 timeout_ms: config.attempts.timeout.fixed().map(|timeout| timeout.as_millis() as u64),
+                rules: matches!(config.action, Action::Proxy(_)).then(|| decisions::route_rules(route)),
                 attempts: learned.iter().find(|of| of.route == config.name).map(attempts::status),
             }
         };
         plan.routes.iter().map(status).collect()
+    }
+
+    fn matched(&self, method: &str, url: &str) -> Result<Match, String> {
+        decisions::matched(&self.engine, method, url)
+    }
+
+    fn own_region(&self) -> Option<String> {
+        self.engine.shared().current().region.clone()
     }
 
     fn workers(&self) -> Vec<WorkerStatus> {
@@ -160,11 +173,16 @@ fn admission(upstream: &unlag_engine::plan::Upstream) -> UpstreamAdmission {
         waiting: u64::from(room.waiting),
         waited: room.waited,
         refused: room.refused,
+        refused_lost: room.refused_lost,
         lost: room.is_lost,
     }
 }
 
-fn endpoint_status(endpoint: &fleet::Endpoint, status: &fleet::EndpointStatus) -> EndpointStatus {
+fn endpoint_status(
+    endpoint: &fleet::Endpoint,
+    status: &fleet::EndpointStatus,
+    engine: &Engine,
+) -> EndpointStatus {
     let state = match () {
         () if status.drained => EndpointState::Drained,
         () if status.unresolved => EndpointState::Resolving,
@@ -188,5 +206,6 @@ fn endpoint_status(endpoint: &fleet::Endpoint, status: &fleet::EndpointStatus) -
             limit: endpoint.gauge.limit().map(u64::from),
             would_refuse: endpoint.gauge.would_refuse(),
         },
+        learned: decisions::endpoint_learned(status, engine),
     }
 }

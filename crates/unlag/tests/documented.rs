@@ -30,7 +30,9 @@ fn seen() -> (Unlag, Vec<Value>) {
         "/broken" => b"this is not HTTP\r\n\r\n".to_vec(),
         _ => ok("fine"),
     });
-    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let setup =
+        Setup::of(UNLAG).to([origin.url()]).upstream("limit", "100").route("rate", "{ limit = \"100/s\" }");
+    let unlag = setup.start();
     unlag.get(&format!("/{}", "long".repeat(100)));
     assert_eq!(unlag.get("/broken").status(), 502);
     let lines = || unlag.log().objects().into_iter().filter(|line| line.get("target").is_some());

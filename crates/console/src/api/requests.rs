@@ -2,8 +2,9 @@
 
 use super::Shared;
 use crate::answer::Refusal;
-use crate::explain::Baseline;
+use crate::explain::{self, Baseline, Setting};
 use crate::limits::{DEFAULT_REQUESTS, REQUESTS};
+use crate::plane::Match;
 use crate::view;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -79,7 +80,46 @@ pub(super) async fn explained(
     let question = move |shared: &Shared| {
         let recent = find(shared, &id)?;
         let snapshot = shared.plane.registry().snapshot_of_route(&recent.route);
-        Ok(Json(view::explanation(&recent, &Baseline::of(&snapshot, &recent.route))))
+        let (routes, upstreams) = (shared.plane.routes(), shared.plane.upstreams());
+        let route = routes.iter().find(|route| route.name == recent.route);
+        let name = recent.upstream.as_ref().or(route.and_then(|route| route.upstream.as_ref()));
+        let upstream = upstreams.iter().find(|upstream| Some(&upstream.name) == name);
+        let setting = Setting { route, upstream };
+        Ok(Json(view::explanation(&recent, &Baseline::of(&snapshot, &recent.route), &setting)))
+    };
+    shared.ask(question).await?
+}
+
+/// What is asked about.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    url: String,
+    method: Option<String>,
+}
+
+/// What would be done with a request.
+pub(super) async fn ahead(
+    State(shared): State<Shared>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, message);
+    let Query(Asked { url, method }) = asked.map_err(|error| bad(error.body_text()))?;
+    let method = method.unwrap_or_else(|| "GET".to_owned());
+    let question = move |shared: &Shared| {
+        let found = shared.plane.matched(&method, &url).map_err(bad)?;
+        let (routes, upstreams) = (shared.plane.routes(), shared.plane.upstreams());
+        let route = match &found {
+            Match::Route(name) => routes.iter().find(|route| route.name == *name),
+            _ => None,
+        };
+        let name = route.and_then(|route| route.upstream.as_ref());
+        let upstream = upstreams.iter().find(|upstream| Some(&upstream.name) == name);
+        let reasons = explain::ahead(&method, &url, &found, &Setting { route, upstream });
+        Ok(Json(json!({
+            "text": explain::text(&reasons),
+            "json": { "route": route, "upstream": upstream, "reasons": view::reasons(&reasons) },
+        })))
     };
     shared.ask(question).await?
 }

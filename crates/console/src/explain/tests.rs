@@ -31,6 +31,7 @@ fn add(registry: &Arc<Registry>, phases: &[(Phase, u64)], request_id: &str) {
         cache: None,
         hedge: None,
         trials: Default::default(),
+        why: &unlag_record::Why::NONE,
         method: "GET",
         target: b"/product/7\x1b[2J",
         protocol: Protocol::Http11,
@@ -47,7 +48,7 @@ fn add(registry: &Arc<Registry>, phases: &[(Phase, u64)], request_id: &str) {
 fn explained(registry: &Arc<Registry>, phases: &[(Phase, u64)]) -> String {
     let baseline = Baseline::of(&registry.snapshot(), "product");
     add(registry, phases, "this");
-    explain(&registry.find("this").unwrap(), &baseline)
+    explain(&registry.find("this").unwrap(), &baseline, &[])
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub struct UpstreamAdmission {
     pub waited: u64,
     /// Requests that were refused.
     pub refused: u64,
+    /// Of those, how many because no endpoint can be reached.
+    pub refused_lost: u64,
     /// Whether all of them are, because no endpoint can be reached.
     pub lost: bool,
 }

@@ -82,6 +82,7 @@ impl TestPlane {
             cache: None,
             hedge: None,
             trials: Default::default(),
+            why: &unlag_record::Why::NONE,
             method: "GET",
             target: b"/product/7",
             protocol: Protocol::Http11,
@@ -105,7 +106,13 @@ impl Plane for TestPlane {
             name: "catalog".into(),
             protocol: "http1".into(),
             pinned: None,
-            admission: UpstreamAdmission { waiting: 2, waited: 30, refused: 4, lost: false },
+            admission: UpstreamAdmission { waiting: 2, waited: 30, refused: 4, refused_lost: 1, lost: false },
+            rules: UpstreamRules {
+                balance: "adaptive".into(),
+                primary: Some("eu".into()),
+                ..Default::default()
+            },
+            learned: UpstreamLearned { knee: 8.0, home: Some("eu".into()), ..Default::default() },
             endpoints: vec![EndpointStatus {
                 address: "10.0.0.1:80".into(),
                 state: EndpointState::Ejected,
@@ -119,6 +126,7 @@ impl Plane for TestPlane {
                 wait_us: Some(1_500),
                 learned_idle_ms: Some(4_000),
                 admission: EndpointAdmission { limit: Some(12), would_refuse: 7 },
+                learned: EndpointLearned { region: Some("eu".into()), failing: 0.05, ..Default::default() },
             }],
         }]
     }
@@ -130,9 +138,21 @@ impl Plane for TestPlane {
             respond,
             files: None,
             timeout_ms: Some(30_000),
+            rules: upstream.map(|_| RouteRules::default()),
             attempts: None,
         };
         vec![route("GET /product/{id}", Some("catalog"), None), route("hello \"you\"\\\n", None, Some(204))]
+    }
+    fn matched(&self, method: &str, url: &str) -> Result<Match, String> {
+        match (method, url.contains("/product/")) {
+            ("GET", true) => Ok(Match::Route("GET /product/{id}".into())),
+            (_, true) => Ok(Match::OtherMethods(vec!["GET".into()])),
+            _ if url.starts_with("http") => Ok(Match::Nothing),
+            _ => Err("it has no scheme".into()),
+        }
+    }
+    fn own_region(&self) -> Option<String> {
+        Some("eu".into())
     }
     fn workers(&self) -> Vec<WorkerStatus> {
         vec![

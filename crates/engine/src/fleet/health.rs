@@ -87,6 +87,11 @@ impl Endpoint {
         self.cell.is(flags::DRAINED | flags::LEFT_OUT)
     }
 
+    /// Whether its upstream is pinned to others.
+    pub fn is_left_out(&self) -> bool {
+        self.cell.is(flags::LEFT_OUT)
+    }
+
     /// Leaves it out because its upstream is pinned to others, or not any more.
     pub fn set_left_out(&self, is_left_out: bool) {
         self.cell.set(flags::LEFT_OUT, is_left_out);

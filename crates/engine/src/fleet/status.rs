@@ -1,6 +1,6 @@
 //! What the console shows of an endpoint.
 
-use super::Endpoint;
+use super::{Endpoint, RegionId};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -27,7 +27,17 @@ pub struct EndpointStatus {
     pub failing: f32,
     /// How many times slower it is than its peers, where that is certain; else 1.
     pub slower: f32,
+    /// As measured.
     pub distance_ms: f32,
+    pub toll_ms: f32,
+    pub region: Option<RegionId>,
+    pub weight: u32,
+    pub joining: bool,
+    pub left_out: bool,
+    /// Requests of others that it last said are in flight.
+    pub reported: Option<u32>,
+    /// Until its ejection has run out.
+    pub ejected_ns: Option<u64>,
 }
 
 impl Endpoint {
@@ -53,6 +63,13 @@ impl Endpoint {
             failing: cell.failing.get(),
             slower: cell.factor.get(),
             distance_ms: cell.distance_ms.get(),
+            toll_ms: cell.toll_ms.get(),
+            region: self.region,
+            weight: self.weight(),
+            joining: cell.joined_ns.load(Relaxed) != 0,
+            left_out: self.is_left_out(),
+            reported: (cell.reported_ms.load(Relaxed) != 0).then(|| cell.reported.load(Relaxed)),
+            ejected_ns: cell.ejected_until_ns.load(Relaxed).checked_sub(now).filter(|&left| left > 0),
         }
     }
 }

@@ -86,6 +86,7 @@ impl Drop for Recording {
         streams.store(streams.load(Relaxed).saturating_sub(1), Relaxed);
         let trace = &self.trace;
         trace.finish(clock::now());
+        trace.note(|why| why.retry_after_s = trace.error.get().and_then(Error::retry_after_s));
         let protocol = match self.version {
             Version::Http10 => Protocol::Http10,
             Version::Http11 => Protocol::Http11,
@@ -102,6 +103,7 @@ impl Drop for Recording {
             cache: trace.cache.get(),
             hedge: trace.hedge.get(),
             trials: trace.trials.get(),
+            why: &trace.why(),
             method: trace.method.as_str(),
             target: &trace.target,
             protocol,

@@ -1,6 +1,6 @@
 //! Requests for the tests: a timeline of given lengths, a record with nothing special about it.
 
-use unlag_record::{Outcome, Phase, Protocol, Record, RequestId, RouteId, Timeline};
+use unlag_record::{Outcome, Phase, Protocol, Record, RequestId, RouteId, Timeline, Why};
 
 /// A moment in 2026, in milliseconds of Unix time.
 pub(crate) const NOW_MS: u64 = 1_790_000_000_000;
@@ -30,6 +30,7 @@ pub(crate) fn record(route: RouteId, timeline: &Timeline) -> Record<'_> {
         cache: None,
         hedge: None,
         trials: Default::default(),
+        why: &Why::NONE,
         method: "GET",
         target: b"/product/7",
         protocol: Protocol::Http11,

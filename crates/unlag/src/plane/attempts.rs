@@ -1,22 +1,20 @@
-//! What routes have learned of their attempts, as the console shows it.
+//! What was done for routes and what they have learned of their attempts, as the console shows it.
 
 use unlag_console::{AttemptsStatus, Counter, LearnedTimeout};
 use unlag_engine::shared::Shared;
 use unlag_engine::techniques::attempt::learned::AttemptStatus;
 use unlag_record::{OTHER, RouteId};
 
-/// What is counted, by route and what became of it. What never came about has no series.
+/// What is counted, by route and what became of it; also what never came about, so that the first time is seen as a change.
 pub(super) fn counters(shared: &Shared) -> Vec<Counter> {
     let mut counters = Vec::new();
     for status in shared.attempts.status() {
         let is_known = shared.registry.route(&status.route) != RouteId::OTHER;
         let route = if is_known { status.route.clone() } else { OTHER.to_owned() };
         let mut count = |name, help, labels: &[(&'static str, &str)], value: u64| {
-            if value > 0 {
-                let mut all = vec![("route", route.clone())];
-                all.extend(labels.iter().map(|(name, value)| (*name, (*value).to_owned())));
-                counters.push(Counter { name, help, labels: all, value });
-            }
+            let mut all = vec![("route", route.clone())];
+            all.extend(labels.iter().map(|(name, value)| (*name, (*value).to_owned())));
+            counters.push(Counter { name, help, labels: all, value });
         };
         for (trigger, outcome, value) in [
             ("stall", "won", status.stall_won),
@@ -27,8 +25,17 @@ pub(super) fn counters(shared: &Shared) -> Vec<Counter> {
             let labels = [("trigger", trigger), ("outcome", outcome)];
             count("unlag_attempt_hedges", "Second copies that were sent.", &labels, value);
         }
+        for (hedge, value) in &status.not_sent {
+            let labels = [("trigger", hedge.trigger.name()), ("reason", hedge.fate.name())];
+            count(
+                "unlag_attempt_hedges_not_sent",
+                "Second copies that were due and not sent.",
+                &labels,
+                *value,
+            );
+        }
         for (name, help, value) in [
-            ("unlag_attempt_hedges_not_sent", "Second copies that were due and not sent.", status.not_sent),
+            ("unlag_attempt_replayed", "Answers replayed to an Idempotency-Key.", status.replayed),
             ("unlag_attempt_retries", "Further attempts that the budget paid for.", status.retries),
             ("unlag_attempt_retries_refused", "Further attempts that it did not.", status.retries_refused),
             ("unlag_attempt_doomed", "Requests with too little time left for an answer.", status.doomed),
@@ -42,7 +49,26 @@ pub(super) fn counters(shared: &Shared) -> Vec<Counter> {
             count(name, help, &[], value);
         }
     }
+    counters.extend(rates(shared));
     counters
+}
+
+/// Requests that were over the rate of their route, where it has one.
+fn rates(shared: &Shared) -> Vec<Counter> {
+    let plan = shared.current();
+    let of = |route: &std::sync::Arc<unlag_engine::plan::Route>| {
+        let refused = route.allowance.as_ref()?.refused();
+        let name = &route.config.name;
+        let is_known = shared.registry.route(name) != RouteId::OTHER;
+        let label = if is_known { name.clone() } else { OTHER.to_owned() };
+        Some(Counter {
+            name: "unlag_rate_refused",
+            help: "Requests over the rate of their route.",
+            labels: vec![("route", label)],
+            value: refused,
+        })
+    };
+    plan.routes.iter().filter_map(of).collect()
 }
 
 /// What is shown of one route.

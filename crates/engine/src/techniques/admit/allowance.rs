@@ -7,12 +7,20 @@ use crate::http::{Fields, Name};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use unlag_config::{Network, RateBy};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What is used up of a rate, for all cores and for as long as plans say the same of it.
 #[derive(Debug)]
-pub enum Used {
+pub struct Used {
+    by: By,
+    /// Requests that were over the rate.
+    refused: AtomicU64,
+}
+
+#[derive(Debug)]
+enum By {
     /// By everybody.
     Whole(Whole),
     /// By each, under keys that nobody outside can foresee.
@@ -31,11 +39,12 @@ pub struct Allowance {
 impl Used {
     /// Nothing.
     pub fn nothing(by: &RateBy) -> Used {
-        match by {
-            RateBy::Route => Used::Whole(Whole::default()),
+        let by = match by {
+            RateBy::Route => By::Whole(Whole::default()),
             // Keeps callers from choosing who shares their place in the table.
-            RateBy::Client | RateBy::Header(_) => Used::Keyed(Box::default(), RandomState::new().hash_one(0)),
-        }
+            RateBy::Client | RateBy::Header(_) => By::Keyed(Box::default(), RandomState::new().hash_one(0)),
+        };
+        Used { by, refused: AtomicU64::new(0) }
     }
 }
 
@@ -49,14 +58,20 @@ impl Allowance {
     /// Charges a request, or refuses it.
     pub fn take(&self, fields: &Fields) -> Result<(), Error> {
         let now = clock::now();
-        let taken = match &*self.used {
-            Used::Whole(whole) => whole.take(self.rate, now),
-            Used::Keyed(keyed, secret) => keyed.take(self.rate, self.key(fields, *secret), now),
+        let taken = match &self.used.by {
+            By::Whole(whole) => whole.take(self.rate, now),
+            By::Keyed(keyed, secret) => keyed.take(self.rate, self.key(fields, *secret), now),
         };
         taken.map_err(|early_ns| {
+            self.used.refused.fetch_add(1, Relaxed);
             let seconds = early_ns.div_ceil(1_000_000_000).max(1);
             Error::TooMany { after_s: u16::try_from(seconds).unwrap_or(u16::MAX) }
         })
+    }
+
+    /// Requests that were over it.
+    pub fn refused(&self) -> u64 {
+        self.used.refused.load(Relaxed)
     }
 
     fn key(&self, fields: &Fields, secret: u64) -> u64 {

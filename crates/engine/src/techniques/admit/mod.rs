@@ -37,7 +37,7 @@ use shed::Rank;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use unlag_record::Phase;
+use unlag_record::{Phase, Refusal};
 
 /// How often who waits looks for room that no answer made: an endpoint that joined, or whose ejection has run out.
 const LOOK_NS: u64 = 100_000_000;
@@ -89,7 +89,7 @@ impl Admit {
             back_ns = back_ns.min(contact.look_at_ns().saturating_sub(now));
         }
         let seconds = u16::try_from(back_ns.div_ceil(1_000_000_000)).unwrap_or(1).max(1);
-        self.upstream.room.note_refused(1);
+        self.upstream.room.note_refused_lost();
         Err(Error::UpstreamLost { after_s: seconds })
     }
 
@@ -120,7 +120,24 @@ impl Admit {
         exchange.trace.enter(Phase::Overhead);
         match verdict {
             Verdict::Go => Ok(Promise::of(room)),
-            Verdict::Refused => Err(Error::Overloaded { after_s: jittered_s(clock::now()) }),
+            Verdict::Refused => {
+                exchange.trace.note(|why| why.refusal = Some(self.figures()));
+                Err(Error::Overloaded { after_s: jittered_s(clock::now()) })
+            }
+        }
+    }
+
+    /// What a refusal is based on.
+    fn figures(&self) -> Refusal {
+        let fleet = self.upstream.fleet();
+        let limits = fleet.iter().filter_map(|endpoint| endpoint.gauge.limit());
+        let queue = self.upstream.queue.as_ref();
+        Refusal::Overloaded {
+            limit: limits.fold(0, u32::saturating_add),
+            in_flight: fleet.iter().map(|endpoint| endpoint.in_flight()).fold(0, u32::saturating_add),
+            waiting: self.upstream.room.status().waiting,
+            waiting_max: queue.map_or(0, |queue| queue.length_max),
+            wait_max_ms: queue.map_or(0, |queue| queue.wait_max.as_millis() as u32),
         }
     }
 

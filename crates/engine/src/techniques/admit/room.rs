@@ -33,6 +33,7 @@ pub struct Room {
     /// Nobody of the upstream can be reached; see `breaker.rs`.
     is_lost: AtomicBool,
     refused: AtomicU64,
+    refused_lost: AtomicU64,
     waited: AtomicU64,
     /// What an operator says; seldom.
     pin: Mutex<Option<Pin>>,
@@ -80,6 +81,8 @@ pub struct RoomStatus {
     pub waited: u64,
     /// How many were refused.
     pub refused: u64,
+    /// Of those, how many because nobody can be reached.
+    pub refused_lost: u64,
     /// Whether nobody of the upstream can be reached.
     pub is_lost: bool,
 }
@@ -211,12 +214,19 @@ impl Room {
         }
     }
 
+    /// One was refused because nobody can be reached.
+    pub fn note_refused_lost(&self) {
+        self.note_refused(1);
+        self.refused_lost.fetch_add(1, Relaxed);
+    }
+
     /// A copy of the counters.
     pub fn status(&self) -> RoomStatus {
         RoomStatus {
             waiting: self.waiting.load(Relaxed),
             waited: self.waited.load(Relaxed),
             refused: self.refused.load(Relaxed),
+            refused_lost: self.refused_lost.load(Relaxed),
             is_lost: self.is_lost(),
         }
     }

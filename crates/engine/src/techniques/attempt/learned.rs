@@ -13,6 +13,16 @@ use unlag_record::{Fate, Hedge, Trigger};
 /// One in so many requests that seem doomed is sent all the same: a route that has become faster must be seen to be.
 const DOOMED_TRIED_ONE_IN: u64 = 16;
 
+/// Why a copy is due and not sent.
+pub const NOT_SENT: [Hedge; 6] = [
+    Hedge { trigger: Trigger::Stall, fate: Fate::NoBudget },
+    Hedge { trigger: Trigger::Stall, fate: Fate::NoAlternative },
+    Hedge { trigger: Trigger::Stall, fate: Fate::Overload },
+    Hedge { trigger: Trigger::Quantile, fate: Fate::NoBudget },
+    Hedge { trigger: Trigger::Quantile, fate: Fate::NoAlternative },
+    Hedge { trigger: Trigger::Quantile, fate: Fate::Overload },
+];
+
 /// What is learned of one route.
 #[derive(Debug)]
 pub struct Learned {
@@ -38,7 +48,9 @@ struct Counts {
     stall_lost: AtomicU64,
     quantile_won: AtomicU64,
     quantile_lost: AtomicU64,
-    not_sent: AtomicU64,
+    /// By [`NOT_SENT`].
+    not_sent: [AtomicU64; NOT_SENT.len()],
+    replayed: AtomicU64,
     retries: AtomicU64,
     retries_refused: AtomicU64,
     doomed: AtomicU64,
@@ -118,9 +130,20 @@ impl Learned {
             (Trigger::Stall, Fate::Lost) => &counts.stall_lost,
             (Trigger::Quantile, Fate::Won) => &counts.quantile_won,
             (Trigger::Quantile, Fate::Lost) => &counts.quantile_lost,
-            _ => &counts.not_sent,
+            _ => {
+                match NOT_SENT.iter().position(|known| *known == hedge).and_then(|at| counts.not_sent.get(at))
+                {
+                    Some(count) => count,
+                    None => return,
+                }
+            }
         };
         count.fetch_add(1, Relaxed);
+    }
+
+    /// An answer was replayed to a key.
+    pub fn count_replayed(&self) {
+        self.counts.replayed.fetch_add(1, Relaxed);
     }
 
     /// A request was given up because the learned time-out had passed.
@@ -141,7 +164,8 @@ impl Learned {
             stall_lost: get(&counts.stall_lost),
             quantile_won: get(&counts.quantile_won),
             quantile_lost: get(&counts.quantile_lost),
-            not_sent: get(&counts.not_sent),
+            not_sent: NOT_SENT.into_iter().zip(counts.not_sent.each_ref().map(get)).collect(),
+            replayed: get(&counts.replayed),
             retries: get(&counts.retries),
             retries_refused: get(&counts.retries_refused),
             doomed: get(&counts.doomed),
@@ -164,7 +188,9 @@ pub struct AttemptStatus {
     pub stall_lost: u64,
     pub quantile_won: u64,
     pub quantile_lost: u64,
-    pub not_sent: u64,
+    /// Copies that were due and not sent, by why.
+    pub not_sent: Vec<(Hedge, u64)>,
+    pub replayed: u64,
     pub retries: u64,
     pub retries_refused: u64,
     pub doomed: u64,

@@ -36,7 +36,7 @@ use replay::store::Answers;
 use std::rc::Rc;
 use std::sync::Arc;
 use unlag_config::Timeout;
-use unlag_record::{Phase, Technique};
+use unlag_record::{Phase, Refusal, Technique};
 
 /// Content up to this may be sent twice at once.
 const COPIED_BYTES_MAX: usize = 64 * 1024;
@@ -94,7 +94,11 @@ impl Attempt {
         let trace = Rc::clone(&exchange.trace);
         let began_ns = trace.latest_ns();
         let limit = self.limit(&exchange, began_ns);
-        if self.learned.is_doomed(exchange.deadline_ns.saturating_sub(began_ns)) {
+        let left_ns = exchange.deadline_ns.saturating_sub(began_ns);
+        if self.learned.is_doomed(left_ns) {
+            let takes_ns = self.learned.tempo.p10_ns().unwrap_or_default();
+            let refusal = Refusal::Doomed { left_ms: ms(left_ns), takes_ms: ms(takes_ns) };
+            trace.note(|why| why.refusal = Some(refusal));
             return Err(Failure { error: Error::Doomed, exchange: Some(exchange) });
         }
         let again = Again::of(&exchange);
@@ -186,6 +190,10 @@ impl Attempt {
         }
         (verdict == Verdict::TryAgain || self.learned.take_retry(again.share)).then_some(wait_ns)
     }
+}
+
+fn ms(ns: u64) -> f32 {
+    ns as f32 / 1e6
 }
 
 /// What may be tried again of a request, and how often.

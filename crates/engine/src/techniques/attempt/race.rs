@@ -13,7 +13,7 @@ use super::purse::{Lost, Paid};
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Outcome, Trace};
-use crate::fleet::RegionId;
+use crate::fleet::{Endpoint, RegionId};
 use crate::http::Name;
 use crate::net::alarm::{Borrowed, NEVER};
 use crate::pipeline::Next;
@@ -21,7 +21,7 @@ use crate::plan::Upstream;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use unlag_record::{Fate, Hedge, Trigger};
+use unlag_record::{Fate, Hedge, Late, Trigger};
 
 /// What the two have in common.
 pub struct Race<'a, N> {
@@ -154,6 +154,7 @@ impl<'a, N: Next> Race<'a, N> {
             return None;
         };
         let endpoint = self.trace.lending.endpoint().clone();
+        self.note_late(&sight, trigger, endpoint.as_deref(), now);
         let fate = match endpoint {
             // It waits for admission: more of it helps nobody.
             None => Fate::Overload,
@@ -184,6 +185,22 @@ impl<'a, N: Next> Race<'a, N> {
         self.copies.look_at_ns = Some(now + hedge::again_ns(self.copies.looks, sight.p50_ns));
         self.copies.looks += 1;
         None
+    }
+
+    /// Keeps who was late, and how late.
+    fn note_late(&self, sight: &Sight, trigger: Trigger, first: Option<&Endpoint>, now: u64) {
+        let (since_ns, usual_ns) = match trigger {
+            Trigger::Stall => (sight.progress_ns.unwrap_or(now), Some(sight.gap_ns)),
+            Trigger::Quantile => (sight.sent_ns, sight.rung_ns),
+        };
+        let ms = |ns: u64| ns as f32 / 1e6;
+        let late = Late {
+            first: first.map(|endpoint| endpoint.record),
+            copy: None,
+            after_ms: ms(now.saturating_sub(since_ns)),
+            usual_ms: usual_ns.map_or(0.0, ms),
+        };
+        self.trace.note(|why| why.late = Some(late));
     }
 
     fn send_copy(&mut self, paid: Paid, now: u64) {
@@ -243,6 +260,8 @@ impl<'a, N: Next> Race<'a, N> {
     fn ended(&self, running: &Running<'_>, fate: Fate, lost: Lost) {
         let hedge = Hedge { trigger: running.paid.trigger, fate };
         self.trace.hedge.set(Some(hedge));
+        let copy = running.trace.endpoint.get();
+        self.trace.note(|why| why.late.iter_mut().for_each(|late| late.copy = copy));
         self.learned.count(hedge);
         self.learned.settle(running.paid, lost, clock::now());
     }

@@ -6,7 +6,7 @@
 //! goes to whoever came second for it, and comes back with it. With bounded loads (Mirrokni, Thorup, Zadimoghaddam 2018): one
 //! that has more than its share in flight passes a request to whoever came second, so that one hot key sinks nobody.
 
-use super::policy::{Ask, Ranking};
+use super::policy::{Ask, Picked, Ranking};
 use crate::fleet::Endpoint;
 use crate::http::{Name, RequestHead};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub fn of_endpoint(url: &unlag_config::UpstreamUrl) -> u64 {
 }
 
 /// Picks the endpoint that this key belongs to, among those that may best be asked (see [`Ranking`]).
-pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], key: u64, ask: &Ask<'_>) -> Option<&'a Arc<Endpoint>> {
+pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], key: u64, ask: &Ask<'_>) -> Option<Picked<'a>> {
     let mut ranking = Ranking::new(fleet, *ask);
     // This request is one of those in flight.
     let (mut least, mut weights, mut in_flight) = (u8::MAX, 0, 1);
@@ -63,6 +63,7 @@ pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], key: u64, ask: &Ask<'_>) -> Option<&
             in_flight += u64::from(endpoint.in_flight());
         }
     }
+    let looked = ranking.looked;
     let has_room = |endpoint: &Endpoint| {
         u64::from(endpoint.in_flight()) < share_max(u64::from(endpoint.weight()), weights, in_flight) + SLACK
     };
@@ -77,7 +78,7 @@ pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], key: u64, ask: &Ask<'_>) -> Option<&
             best = Some((room, drawn, endpoint));
         }
     }
-    best.map(|(.., endpoint)| endpoint)
+    best.map(|(.., endpoint)| Picked::regardless(endpoint, least, looked))
 }
 
 /// How many of `in_flight` an endpoint of this weight may have at most, apart from the slack.

@@ -16,17 +16,17 @@ mod tests;
 
 use crate::clock;
 use crate::error::Error;
-use crate::exchange::{Exchange, Failure, Outcome, Response};
+use crate::exchange::{Exchange, Failure, Outcome, Response, Trace};
 use crate::fleet::{Endpoint, InFlight};
 use crate::http::Name;
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
-use policy::{Ask, Verdict};
+use policy::{Ask, Looked, Picked, Verdict};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use unlag_config::Balance as By;
-use unlag_record::{Phase, Technique};
+use unlag_record::{Before, Choice, How, Phase, Technique};
 
 /// The longest that an endpoint is spared because it says so: what it says is about load, and load changes.
 const BUSY_S_MAX: u32 = 10;
@@ -44,48 +44,71 @@ impl Balance {
         Balance { upstream, turn: Cell::new(0) }
     }
 
-    /// The endpoint for an exchange.
+    /// The endpoint for an exchange, and by which rule it was chosen.
     fn pick<'a>(
         &self,
         fleet: &'a [Arc<Endpoint>],
         exchange: &Exchange,
         now: u64,
-    ) -> Option<&'a Arc<Endpoint>> {
+    ) -> Option<(How, Picked<'a>)> {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
         let ask = Ask { failed: &exchange.failed, only: exchange.region, turn, now };
         let service = &self.upstream.service;
         service.sweep(fleet, now);
-        match &self.upstream.balance {
+        let (how, picked) = match &self.upstream.balance {
             By::Hash(by) => match hash::key(&exchange.head, by) {
-                Some(key) => hash::pick(fleet, key, &ask),
-                None => policy::least_requests(fleet, &ask),
+                Some(key) => (How::Hash, hash::pick(fleet, key, &ask)?),
+                None => (How::LeastRequest, policy::least_requests(fleet, &ask)?),
             },
-            By::LeastRequest => policy::least_requests(fleet, &ask),
-            By::RoundRobin => policy::round_robin(fleet, &ask),
+            By::LeastRequest => (How::LeastRequest, policy::least_requests(fleet, &ask)?),
+            By::RoundRobin => (How::RoundRobin, policy::round_robin(fleet, &ask)?),
             By::Adaptive if exchange.trace.is_held_out(Technique::Balance, exchange.route.config.holdout) => {
-                policy::round_robin(fleet, &ask)
+                (How::HeldOut, policy::round_robin(fleet, &ask)?)
             }
-            By::Adaptive => {
-                let picked = policy::pick(fleet, &service.figures(), &ask)?;
-                Some(self.stay(&picked))
-            }
-        }
+            By::Adaptive => self.stay(policy::pick(fleet, &service.figures(), &ask)?),
+        };
+        Some((if fleet.len() == 1 { How::OnlyOne } else { how }, picked))
     }
 
     /// Keeps a request in the nearest region when too many have left it.
-    fn stay<'a>(&self, picked: &policy::Picked<'a>) -> &'a Arc<Endpoint> {
+    fn stay<'a>(&self, picked: Picked<'a>) -> (How, Picked<'a>) {
         let service = &self.upstream.service;
-        match &picked.at_home {
-            Some((home, cost)) if !policy::may_leave(cost, service.leaving(), self.upstream.spill_max) => {
-                service.note_leaving(false);
-                home
-            }
-            at_home => {
-                service.note_leaving(at_home.is_some());
-                picked.endpoint
-            }
+        let Some((home, cost)) = picked.at_home else {
+            service.note_leaving(false);
+            return (How::Adaptive, picked);
+        };
+        if policy::may_leave(&cost, service.leaving(), self.upstream.spill_max) {
+            service.note_leaving(true);
+            return (How::Spilled, Picked { other: picked.at_home, ..picked });
         }
+        service.note_leaving(false);
+        let other = Some((picked.endpoint, picked.cost));
+        (How::KeptAtHome, Picked { endpoint: home, cost, other, ..picked })
+    }
+
+    /// Keeps why an endpoint was chosen.
+    fn note(&self, trace: &Trace, failed: &[(u32, Error)], of: usize, (how, picked): (How, &Picked<'_>)) {
+        let before = trace.endpoint.get().zip(failed.last()).map(|(endpoint, (_, error))| Before {
+            endpoint,
+            // What is tried again although it was answered has no error of its own.
+            cause: if *error == Error::NoOther { "answered 502, 503 or 504" } else { error.cause() },
+        });
+        let choice = Choice {
+            how,
+            despite: policy::against(picked.rank),
+            endpoints: u16::try_from(of).unwrap_or(u16::MAX),
+            compared: picked.looked.compared,
+            chosen: policy::candidate(picked.endpoint, picked.cost),
+            other: picked.other.map(|(other, cost)| policy::candidate(other, cost)),
+            left_out: picked.looked.left_out,
+            region: picked.endpoint.region.map(|region| region.0),
+            home: self.upstream.service.figures().home.map(|region| region.0),
+        };
+        trace.note(|why| {
+            why.choice = Some(choice);
+            why.before = before.or(why.before);
+        });
     }
 
     /// Learns from an answer.
@@ -132,15 +155,18 @@ impl Stage for Balance {
         let fleet = self.upstream.fleet();
         let now = clock::now();
         let picked = match exchange.only.take() {
-            Some(only) => fleet.iter().find(|endpoint| endpoint.index == only),
+            Some(only) => fleet
+                .iter()
+                .find(|endpoint| endpoint.index == only)
+                .map(|endpoint| (How::Look, Picked::regardless(endpoint, 0, Looked::default()))),
             None => self.pick(&fleet, &exchange, now),
         };
-        let Some(endpoint) = picked else {
+        let Some((how, picked)) = picked else {
             let are_drained = !fleet.is_empty() && fleet.iter().all(|endpoint| endpoint.is_drained());
             let error = if are_drained { Error::Drained } else { self.upstream.no_endpoint() };
             return Err(Failure { error, exchange: Some(exchange) });
         };
-        let index = endpoint.index;
+        let (endpoint, index) = (picked.endpoint, picked.endpoint.index);
         // There is no other: what failed a moment ago fails again, unless it only had too much to do.
         let again =
             exchange.failed.iter().find(|(failed, error)| *failed == index && *error != Error::RefusedStream);
@@ -149,6 +175,7 @@ impl Stage for Balance {
         }
         let trace = Rc::clone(&exchange.trace);
         let waited_ns = trace.timeline().spent_ns(Phase::Wait);
+        self.note(&trace, &exchange.failed, fleet.len(), (how, &picked));
         trace.endpoint.set(Some(endpoint.record));
         exchange.chosen = Some(endpoint.begin(now));
         if let Some(promise) = exchange.promise.take() {

@@ -10,6 +10,7 @@
 //! as load (Finagle's failure accrual), silence as a signal (accrual failure detectors).
 
 use crate::fleet::{Endpoint, Figures};
+pub use unlag_record::Cost;
 
 /// What a failure costs: so many usual answers, and no less than a time that people notice.
 const FAILURE_UNITS: f32 = 40.0;
@@ -21,28 +22,7 @@ const DISTANCE: f32 = 0.4;
 /// What one more request costs below the knee, in units at the knee: enough to spread them, too little to go far for.
 const SPREAD: f32 = 0.1;
 /// What is known not to move is asked when all are.
-const SUSPECT_MS: f32 = 100_000.0;
-
-/// The parts of a cost, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
-    /// The way, and what the operator adds to it.
-    pub distance_ms: f32,
-    /// The work, with those that are in the way.
-    pub work_ms: f32,
-    /// The chance of a failure.
-    pub failure_ms: f32,
-    /// The time without a sign of life.
-    pub silence_ms: f32,
-}
-
-impl Cost {
-    /// All of it.
-    #[inline]
-    pub fn total_ms(&self) -> f32 {
-        self.distance_ms + self.work_ms + self.failure_ms + self.silence_ms
-    }
-}
+pub const SUSPECT_MS: f32 = 100_000.0;
 
 /// What one more request costs at `endpoint`.
 #[inline]

@@ -4,6 +4,7 @@ use super::pace::{self, Cost};
 use crate::error::{Error, Fault};
 use crate::fleet::{Endpoint, Figures, RegionId};
 use std::sync::Arc;
+use unlag_record::{Against, Candidate, LeftOut};
 
 /// Up to so many endpoints are compared with each other, and of more so many that are drawn: four are enough for the shortest
 /// queue (Mitzenmacher 2001), eight for finding the few good ones.
@@ -32,25 +33,40 @@ pub struct Ranking<'a> {
     ask: Ask<'a>,
     /// Counted only where somebody is ejected.
     are_most_ejected: Option<bool>,
+    /// How many it was asked about, and what spoke against them.
+    pub looked: Looked,
+}
+
+/// Who was looked at for a choice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Looked {
+    /// How many.
+    pub compared: u16,
+    /// Of those, who had something against them.
+    pub left_out: LeftOut,
 }
 
 impl<'a> Ranking<'a> {
     /// Of these endpoints.
     pub fn new(fleet: &'a [Arc<Endpoint>], ask: Ask<'a>) -> Ranking<'a> {
-        Ranking { fleet, ask, are_most_ejected: None }
+        Ranking { fleet, ask, are_most_ejected: None, looked: Looked::default() }
     }
 
     /// The rank of one of them; none if it is not to be asked.
     #[inline]
     pub fn of(&mut self, endpoint: &Endpoint) -> Option<u8> {
         let Ask { failed, only, now, .. } = self.ask;
+        self.looked.compared = self.looked.compared.saturating_add(1);
         if only.is_some() && endpoint.region != only {
+            self.looked.left_out.count(Against::Elsewhere);
             return None;
         }
         if endpoint.is_as_ever() && failed.is_empty() {
             return Some(0);
         }
         if endpoint.is_drained() {
+            let is_pinned = endpoint.is_left_out();
+            self.looked.left_out.count(if is_pinned { Against::NotPinned } else { Against::Drained });
             return None;
         }
         let is_ejected = endpoint.is_ejected(now)
@@ -59,7 +75,23 @@ impl<'a> Ranking<'a> {
         let full = u8::from(endpoint.gauge.is_full(endpoint.in_flight()));
         let joins = u8::from(endpoint.is_cold(now) || endpoint.has_its_fill());
         let (unhealthy, is_ejected) = (u8::from(endpoint.is_unhealthy()), u8::from(is_ejected));
-        Some(refused * 16 + unhealthy * 8 + is_ejected * 4 + full * 2 + joins)
+        let rank = refused * 16 + unhealthy * 8 + is_ejected * 4 + full * 2 + joins;
+        if let Some(against) = against(rank) {
+            self.looked.left_out.count(against);
+        }
+        Some(rank)
+    }
+}
+
+/// The gravest that speaks against an endpoint of a rank.
+pub fn against(rank: u8) -> Option<Against> {
+    match rank {
+        16.. => Some(Against::FailedIt),
+        8.. => Some(Against::Unhealthy),
+        4.. => Some(Against::Ejected),
+        2.. => Some(Against::Full),
+        1 => Some(Against::Joining),
+        0 => None,
     }
 }
 
@@ -68,12 +100,34 @@ impl<'a> Ranking<'a> {
 pub struct Picked<'a> {
     /// The endpoint.
     pub endpoint: &'a Arc<Endpoint>,
-    /// What it costs.
+    /// What it costs; nothing where costs were not compared.
     pub cost: Cost,
+    /// Its rank.
+    pub rank: u8,
     /// The next best, and what it would have cost, where it might have been asked as well.
     pub other: Option<(&'a Arc<Endpoint>, Cost)>,
     /// The best of the nearest region that is well, where there are regions and the chosen one is not of it.
     pub at_home: Option<(&'a Arc<Endpoint>, Cost)>,
+    /// Who else was looked at.
+    pub looked: Looked,
+}
+
+impl<'a> Picked<'a> {
+    /// One that was chosen without regard to costs.
+    pub fn regardless(endpoint: &'a Arc<Endpoint>, rank: u8, looked: Looked) -> Picked<'a> {
+        Picked { endpoint, cost: Cost::default(), rank, other: None, at_home: None, looked }
+    }
+}
+
+/// An endpoint as it is at the moment, for the record.
+pub fn candidate(endpoint: &Endpoint, cost: Cost) -> Candidate {
+    Candidate {
+        endpoint: endpoint.record,
+        cost,
+        in_flight: endpoint.in_flight(),
+        failing: endpoint.failing(),
+        slower: endpoint.slower(),
+    }
 }
 
 /// Picks the endpoint where a request costs least, among those that may best be asked. The turn decides between equals: while
@@ -86,7 +140,7 @@ pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], figures: &Figures, ask: &Ask<'_>) ->
         for endpoint in from.iter().chain(before) {
             best.consider(ranking.of(endpoint), endpoint);
         }
-        return best.picked();
+        return best.picked(ranking.looked);
     }
     for at in draw(fleet.len(), ask.turn) {
         let Some(endpoint) = fleet.get(at) else { continue };
@@ -95,9 +149,10 @@ pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], figures: &Figures, ask: &Ask<'_>) ->
     let lacks_home = figures.home.is_some() && best.at_home.is_none();
     if best.rank != Some(0) || lacks_home {
         // None of them is well, or near: of the others somebody may be.
+        (ranking.looked, best.suspects) = Default::default();
         fleet.iter().for_each(|endpoint| best.consider(ranking.of(endpoint), endpoint));
     }
-    best.picked()
+    best.picked(ranking.looked)
 }
 
 /// The best so far.
@@ -105,6 +160,7 @@ struct Best<'f, 'a> {
     figures: &'f Figures,
     now: u64,
     rank: Option<u8>,
+    suspects: u8,
     first: Option<(&'a Arc<Endpoint>, Cost)>,
     second: Option<(&'a Arc<Endpoint>, Cost)>,
     at_home: Option<(&'a Arc<Endpoint>, Cost)>,
@@ -112,7 +168,7 @@ struct Best<'f, 'a> {
 
 impl<'f, 'a> Best<'f, 'a> {
     fn new(figures: &'f Figures, now: u64) -> Best<'f, 'a> {
-        Best { figures, now, rank: None, first: None, second: None, at_home: None }
+        Best { figures, now, rank: None, suspects: 0, first: None, second: None, at_home: None }
     }
 
     #[inline]
@@ -122,6 +178,9 @@ impl<'f, 'a> Best<'f, 'a> {
             return;
         }
         let cost = pace::cost(endpoint, self.figures, self.now);
+        if cost.silence_ms >= pace::SUSPECT_MS {
+            self.suspects = self.suspects.saturating_add(1);
+        }
         let is_less = |known: &Option<(&Arc<Endpoint>, Cost)>| {
             known.as_ref().is_none_or(|(_, known)| cost.total_ms() < known.total_ms())
         };
@@ -138,10 +197,11 @@ impl<'f, 'a> Best<'f, 'a> {
         }
     }
 
-    fn picked(self) -> Option<Picked<'a>> {
+    fn picked(self, mut looked: Looked) -> Option<Picked<'a>> {
+        (0..self.suspects).for_each(|_| looked.left_out.count(Against::Suspect));
         let (endpoint, cost) = self.first?;
         let at_home = self.at_home.filter(|_| endpoint.region != self.figures.home);
-        Some(Picked { endpoint, cost, other: self.second, at_home })
+        Some(Picked { endpoint, cost, rank: self.rank?, other: self.second, at_home, looked })
     }
 }
 
@@ -155,7 +215,7 @@ pub fn may_leave(home: &Cost, share: f32, share_max: f32) -> bool {
 const LOST_MS: f32 = 20.0;
 
 /// The endpoint with the fewest requests in flight for its weight, among those that may best be asked.
-pub fn least_requests<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<&'a Arc<Endpoint>> {
+pub fn least_requests<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<Picked<'a>> {
     let has_less = |a: &Endpoint, b: &Endpoint| {
         u64::from(a.in_flight()) * u64::from(b.weight()) < u64::from(b.in_flight()) * u64::from(a.weight())
     };
@@ -163,7 +223,7 @@ pub fn least_requests<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<&
 }
 
 /// The endpoint whose turn it is: each has as many turns as its weight.
-pub fn round_robin<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<&'a Arc<Endpoint>> {
+pub fn round_robin<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<Picked<'a>> {
     in_turn(fleet, ask, |_, _| false)
 }
 
@@ -172,7 +232,7 @@ fn in_turn<'a>(
     fleet: &'a [Arc<Endpoint>],
     ask: &Ask<'_>,
     has_less: impl Fn(&Endpoint, &Endpoint) -> bool,
-) -> Option<&'a Arc<Endpoint>> {
+) -> Option<Picked<'a>> {
     let (before, from) = fleet.split_at_checked(first_in_turn(fleet, ask.turn)).unwrap_or_default();
     let mut ranking = Ranking::new(fleet, *ask);
     let mut best: Option<(u8, &Arc<Endpoint>)> = None;
@@ -182,7 +242,7 @@ fn in_turn<'a>(
             best = Some((rank, endpoint));
         }
     }
-    best.map(|(_, endpoint)| endpoint)
+    best.map(|(rank, endpoint)| Picked::regardless(endpoint, rank, ranking.looked))
 }
 
 fn are_most_ejected(fleet: &[Arc<Endpoint>], now: u64) -> bool {

@@ -23,6 +23,7 @@ use policy::{Place, Replay};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use unlag_record::Placed;
 
 /// The stage, for a route to an upstream that has a primary.
 #[derive(Debug)]
@@ -54,8 +55,14 @@ impl Region {
             && marker::shown(&exchange.head)
                 .any(|shown| self.markers.are_fresh(shown, &self.upstream, clock::wall()));
         let place = policy::place(&exchange.head.method, self.to_primary, has_written);
-        if place != Place::Anywhere {
+        let placed = match place {
+            Place::Anywhere => None,
+            Place::Primary => Some(Placed::Primary),
+            Place::PrimaryForWriter => Some(Placed::Writer),
+        };
+        if placed.is_some() {
             exchange.region = Some(self.primary);
+            exchange.trace.note(|why| why.placed = placed);
         }
         place
     }
@@ -96,6 +103,7 @@ impl Stage for Region {
             let Some(mut exchange) = response.request.take() else { return Ok(response) };
             drop(response);
             exchange.region = Some(self.primary);
+            exchange.trace.note(|why| why.placed = Some(Placed::Replica));
             exchange.comes_back = wanted_back;
             let mut response = next.run(exchange).await?;
             if writes {

@@ -67,7 +67,10 @@ impl Attempt {
             Known::Otherwise => {
                 return Ok(refusal(422, "this Idempotency-Key was used for a request with other content"));
             }
-            Known::Answered(answer) => return replayed(&answer, &exchange.head.method),
+            Known::Answered(answer) => {
+                self.learned.count_replayed();
+                return replayed(&answer, &exchange.head.method);
+            }
             Known::Full => {
                 return Ok(refusal(503, "too many requests with an Idempotency-Key are under way"));
             }

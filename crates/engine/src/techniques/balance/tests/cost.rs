@@ -57,7 +57,7 @@ fn endpoints_that_are_alike_are_chosen_by_least_requests_whatever_was_learned() 
     let _busy: Vec<InFlight> = [0, 0, 1, 2, 2, 4].map(|at: usize| fleet[at].begin(now)).into();
     for turn in 0..20 {
         let own = pick(&fleet, &service.figures(), &ask(turn, now)).expect("somebody").endpoint.index;
-        assert_eq!(own, least_requests(&fleet, &ask(turn, now)).expect("somebody").index);
+        assert_eq!(own, least_requests(&fleet, &ask(turn, now)).expect("somebody").endpoint.index);
     }
 }
 

@@ -23,7 +23,7 @@ fn keys(count: u64) -> impl Iterator<Item = u64> {
 }
 
 fn picked(fleet: &[Arc<Endpoint>], key: u64) -> u32 {
-    pick(fleet, key, &ask(1)).expect("somebody").index
+    pick(fleet, key, &ask(1)).expect("somebody").endpoint.index
 }
 
 fn counted(fleet: &[Arc<Endpoint>], count: u64) -> HashMap<u32, u64> {
@@ -90,8 +90,9 @@ fn an_endpoint_that_is_out_of_service_is_skipped_and_gets_the_same_keys_back() {
         take(&fleet[2], false);
     }
     // The ejection has ended.
-    let after: Vec<u32> =
-        keys(4_000).map(|key| pick(&fleet, key, &ask(10_000_000_000)).map_or(9, |it| it.index)).collect();
+    let after: Vec<u32> = keys(4_000)
+        .map(|key| pick(&fleet, key, &ask(10_000_000_000)).map_or(9, |it| it.endpoint.index))
+        .collect();
     assert_eq!(before, after);
 }
 
@@ -102,6 +103,7 @@ fn a_request_that_its_endpoint_failed_goes_to_the_next_in_line_for_its_key() {
         let owner = picked(&fleet, key);
         let next = pick(&fleet, key, &Ask { failed: &[(owner, Error::ConnectRefused)], ..ask(1) })
             .expect("another")
+            .endpoint
             .index;
         let without: Vec<_> = fleet.iter().filter(|it| it.index != owner).cloned().collect();
         assert_eq!(next, picked(&without, key));
@@ -112,12 +114,12 @@ fn a_request_that_its_endpoint_failed_goes_to_the_next_in_line_for_its_key() {
 fn one_hot_key_does_not_sink_its_endpoint() {
     let fleet = fleet(3);
     let in_flight: Vec<InFlight> =
-        (0..300).map(|_| pick(&fleet, 7, &ask(1)).expect("somebody").begin(1)).collect();
+        (0..300).map(|_| pick(&fleet, 7, &ask(1)).expect("somebody").endpoint.begin(1)).collect();
     let loads: Vec<u32> = fleet.iter().map(|endpoint| endpoint.in_flight()).collect();
     assert!(loads.iter().all(|load| (30..=133).contains(load)), "{loads:?}");
     drop(in_flight);
     let _few: Vec<InFlight> =
-        (0..SLACK).map(|_| pick(&fleet, 7, &ask(1)).expect("somebody").begin(1)).collect();
+        (0..SLACK).map(|_| pick(&fleet, 7, &ask(1)).expect("somebody").endpoint.begin(1)).collect();
     let owner = picked(&fleet, 7);
     assert!(u64::from(fleet[owner as usize].in_flight()) == SLACK, "a few requests stay together");
 }
@@ -193,7 +195,7 @@ proptest! {
                 in_flight.swap_remove(number as usize % in_flight.len());
                 continue;
             }
-            let chosen = pick(&fleet, number % hot, &ask(1)).expect("somebody");
+            let chosen = pick(&fleet, number % hot, &ask(1)).expect("somebody").endpoint;
             in_flight.push(chosen.begin(1));
             let most = share_max(u64::from(chosen.weight()), all, in_flight.len() as u64) + SLACK;
             prop_assert!(u64::from(chosen.in_flight()) <= most, "{} of {most}", chosen.in_flight());
