@@ -94,7 +94,7 @@ fn equal_replicas_lose_nothing_to_least_request() {
 #[test]
 fn several_proxies_that_know_nothing_of_one_another_stay_near_least_request() {
     let (p50, p99) = ratios("f90", OURS, "lr");
-    assert!(p50 < 1.1 && p99 < 1.05, "p50 {p50:.3}, p99 {p99:.3} of least-request");
+    assert!(p50 < 1.1 && p99 < 1.08, "p50 {p50:.3}, p99 {p99:.3} of least-request");
 }
 
 #[test]
