@@ -83,7 +83,7 @@ impl LocalPlan {
             let compress = offered.map(|offered| Compress::new(offered, Arc::clone(&core.shared.variants)));
             let (attempts, answers) = (core.shared.attempts.of(name), Arc::clone(&core.shared.answers));
             let attempt = Attempt::new(attempts, Arc::clone(upstream), answers);
-            let region = region(core, upstream, route);
+            let region = region(core, &plan, upstream, route);
             let admission = (Admit::new(Arc::clone(upstream)), Watch::new(Arc::clone(upstream)));
             let balance = Balance::new(Arc::clone(upstream));
             Some(Pipeline::new(compress, cache, attempt, region, admission, balance, send))
@@ -94,9 +94,9 @@ impl LocalPlan {
 }
 
 /// Where requests of a route belong, if its upstream has a primary.
-fn region(core: &Rc<Core>, upstream: &Upstream, route: &Route) -> Option<Region> {
+fn region(core: &Rc<Core>, plan: &Plan, upstream: &Upstream, route: &Route) -> Option<Region> {
     let (to_primary, window) = (route.config.primary, upstream.read_your_writes);
-    let markers = Arc::clone(&core.shared.markers.load());
+    let markers = Arc::clone(plan.markers.as_ref().unwrap_or(&core.shared.markers));
     Some(Region::new(upstream.primary?, to_primary, window, Arc::clone(&upstream.name), markers))
 }
 

@@ -12,6 +12,7 @@ use crate::techniques::admit::room::Room;
 use crate::techniques::balance::hash;
 use crate::techniques::cache::Overrides;
 use crate::techniques::edge::files::Directory;
+use crate::techniques::region::marker::Markers;
 use crate::upstream::discover_names::{Discovered, Found};
 use crate::upstream::{discover, tls};
 use arc_swap::ArcSwap;
@@ -43,6 +44,8 @@ pub struct Plan {
     pub cache_bytes: u64,
     /// Where they are shared with other nodes.
     pub cache_shared: Option<unlag_tier::Address>,
+    /// What markers of writes are signed with, where nodes share that.
+    pub markers: Option<Arc<Markers>>,
     /// How the cache calls itself.
     pub cache_name: String,
     /// The region of this node, if that is said.
@@ -263,6 +266,7 @@ impl Plan {
             routes.push(Arc::new(build_route(route, config, registry, &bounds)));
         }
         let (trusted, cache_bytes) = (config.trust.proxies.clone(), config.cache.memory);
+        let markers = config.region.as_ref().map(markers).transpose()?.flatten();
         let cache_shared = config.cache.shared.as_ref().map(shared_address).transpose()?;
         let cache_name = config.cache.name.clone();
         Ok(Plan {
@@ -274,6 +278,7 @@ impl Plan {
             bounds,
             cache_bytes,
             cache_shared,
+            markers,
             cache_name,
             region: config.region.as_ref().map(|region| region.name.clone()),
         })
@@ -283,6 +288,15 @@ impl Plan {
     pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
         peer.is_some_and(|peer| self.trusted.iter().any(|network| network.contains(peer)))
     }
+}
+
+fn markers(region: &unlag_config::Region) -> Result<Option<Arc<Markers>>, PlanError> {
+    let Some(secret) = &region.secret else { return Ok(None) };
+    if !secret.is_resolved() {
+        let message = "the variable or file that it names is not there".into();
+        return Err(PlanError { place: "region.secret".into(), message });
+    }
+    Ok(Some(Arc::new(Markers::with_key(secret.expose().as_bytes()))))
 }
 
 fn shared_address(secret: &unlag_config::Secret) -> Result<unlag_tier::Address, PlanError> {

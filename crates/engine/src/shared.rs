@@ -143,7 +143,7 @@ pub struct Shared {
     /// What was encoded once.
     pub variants: Arc<Variants>,
     /// Know who has written a moment ago.
-    pub markers: ArcSwap<Markers>,
+    pub markers: Arc<Markers>,
     fleet_version: AtomicU64,
     plan: ArcSwap<Plan>,
     generation: AtomicU64,
@@ -187,7 +187,7 @@ impl Shared {
             cache,
             files: Arc::default(),
             variants: Arc::default(),
-            markers: ArcSwap::from_pointee(Markers::with_random_key()),
+            markers: Arc::new(Markers::with_random_key()),
             fleet_version: AtomicU64::new(0),
             generation: AtomicU64::new(plan.generation),
             plan: ArcSwap::from_pointee(plan),

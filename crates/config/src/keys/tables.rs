@@ -121,6 +121,12 @@ pub(crate) static REGION: Table = Table {
     keys: &[
         Key::new("name", PLACE, "The region.").required(),
         Key::new("zone", PLACE, "The zone within the region."),
+        Key::new(
+            "secret",
+            Kind::Secret,
+            "What the markers of `read_your_writes` are signed with, at least 16 characters, the same on all nodes that share \
+             callers. When it is not set, each process has a key of its own: another node does not know who has written.",
+        ),
     ],
 };
 

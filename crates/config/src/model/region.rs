@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::secret::Secret;
+
 /// Where this node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
@@ -9,6 +11,9 @@ pub struct Region {
     pub name: String,
     /// The zone within the region. Default none.
     pub zone: Option<String>,
+    /// What markers of writes are signed with, the same on all nodes that share callers. Default none: a key of this process, and
+    /// another node, or this one after its next start, does not know who has written.
+    pub secret: Option<Secret>,
 }
 
 /// When requests leave the nearest healthy region because it is busy.

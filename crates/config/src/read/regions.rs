@@ -5,16 +5,37 @@ use std::time::Duration;
 use crate::endpoints::{region, zone};
 use crate::keys;
 use crate::model::{Region, Source, Spill};
-use crate::problem::{quoted, suggestion};
+use crate::problem::{Invalid, quoted, suggestion};
 use crate::reader::{Cursor, Text, Value};
+use crate::secret::Secret;
+
+/// Shorter ones can be guessed from what they signed.
+const SECRET_BYTES_MIN: usize = 16;
 
 /// `[region]`
 pub(super) fn own(root: &mut Cursor<'_>) -> Option<Region> {
     let mut table = root.take("region")?.table(&keys::REGION)?;
     let name = table.need("name").and_then(|value| value.parse(region));
     let zone = table.take("zone").and_then(|value| value.parse(zone));
+    let secret = table.take("secret").and_then(|value| secret(&value));
     table.finish();
-    Some(Region { name: name?, zone })
+    Some(Region { name: name?, zone, secret })
+}
+
+fn secret(value: &Value<'_>) -> Option<Secret> {
+    let text = value.as_str().unwrap_or("");
+    if !text.starts_with("env:") && !text.starts_with("file:") {
+        value.reader.mask(&value.span);
+    }
+    value.remember();
+    let secret = value
+        .parse(|text| Secret::new(text).map_err(|error| Invalid::new(error.to_string(), value.help())))?;
+    if secret.is_resolved() && secret.expose().len() < SECRET_BYTES_MIN {
+        let help = "such as the output of `openssl rand -hex 32`, the same on all nodes";
+        value.error(format!("a secret of less than {SECRET_BYTES_MIN} characters can be guessed"), help);
+        return None;
+    }
+    Some(secret)
 }
 
 /// The region that takes what changes something; one of those that there are.

@@ -1,0 +1,110 @@
+//! Which region a request goes to: writes to the primary and nowhere else, the reads of who wrote after them, and what a replica
+//! cannot answer.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports by panicking"
+)]
+
+use unlag_testkit::origin::ok;
+use unlag_testkit::ports::RefusedPort;
+use unlag_testkit::{RawOrigin, Setup, Unlag};
+
+const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
+
+/// A node beside two regions, of which `us` is the primary.
+fn beside(eu: &str, us: &str, upstream: &str, route: &str) -> Unlag {
+    let toml = format!(
+        "[region]\nname = \"eu\"\nsecret = \"a secret that all nodes share\"\n\
+         [upstream.orders]\nregions.eu = [\"{eu}\"]\nregions.us = [\"{us}\"]\nprimary = \"us\"\n{upstream}\n\
+         [[route]]\nmatch = \"/{{path...}}\"\nupstream = \"orders\"\n{route}\n"
+    );
+    Setup::of(UNLAG).toml(&toml).workers(1).start()
+}
+
+fn post(unlag: &Unlag, path: &str) -> unlag_testkit::Response {
+    let mut caller = unlag.connect();
+    caller.send(&format!("POST {path} HTTP/1.1\r\nHost: unlag.test\r\nContent-Length: 2\r\n\r\nab"));
+    caller.read_response("POST")
+}
+
+fn get(unlag: &Unlag, path: &str, fields: &str) -> unlag_testkit::Response {
+    let mut caller = unlag.connect();
+    caller.send(&format!("GET {path} HTTP/1.1\r\nHost: unlag.test\r\n{fields}\r\n"));
+    caller.read_response("GET")
+}
+
+#[test]
+fn writes_go_to_the_primary_and_reads_to_the_region_of_the_node() {
+    let (eu, us) = (RawOrigin::ok("eu"), RawOrigin::ok("us"));
+    let unlag = beside(&eu.url(), &us.url(), "", "cache = \"off\"");
+    (0..10).for_each(|_| assert_eq!(post(&unlag, "/orders").text(), "us"));
+    (0..10).for_each(|_| assert_eq!(get(&unlag, "/orders", "").text(), "eu"));
+    assert_eq!((eu.request_count(), us.request_count()), (10, 10));
+}
+
+#[test]
+fn a_write_whose_primary_is_lost_goes_nowhere_else() {
+    let (eu, us) = (RawOrigin::ok("eu"), RefusedPort::new());
+    let unlag = beside(&eu.url(), &us.url(), "", "");
+    for _ in 0..8 {
+        let status = post(&unlag, "/orders").status();
+        assert!(matches!(status, 502 | 503), "{status}");
+    }
+    assert_eq!(eu.request_count(), 0);
+    assert_eq!(get(&unlag, "/orders", "").text(), "eu", "reads are answered all the same");
+}
+
+#[test]
+fn who_wrote_reads_from_the_primary_past_what_is_stored_and_nobody_else_does() {
+    let stored = |name: &'static str| {
+        RawOrigin::answering(move |_| {
+            format!("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 2\r\n\r\n{name}")
+                .into_bytes()
+        })
+    };
+    let (eu, us) = (stored("eu"), stored("us"));
+    let unlag = beside(&eu.url(), &us.url(), "read_your_writes = \"30s\"", "cache = {}");
+    assert_eq!(get(&unlag, "/orders/1", "").text(), "eu");
+    let wrote = post(&unlag, "/orders");
+    let marker = wrote.header("x-ryw").expect("a marker").to_owned();
+    let cookie = wrote.header("set-cookie").expect("a cookie").to_owned();
+    assert!(cookie.starts_with(&format!("x-ryw={marker};")) && cookie.contains("HttpOnly"), "{cookie}");
+    assert_eq!(get(&unlag, "/orders/1", &format!("x-ryw: {marker}\r\n")).text(), "us");
+    assert_eq!(get(&unlag, "/orders/1", &format!("Cookie: a=b; x-ryw={marker}\r\n")).text(), "us");
+    assert_eq!(get(&unlag, "/orders/1", "").text(), "eu", "who has not written is given what is stored");
+    let forged = marker.replace(['a', '1'], "b");
+    assert_eq!(get(&unlag, "/orders/1", &format!("x-ryw: {forged}\r\n")).text(), "eu", "{forged}");
+    let other = beside(&eu.url(), &us.url(), "read_your_writes = \"30s\"", "cache = {}");
+    assert_eq!(
+        get(&other, "/orders/1", &format!("x-ryw: {marker}\r\n")).text(),
+        "us",
+        "another node knows it"
+    );
+}
+
+#[test]
+fn what_a_replica_leaves_to_the_primary_is_asked_there_once() {
+    let replica = RawOrigin::answering(|_| {
+        b"HTTP/1.1 409 Conflict\r\nx-replay: role=primary\r\ncontent-length: 0\r\n\r\n".to_vec()
+    });
+    let primary = RawOrigin::answering(|request| match request.target().as_str() {
+        "/loop" => {
+            b"HTTP/1.1 409 Conflict\r\nx-replay: role=primary\r\ncontent-length: 4\r\n\r\nloop".to_vec()
+        }
+        _ => ok("primary"),
+    });
+    let unlag = beside(&replica.url(), &primary.url(), "", "cache = \"off\"");
+    assert_eq!(get(&unlag, "/orders/1", "").text(), "primary");
+    assert_eq!(get(&unlag, "/loop", "").text(), "loop", "the primary has the last word");
+    assert_eq!((replica.request_count(), primary.request_count()), (2, 2));
+}
+
+#[test]
+fn a_region_that_is_lost_is_left_and_no_read_fails() {
+    let (eu, us) = (RefusedPort::new(), RawOrigin::ok("us"));
+    let unlag = beside(&eu.url(), &us.url(), "", "cache = \"off\"");
+    (0..30).for_each(|_| assert_eq!(get(&unlag, "/orders", "").text(), "us"));
+}
