@@ -233,6 +233,6 @@ mod tests {
     fn a_pair_of_which_one_was_not_measured_teaches_nothing() {
         let alone = act(Act::SlowPlain, 0, 12.0, 240.0, trial(0.333, 9));
         let silent = act(Act::SlowUnlag, 1_000, 0.0, 0.0, trial(0.0, 0));
-        assert!(gains(&[alone.clone()]).is_empty() && gains(&[alone, silent]).is_empty());
+        assert!(gains(std::slice::from_ref(&alone)).is_empty() && gains(&[alone, silent]).is_empty());
     }
 }

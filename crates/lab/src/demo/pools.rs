@@ -129,6 +129,11 @@ impl Pool {
         self.replicas.addresses.report()
     }
 
+    /// The same once they have noticed who has gone.
+    pub(super) fn settled(&self) -> Result<ReplicasReport> {
+        self.replicas.addresses.settled()
+    }
+
     /// Which of its replicas are those that are better not asked: the troubled one, or the far ones.
     pub(super) fn troubled(&self) -> std::ops::Range<usize> {
         if self.trouble == Trouble::Far { NEAR..2 * NEAR } else { TROUBLED..TROUBLED + 1 }

@@ -14,8 +14,6 @@ use crate::services::ReplicasReport;
 
 /// An answer that took longer is called slow: several times what a healthy near replica takes for one in a hundred.
 const SLOW_ANSWER: Duration = Duration::from_millis(100);
-/// How long the replicas get to notice who has gone: those that stand still notice nothing.
-const SETTLE: Duration = Duration::from_secs(1);
 
 /// What the replicas of a pool saw in an act.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -94,12 +92,7 @@ impl<'a> Trial<'a> {
 
     /// What the replicas saw, once they have noticed who has gone.
     pub(super) fn end(self, load: &Report) -> Result<(u64, TrialReport)> {
-        let deadline = Instant::now() + SETTLE;
-        let mut seen = self.pool.report()?;
-        while is_busy(&seen) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-            seen = self.pool.report()?;
-        }
+        let seen = self.pool.settled()?;
         let gone = |report: &ReplicasReport| {
             report.replicas.iter().map(|r| r.cancelled_begun + r.cancelled_queued).sum()
         };
@@ -123,14 +116,6 @@ fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// Whether a replica still holds requests.
-fn is_busy(seen: &ReplicasReport) -> bool {
-    let ended = |r: &crate::services::ReplicaCounts| {
-        r.finished + r.cancelled_begun + r.cancelled_queued + r.turned_away
-    };
-    seen.replicas.iter().any(|replica| ended(replica) < replica.seen)
-}
-
 /// Share of the copies since `before` that went to the near replicas; all since the clock was started when that is unknown.
 fn near_share(pool: &Pool, before: Option<&ReplicasReport>, now: &ReplicasReport) -> f64 {
     let copies = now.copies.saturating_sub(before.map_or(0, |report| report.copies));
@@ -143,7 +128,7 @@ fn near_share(pool: &Pool, before: Option<&ReplicasReport>, now: &ReplicasReport
 /// How long after the loss the last request failed before the region came back; `None` when nothing succeeded after that.
 pub(super) fn again_after(stretches: &[Stretch], lost: &Range<Duration>) -> Option<Duration> {
     let during = || stretches.iter().filter(|stretch| stretch.end > lost.start && stretch.end <= lost.end);
-    let last_failure = during().filter(|stretch| stretch.failed > 0).last().map_or(lost.start, |s| s.end);
+    let last_failure = during().rfind(|stretch| stretch.failed > 0).map_or(lost.start, |s| s.end);
     let succeeded = during().any(|stretch| stretch.end > last_failure && stretch.answered > 0);
     succeeded.then(|| last_failure - lost.start)
 }

@@ -1,8 +1,9 @@
-//! How replicas are told to begin, and asked what they saw: `POST /start` and `GET /report`.
+//! How replicas are told to begin, and asked what they saw: `POST /start`, `GET /report`, and `GET /settled`, which is the report
+//! once they hold no request.
 
 use std::io::{self, Read, Write};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::io::AsyncWriteExt;
@@ -11,6 +12,9 @@ use tokio::net::TcpStream;
 use super::counts::ReplicasReport;
 use super::replica::Service;
 use super::spec::Addresses;
+
+/// How long replicas get to notice who has gone: those that stand still notice nothing until they move again.
+const SETTLE: Duration = Duration::from_secs(1);
 
 impl Addresses {
     /// Starts the clock of the faults, and the counts from nothing. Blocks until it is done.
@@ -21,6 +25,11 @@ impl Addresses {
     /// What the replicas have seen since the clock was started. Blocks until they have said it.
     pub fn report(&self) -> Result<ReplicasReport> {
         Ok(serde_json::from_str(&self.ask("GET /report")?)?)
+    }
+
+    /// The same once they hold no request, or after a second.
+    pub fn settled(&self) -> Result<ReplicasReport> {
+        Ok(serde_json::from_str(&self.ask("GET /settled")?)?)
     }
 
     fn ask(&self, line: &str) -> Result<String> {
@@ -43,6 +52,7 @@ pub(super) struct Control(pub(super) Rc<Service>);
 pub(super) enum Order {
     Start,
     Report,
+    Settled,
     Unknown,
 }
 
@@ -53,6 +63,7 @@ impl crate::services::serve::Service for Control {
         match (head.method, head.path) {
             (Some("POST"), Some("/start")) => Order::Start,
             (Some("GET"), Some("/report")) => Order::Report,
+            (Some("GET"), Some("/settled")) => Order::Settled,
             _ => Order::Unknown,
         }
     }
@@ -62,6 +73,13 @@ impl crate::services::serve::Service for Control {
             Order::Start => {
                 self.0.start();
                 ("200 OK", "{}".to_owned())
+            }
+            Order::Settled => {
+                let began = Instant::now();
+                while self.0.counts.borrow().is_busy() && began.elapsed() < SETTLE {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                ("200 OK", serde_json::to_string(&self.0.counts.borrow().report())?)
             }
             Order::Report => ("200 OK", serde_json::to_string(&self.0.counts.borrow().report())?),
             Order::Unknown => ("404 Not Found", "{}".to_owned()),

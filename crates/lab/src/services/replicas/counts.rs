@@ -99,6 +99,13 @@ impl Counts {
         self.worked_after_deadline = self.worked_after_deadline.max(by);
     }
 
+    /// Whether a replica still holds a request.
+    pub(super) fn is_busy(&self) -> bool {
+        let ended =
+            |of: &ReplicaCounts| of.finished + of.cancelled_begun + of.cancelled_queued + of.turned_away;
+        self.replicas.iter().any(|replica| ended(replica) < replica.seen)
+    }
+
     pub(super) fn report(&self) -> ReplicasReport {
         let twice = || self.ids.values().filter(|of_id| of_id.begun > 1);
         ReplicasReport {

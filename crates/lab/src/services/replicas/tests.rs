@@ -85,6 +85,18 @@ fn what_its_caller_gives_up_leaves_the_queue_and_the_worker_and_is_counted() {
 }
 
 #[test]
+fn a_settled_report_knows_how_every_request_ended() {
+    let slow = Timed { fault: Wrong::Slow(10.0), when: When::Always };
+    let replicas = Replicas::start(spec(vec![ReplicaSpec { faults: vec![slow], ..ReplicaSpec::default() }]));
+    let replicas = replicas.expect("starts");
+    let held = send(replicas.addresses.replicas[0], "GET /r/1");
+    let before = until(&replicas, |report| report.replicas[0].begun == 1);
+    assert_eq!(before.replicas[0].finished, 0, "200 ms of work");
+    assert_eq!(replicas.addresses.settled().expect("a report").replicas[0].finished, 1);
+    assert!(read(held).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn copies_are_counted_and_those_that_must_not_be_made_are_named() {
     let replicas = Replicas::start(spec(vec![ReplicaSpec::default(); 2])).expect("starts");
     let [first, second] = replicas.addresses.replicas[..] else { panic!("two replicas") };
