@@ -1,4 +1,4 @@
-//! What a choice costs: it allocates nothing, and how long it takes is printed (`cargo test --profile dist -p unlag-engine --test
+//! What a choice costs, with what is kept of why it was made: it allocates nothing, and how long it takes is printed (`cargo test --profile dist -p unlag-engine --test
 //! pick -- --nocapture`).
 #![expect(
     clippy::print_stdout,
@@ -12,6 +12,7 @@ use unlag_engine::fleet::{Endpoint, Service};
 use unlag_engine::plan::Registry;
 use unlag_engine::techniques::balance::policy::{Ask, pick};
 use unlag_engine::upstream::discover_names::Found;
+use unlag_record::How;
 
 const MS: u64 = 1_000_000;
 
@@ -49,10 +50,10 @@ fn a_choice_among_32_and_what_is_learned_from_its_answer_allocate_nothing() {
         let allocated = allocation_counter::measure(|| {
             for turn in 0..2_000 {
                 service.sweep(&fleet, now);
-                let chosen = pick(&fleet, &service.figures(), &Ask { turn, now, ..Ask::default() })
-                    .expect("somebody")
-                    .endpoint;
-                let mut request = chosen.begin(now);
+                let picked =
+                    pick(&fleet, &service.figures(), &Ask { turn, now, ..Ask::default() }).expect("somebody");
+                std::hint::black_box(picked.choice(How::Adaptive, fleet.len(), service.figures().home));
+                let mut request = picked.endpoint.begin(now);
                 now += MS;
                 request.answered();
                 service.observe(&fleet, &request, MS, true, now);
@@ -76,7 +77,9 @@ fn what_a_choice_takes_is_printed() {
                         &service.figures(),
                         &Ask { turn: batch * 100 + turn, now, ..Ask::default() },
                     );
-                    std::hint::black_box(picked.map(|picked| picked.endpoint.index));
+                    std::hint::black_box(
+                        picked.map(|picked| picked.choice(How::Adaptive, fleet.len(), None)),
+                    );
                 }
                 began.elapsed().as_nanos() as f64 / 100.0
             })

@@ -26,7 +26,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use unlag_config::Balance as By;
-use unlag_record::{Before, Choice, How, Phase, Technique};
+use unlag_record::{Before, How, Phase, Technique};
 
 /// The longest that an endpoint is spared because it says so: what it says is about load, and load changes.
 const BUSY_S_MAX: u32 = 10;
@@ -94,17 +94,7 @@ impl Balance {
             // What is tried again although it was answered has no error of its own.
             cause: if *error == Error::NoOther { "answered 502, 503 or 504" } else { error.cause() },
         });
-        let choice = Choice {
-            how,
-            despite: policy::against(picked.rank),
-            endpoints: u16::try_from(of).unwrap_or(u16::MAX),
-            compared: picked.looked.compared,
-            chosen: policy::candidate(picked.endpoint, picked.cost),
-            other: picked.other.map(|(other, cost)| policy::candidate(other, cost)),
-            left_out: picked.looked.left_out,
-            region: picked.endpoint.region.map(|region| region.0),
-            home: self.upstream.service.figures().home.map(|region| region.0),
-        };
+        let choice = picked.choice(how, of, self.upstream.service.figures().home);
         trace.note(|why| {
             why.choice = Some(choice);
             why.before = before.or(why.before);

@@ -4,7 +4,7 @@ use super::pace::{self, Cost};
 use crate::error::{Error, Fault};
 use crate::fleet::{Endpoint, Figures, RegionId};
 use std::sync::Arc;
-use unlag_record::{Against, Candidate, LeftOut};
+use unlag_record::{Against, Candidate, Choice, How, LeftOut};
 
 /// Up to so many endpoints are compared with each other, and of more so many that are drawn: four are enough for the shortest
 /// queue (Mitzenmacher 2001), eight for finding the few good ones.
@@ -117,10 +117,25 @@ impl<'a> Picked<'a> {
     pub fn regardless(endpoint: &'a Arc<Endpoint>, rank: u8, looked: Looked) -> Picked<'a> {
         Picked { endpoint, cost: Cost::default(), rank, other: None, at_home: None, looked }
     }
+
+    /// What is kept of it, of an upstream with so many endpoints.
+    pub fn choice(&self, how: How, endpoints: usize, home: Option<RegionId>) -> Choice {
+        Choice {
+            how,
+            despite: against(self.rank),
+            endpoints: u16::try_from(endpoints).unwrap_or(u16::MAX),
+            compared: self.looked.compared,
+            chosen: candidate(self.endpoint, self.cost),
+            other: self.other.map(|(other, cost)| candidate(other, cost)),
+            left_out: self.looked.left_out,
+            region: self.endpoint.region.map(|region| region.0),
+            home: home.map(|region| region.0),
+        }
+    }
 }
 
-/// An endpoint as it is at the moment, for the record.
-pub fn candidate(endpoint: &Endpoint, cost: Cost) -> Candidate {
+/// An endpoint as it is at the moment.
+fn candidate(endpoint: &Endpoint, cost: Cost) -> Candidate {
     Candidate {
         endpoint: endpoint.record,
         cost,

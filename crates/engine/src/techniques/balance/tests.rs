@@ -7,6 +7,7 @@ use super::policy::{Ask, pick};
 use crate::error::Error;
 use crate::fleet::{Endpoint, Figures, Service};
 use std::sync::Arc;
+use unlag_record::{Against, How};
 
 fn fleet(count: u32) -> Vec<Arc<Endpoint>> {
     (0..count).map(crate::plan::tests::endpoint).collect()
@@ -80,4 +81,25 @@ fn in_a_large_fleet_nobody_who_may_not_be_asked_is_picked_while_another_may() {
 #[test]
 fn nobody_is_picked_from_nobody() {
     assert!(pick(&[], &unknown(), &Ask::default()).is_none());
+}
+
+#[test]
+fn a_choice_says_who_was_left_out_why_and_what_the_next_best_would_have_cost() {
+    let fleet = fleet(5);
+    fleet[1].set_healthy(false);
+    fleet[2].set_drained(true);
+    (0..5).for_each(|_| fleet[3].failed("connect_refused", 1));
+    let _busy = fleet[4].begin(1);
+    let picked = pick(&fleet, &unknown(), &Ask { now: 1, ..Ask::default() }).expect("somebody");
+    let choice = picked.choice(How::Adaptive, fleet.len(), None);
+    assert_eq!((choice.despite, choice.endpoints, choice.compared), (None, 5, 5));
+    let left_out: Vec<_> = choice.left_out.each().collect();
+    assert_eq!(left_out, [(Against::Drained, 1), (Against::Unhealthy, 1), (Against::Ejected, 1)]);
+    let other = choice.other.expect("another is well");
+    assert_eq!((other.endpoint, other.in_flight), (fleet[4].record, 1));
+    assert!(other.cost.work_ms > choice.chosen.cost.work_ms, "{choice:?}");
+    let only = [(0, Error::ConnectRefused), (4, Error::ConnectRefused)];
+    let picked = pick(&fleet[..1], &unknown(), &Ask { failed: &only, now: 1, ..Ask::default() });
+    let choice = picked.expect("somebody").choice(How::OnlyOne, 1, None);
+    assert_eq!(choice.despite, Some(Against::FailedIt), "it is asked all the same");
 }
