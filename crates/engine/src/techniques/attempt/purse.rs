@@ -20,12 +20,14 @@ const RETRIES_S: f64 = 10.0;
 struct Inflow {
     seen: u64,
     at_ns: u64,
-    per_s: f64,
+    /// The moving average, which begins at 0, and how much of it is made of what came.
+    average: f64,
+    known: f64,
 }
 
 impl Inflow {
     fn new(now: u64) -> Inflow {
-        Inflow { seen: 0, at_ns: now, per_s: 0.0 }
+        Inflow { seen: 0, at_ns: now, average: 0.0, known: 0.0 }
     }
 
     /// What came since it was last looked at, and the seconds since.
@@ -35,9 +37,15 @@ impl Inflow {
         (self.seen, self.at_ns) = (total.max(self.seen), now.max(self.at_ns));
         if passed_s > 0.0 {
             let weight = 1.0 - (-passed_s / RATE_S).exp();
-            self.per_s += weight * (came / passed_s - self.per_s);
+            self.average += weight * (came / passed_s - self.average);
+            self.known += weight * (1.0 - self.known);
         }
         (came, passed_s)
+    }
+
+    /// What comes in a second: as much from the first second on as later.
+    fn per_s(&self) -> f64 {
+        if self.known > 0.0 { self.average / self.known } else { 0.0 }
     }
 }
 
@@ -68,13 +76,13 @@ impl Copies {
     ) -> Option<Paid> {
         let (came, _) = self.inflow.take(work_ns, now);
         let unit = unit_ns as f64;
-        self.saved_max_ns = (share * self.inflow.per_s * SAVED_S).max(COPIES_MIN * unit);
+        self.saved_max_ns = (share * self.inflow.per_s() * SAVED_S).max(COPIES_MIN * unit);
         self.saved_ns = (self.saved_ns + share * came).min(self.saved_max_ns);
         let (cost, kept) = match trigger {
             Trigger::Stall => (unit, 0.0),
             Trigger::Quantile => (unit.max(age_ns as f64), self.saved_max_ns / 2.0),
         };
-        let enough = self.saved_ns >= cost && self.saved_ns > kept;
+        let enough = self.saved_ns - cost >= kept;
         enough.then(|| {
             self.saved_ns -= cost;
             Paid { trigger, cost_ns: cost as u64 }
@@ -125,7 +133,7 @@ impl Retries {
     /// Takes one if there is one: `share` of the `successes` so far is earned.
     pub fn take(&mut self, share: f64, successes: u64, now: u64) -> bool {
         let (came, passed_s) = self.inflow.take(successes, now);
-        let most = RETRIES_S * (share * self.inflow.per_s).max(RETRIES_PER_S);
+        let most = RETRIES_S * (share * self.inflow.per_s()).max(RETRIES_PER_S);
         self.tokens = (self.tokens + share * came + RETRIES_PER_S * passed_s).min(most);
         let enough = self.tokens >= 1.0;
         if enough {
