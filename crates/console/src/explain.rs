@@ -1,5 +1,5 @@
 //! Why a request took as long as it did: its waterfall as text, and one sentence that names the phase most out of
-//! the ordinary for its route; and, in [`why`], why what was decided was decided. Pure: a request and its route's histograms in,
+//! the ordinary for its route; and, in `why.rs`, why what was decided was decided. Pure: a request and its route's histograms in,
 //! text out.
 
 mod ahead;

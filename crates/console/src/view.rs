@@ -80,6 +80,7 @@ pub(crate) fn request(recent: &Recent) -> Value {
         "cause": recent.cause,
         "cache": recent.cache.map(|cache| cache.name()),
         "hedge": recent.hedge.map(|hedge| hedge.name()),
+        "held_out": recent.held_out,
         "why": why(recent),
         "method": recent.method,
         "target": recent.target,

@@ -215,6 +215,44 @@ fn a_region_is_explained_by_its_distance_and_by_what_the_request_does() {
 }
 
 #[test]
+fn a_request_that_leaves_a_busy_region_or_is_kept_there_is_told_by_how_much() {
+    for (most, how, words) in [
+        ("100%", "spilled", "It left eu, the nearest region, for us, because eu was busy: the best there, "),
+        ("0%", "kept_at_home", "It stayed in eu, the nearest region, although "),
+    ] {
+        let gate = Gate::new();
+        let origins = [(); 2].map(|()| RawOrigin::always(Script::held(&gate, "done")));
+        let toml = format!(
+            "[region]\nname = \"eu\"\n[upstream.shop]\nregions = {{ eu = [{:?}], us = [{:?}] }}\n\
+             spill = {{ max = {most:?}, cost = {{ us = \"10ms\" }} }}\n\
+             [[route]]\nmatch = \"/{{path...}}\"\nupstream = \"shop\"\ncache = \"off\"",
+            origins[0].url(),
+            origins[1].url()
+        );
+        let unlag = Setup::of(UNLAG).toml(&toml).start();
+        let mut held: Vec<_> = (0..60).map(|_| unlag.connect()).collect();
+        for (number, caller) in held.iter_mut().enumerate() {
+            caller.send(format!("GET /{number} HTTP/1.1\r\nHost: a\r\nX-Request-Id: held-{number}\r\n\r\n"));
+            wait_until("it is at an origin", || {
+                origins.iter().map(RawOrigin::request_count).sum::<usize>() > number
+            });
+        }
+        gate.open();
+        held.iter_mut().for_each(|caller| assert_eq!(caller.read_response("GET").status(), 200));
+        let chosen = || {
+            let all: Value =
+                serde_json::from_str(&unlag.admin("/api/v1/requests?limit=100").text()).expect("JSON");
+            let all = all["requests"].as_array().expect("requests").clone();
+            all.into_iter().find(|request| request["why"]["choice"]["how"] == how)
+        };
+        wait_until(how, || chosen().is_some());
+        let id = chosen().expect("just seen")["request_id"].as_str().expect("an id").to_owned();
+        let text = explained(&unlag, &id);
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
 fn a_url_that_no_route_takes_is_said_to_be_one() {
     let origin = RawOrigin::ok("fine");
     let toml = format!(

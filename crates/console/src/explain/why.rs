@@ -80,7 +80,13 @@ fn endpoint(choice: &Choice<String, String>, recent: &Recent) -> String {
         }
     };
     if let (How::Adaptive, Some(other)) = (choice.how, &choice.other) {
-        let _ = write!(out, "; next best was {} at {}", other.endpoint, cost(other));
+        let more_ms = other.cost.total_ms() - choice.chosen.cost.total_ms();
+        let _ = match more_ms.abs() < PART_MIN_MS {
+            true => {
+                write!(out, "; {} would have cost the same, and of equals each has its turn", other.endpoint)
+            }
+            false => write!(out, "; next best was {} at {}", other.endpoint, cost(other)),
+        };
     }
     out.push('.');
     out.push_str(&left_out(choice));
@@ -174,8 +180,12 @@ fn region(choice: &Choice<String, String>, placed: Option<Placed>, method: &str)
             best.endpoint,
             cost(best)
         ),
-        _ if region == home => format!("{region} was the nearest region that was well."),
-        _ => format!("It went to {region}: of {home}, the nearest region, nobody could be asked."),
+        (How::Adaptive, _) if region == home => format!("{region} was the nearest region that was well."),
+        (How::Adaptive, _) => {
+            format!("It went to {region}: of {home}, the nearest region, nobody could as well be asked.")
+        }
+        // Other rules know no regions.
+        _ => return None,
     })
 }
 
@@ -188,8 +198,8 @@ fn hedge(recent: &Recent, setting: &Setting<'_>) -> Option<String> {
     recent.why.choice.as_ref()?;
     let (rules, attempts) = setting.route.map(|route| (route.rules.as_ref(), route.attempts.as_ref()))?;
     let rules = rules?;
-    let after = attempts.and_then(|attempts| attempts.hedge_after_us);
-    let after = after.map(|us| duration((us * 1_000.0) as u64));
+    let after_ns = attempts.and_then(|attempts| attempts.hedge_after_us).map(|us| (us * 1_000.0) as u64);
+    let after = after_ns.map(duration);
     let no = |why: String| Some(format!("No second copy was sent: {why}."));
     let endpoints = setting.upstream.map_or(2, |upstream| upstream.endpoints.len());
     if rules.hedge.is_none() {
@@ -213,7 +223,11 @@ fn hedge(recent: &Recent, setting: &Setting<'_>) -> Option<String> {
     if endpoints < 2 {
         return no("there is no other endpoint".to_owned());
     }
+    let has_changed = after_ns.is_some_and(|after_ns| recent.timeline.total_ns() > after_ns);
     no(match after {
+        Some(after) if has_changed => {
+            format!("none was due by what was known then; now one is after {after} without an answer")
+        }
         Some(after) => {
             format!("none was due; one is after {after}, or when the endpoint gives no sign of life")
         }
@@ -253,7 +267,11 @@ fn considered(hedge: Hedge, late: Option<&Late<String>>) -> String {
             )
         }
         Fate::Overload => {
-            format!("No second copy was sent, although {why}: it waited for admission itself.")
+            let busy = match late.is_none_or(|late| late.first.is_none()) {
+                true => "it waited for admission itself",
+                false => "others waited for the upstream already, or it could not be reached",
+            };
+            format!("No second copy was sent, although {why}: {busy}.")
         }
     }
 }

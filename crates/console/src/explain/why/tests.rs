@@ -97,6 +97,14 @@ fn a_slow_one_and_a_silent_one_are_said_to_be() {
 }
 
 #[test]
+fn of_equals_each_has_its_turn() {
+    let other = Some(candidate(13, work(8.1), 3));
+    let text = of_choice(Choice { other, ..chosen(How::Adaptive) }, "endpoint");
+    let same = "; 10.0.0.13:8000 would have cost the same, and of equals each has its turn.";
+    assert!(text.ends_with(same), "{text}");
+}
+
+#[test]
 fn who_was_left_out_is_counted_by_what_was_against_them() {
     let mut left_out = LeftOut::default();
     for against in [Against::Ejected, Against::Drained, Against::Ejected] {
@@ -190,7 +198,9 @@ fn a_copy_that_was_not_sent_is_explained_and_what_would_turn_it_on() {
          gives no sign of life."
     );
     let on = route(Some(0.05), Some(31_000.0));
-    assert!(say(&recent, &on).contains("none was due; one is after 31.0 ms"));
+    assert!(say(&recent, &on).contains("none was due by what was known then; now one is after 31.0 ms"));
+    let late = route(Some(0.05), Some(90_000.0));
+    assert!(say(&recent, &late).contains("none was due; one is after 90.0 ms"));
     assert!(say(&recent, &route(Some(0.05), None)).contains("not known yet"));
     recent.held_out = vec!["hedge"];
     assert!(say(&recent, &on).contains("held out"));
