@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Check(CheckOptions),
     /// Print the JSON Schema of the config, for editors
     Schema,
-    /// Say why a request took as long as it did
+    /// Say why a request took as long as it did and went where it went, or what would be done with a URL
     Explain(ExplainOptions),
     /// See what the cache holds and has done, and take something out of it
     #[command(subcommand)]
