@@ -26,13 +26,13 @@ fn beside(eu: &str, us: &str, upstream: &str, route: &str) -> Unlag {
 
 fn post(unlag: &Unlag, path: &str) -> unlag_testkit::Response {
     let mut caller = unlag.connect();
-    caller.send(&format!("POST {path} HTTP/1.1\r\nHost: unlag.test\r\nContent-Length: 2\r\n\r\nab"));
+    caller.send(format!("POST {path} HTTP/1.1\r\nHost: unlag.test\r\nContent-Length: 2\r\n\r\nab"));
     caller.read_response("POST")
 }
 
 fn get(unlag: &Unlag, path: &str, fields: &str) -> unlag_testkit::Response {
     let mut caller = unlag.connect();
-    caller.send(&format!("GET {path} HTTP/1.1\r\nHost: unlag.test\r\n{fields}\r\n"));
+    caller.send(format!("GET {path} HTTP/1.1\r\nHost: unlag.test\r\n{fields}\r\n"));
     caller.read_response("GET")
 }
 
