@@ -257,8 +257,15 @@ fn requests_inside_an_endpoint_that_freezes_are_answered_elsewhere_long_before_i
     });
     frozen.store(true, Relaxed);
     let before = origins[0].request_count();
-    let slowest = load(&unlag, 4, 100, "/usual");
-    let inside = origins[0].request_count() - before;
+    // It may have been asked less than its peers of late: then it is asked again within seconds.
+    let (mut slowest, mut inside) = (Duration::ZERO, 0);
+    for _ in 0..20 {
+        slowest = slowest.max(load(&unlag, 4, 100, "/usual"));
+        inside = origins[0].request_count() - before;
+        if inside > 0 {
+            break;
+        }
+    }
     assert!(inside > 0, "some were caught by the freeze");
     assert!(slowest < Duration::from_secs(2), "the slowest took {slowest:?}, and the endpoint never thawed");
     assert!(inside < 60, "{inside} of 400 were sent to an endpoint that is known not to move");

@@ -87,13 +87,31 @@ pub struct Fields {
     text: Vec<u8>,
     entries: Vec<Entry>,
     /// The known names that may be among the entries: a question about one that is not costs nothing.
-    present: NameSet,
+    present: Present,
+}
+
+/// A set of names in two words: one of 128 bits would make whatever holds it aligned to 16 bytes, which the allocator pays for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Present([u64; 2]);
+
+impl Present {
+    fn names(self) -> NameSet {
+        NameSet::from(self.0[0]) | NameSet::from(self.0[1]) << 64
+    }
+
+    fn set(&mut self, names: NameSet) {
+        self.0 = [names as u64, (names >> 64) as u64];
+    }
 }
 
 impl Fields {
     /// An empty list with room for about a typical head.
     pub fn with_capacity(text_bytes: usize, fields: usize) -> Fields {
-        Fields { text: Vec::with_capacity(text_bytes), entries: Vec::with_capacity(fields), present: 0 }
+        Fields {
+            text: Vec::with_capacity(text_bytes),
+            entries: Vec::with_capacity(fields),
+            present: Present::default(),
+        }
     }
 
     /// Takes a copy of the bytes that spans refer to.
@@ -105,7 +123,7 @@ impl Fields {
 
     /// Adds a field whose name and value stand in the text, or will; `is_line` says that they stand there as a line.
     pub fn push_span(&mut self, known: Name, name: Span, value: Span, is_line: bool) {
-        self.present |= known.bit();
+        self.present.set(self.present.names() | known.bit());
         self.entries.push(Entry { known, is_line, name, value });
     }
 
@@ -128,7 +146,7 @@ impl Fields {
         let at = self.entries.iter().position(|entry| entry.known == known)?;
         let span = self.entries.remove(at).value;
         debug_assert!(!self.entries.iter().any(|entry| entry.known == known), "there is another one");
-        self.present &= !known.bit();
+        self.present.set(self.present.names() & !known.bit());
         self.text.get_mut(span.range()).unwrap_or_default().make_ascii_lowercase();
         Some(span)
     }
@@ -223,7 +241,7 @@ impl Fields {
     pub fn remove_known(&mut self, known: Name) {
         if self.has(known) {
             self.entries.retain(|entry| entry.known != known);
-            self.present &= !known.bit();
+            self.present.set(self.present.names() & !known.bit());
         }
     }
 
@@ -240,7 +258,7 @@ impl Fields {
 
     /// The first value of a known field.
     pub fn get(&self, known: Name) -> Option<&[u8]> {
-        if self.present & known.bit() == 0 {
+        if self.present.names() & known.bit() == 0 {
             return None;
         }
         self.entries.iter().find(|entry| entry.known == known).map(|entry| self.read(entry.value))
@@ -253,18 +271,18 @@ impl Fields {
 
     /// Every value of a known field, in order.
     pub fn all(&self, known: Name) -> impl Iterator<Item = &[u8]> {
-        let entries = if self.present & known.bit() == 0 { &[] } else { self.entries.as_slice() };
+        let entries = if self.present.names() & known.bit() == 0 { &[] } else { self.entries.as_slice() };
         entries.iter().filter(move |entry| entry.known == known).map(|entry| self.read(entry.value))
     }
 
     /// Whether the known field is there.
     pub fn has(&self, known: Name) -> bool {
-        self.present & known.bit() != 0 && self.entries.iter().any(|entry| entry.known == known)
+        self.present.names() & known.bit() != 0 && self.entries.iter().any(|entry| entry.known == known)
     }
 
     /// Whether one of a set of known names may be there.
     pub fn has_any(&self, names: NameSet) -> bool {
-        self.present & names != 0
+        self.present.names() & names != 0
     }
 
     /// All fields in order.

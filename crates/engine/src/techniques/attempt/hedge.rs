@@ -16,6 +16,8 @@ const LOOK_NS: u64 = 1_000_000;
 /// Looks at a request that a copy was due for and could not be sent: each waits twice as long, so that a route whose answers take
 /// an hour is not looked at for an hour.
 const LOOKS_DOUBLE_MAX: u32 = 10;
+/// But no longer than this, or a usual answer if that is longer: what was missing may be there a moment later.
+const LOOK_MAX_NS: u64 = 100_000_000;
 
 /// What is known of a request under way, of its route, and of the endpoint that has it. Moments and times in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +65,8 @@ impl Sight {
 
 /// When a request is looked at again for which a copy was due and could not be sent, after so many looks.
 pub fn again_ns(looks: u32, p50_ns: Option<u64>) -> u64 {
-    p50_ns.unwrap_or(LOOK_NS).max(LOOK_NS) << looks.min(LOOKS_DOUBLE_MAX)
+    let first_ns = p50_ns.unwrap_or(LOOK_NS).max(LOOK_NS);
+    (first_ns << looks.min(LOOKS_DOUBLE_MAX)).min(first_ns.max(LOOK_MAX_NS))
 }
 
 /// Whether an endpoint may be given a copy: one that answers well, and for a request that is only late one that has slack. What is

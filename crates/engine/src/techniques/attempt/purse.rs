@@ -10,6 +10,9 @@ const RATE_S: f64 = 10.0;
 const SAVED_S: f64 = 1.0;
 /// ... and never less than so many copies, so that a quiet route can send one.
 const COPIES_MIN: f64 = 4.0;
+/// Copies a second for stalls that are always there, whatever is owed: where everybody waits inside one frozen endpoint, nothing
+/// is earned until one is sent. As many may come together as a quiet route may send.
+const STALLS_PER_S: f64 = 4.0;
 /// Retries a second that are always there, so that a quiet route can mend a single failure.
 const RETRIES_PER_S: f64 = 3.0;
 /// Retries saved up at most: the floor of ten seconds, or the share of ten seconds' successes.
@@ -55,12 +58,14 @@ pub struct Copies {
     inflow: Inflow,
     saved_ns: f64,
     saved_max_ns: f64,
+    /// Copies for stalls that need not be paid.
+    stalls: f64,
 }
 
 impl Copies {
     /// Begins with what a quiet route may save.
     pub fn new(now: u64) -> Copies {
-        Copies { inflow: Inflow::new(now), saved_ns: f64::INFINITY, saved_max_ns: 0.0 }
+        Copies { inflow: Inflow::new(now), saved_ns: f64::INFINITY, saved_max_ns: 0.0, stalls: 0.0 }
     }
 
     /// Pays for a copy, if there is enough: `share` of the route's work `work_ns` so far is earned. `unit_ns` is what a usual answer
@@ -74,17 +79,22 @@ impl Copies {
         age_ns: u64,
         now: u64,
     ) -> Option<Paid> {
-        let (came, _) = self.inflow.take(work_ns, now);
+        let (came, passed_s) = self.inflow.take(work_ns, now);
         let unit = unit_ns as f64;
         self.saved_max_ns = (share * self.inflow.per_s() * SAVED_S).max(COPIES_MIN * unit);
         self.saved_ns = (self.saved_ns + share * came).min(self.saved_max_ns);
+        self.stalls = (self.stalls + STALLS_PER_S * passed_s).min(COPIES_MIN);
         let (cost, kept) = match trigger {
             Trigger::Stall => (unit, 0.0),
             Trigger::Quantile => (unit.max(age_ns as f64), self.saved_max_ns / 2.0),
         };
-        let enough = self.saved_ns - cost >= kept;
+        let is_given = trigger == Trigger::Stall && self.saved_ns < cost && self.stalls >= 1.0;
+        if is_given {
+            self.stalls -= 1.0;
+        }
+        let enough = is_given || self.saved_ns - cost >= kept;
         enough.then(|| {
-            self.saved_ns -= cost;
+            self.saved_ns = (self.saved_ns - cost).max(-self.saved_max_ns);
             Paid { trigger, cost_ns: cost as u64 }
         })
     }

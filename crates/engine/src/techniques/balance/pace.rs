@@ -21,6 +21,8 @@ const SILENT_GAPS: f32 = 1.5;
 const DISTANCE: f32 = 0.4;
 /// What one more request costs below the knee, in units at the knee: enough to spread them, too little to go far for.
 const SPREAD: f32 = 0.1;
+/// A difference in speed is one from here on: below, it is the scheduling of both machines that differs.
+const FELT_MS: f32 = 0.5;
 /// What is known not to move is asked when all are.
 pub const SUSPECT_MS: f32 = 100_000.0;
 
@@ -33,9 +35,11 @@ pub fn cost(endpoint: &Endpoint, figures: &Figures, now: u64) -> Cost {
     let silence_ms = endpoint.silence_ns(now) as f32 / 1e6 - endpoint.distance_ms();
     let is_silent = silence_ms > SILENT_GAPS * figures.gap_ms;
     let suspicion_ms = if endpoint.is_suspect(now) { SUSPECT_MS } else { 0.0 };
+    let slower = endpoint.slower();
+    let is_felt = ((slower - 1.0) * figures.unit_ms).abs() > FELT_MS;
     Cost {
         distance_ms: DISTANCE * endpoint.distance_ms(),
-        work_ms: figures.unit_ms * endpoint.slower() * crowding(load, knee),
+        work_ms: figures.unit_ms * if is_felt { slower } else { 1.0 } * crowding(load, knee),
         failure_ms: FAILURE_MS.max(FAILURE_UNITS * figures.unit_ms) * endpoint.failing(),
         silence_ms: suspicion_ms + if is_silent { silence_ms } else { 0.0 },
     }

@@ -30,7 +30,6 @@ const ROUNDS_MAX: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What follows from another's fetch.
-#[expect(clippy::large_enum_variant, reason = "it is looked at where it is made, and never kept")]
 enum Then {
     Answer(Outcome),
     LookAgain,
