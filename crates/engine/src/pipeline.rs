@@ -37,7 +37,8 @@ pub trait Stage: 'static {
 impl<S: Stage> Stage for Option<S> {
     async fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
         match self {
-            Some(stage) => stage.serve(exchange, next).await,
+            // Boxed: those that leave it out have no room for it.
+            Some(stage) => Box::pin(stage.serve(exchange, next)).await,
             None => next.run(exchange).await,
         }
     }

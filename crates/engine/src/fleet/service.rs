@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, TryLockError};
 
 /// How often what follows from time alone is brought up to date.
 const SWEEP_NS: u64 = 100_000_000;
+/// Of an only endpoint, one answer in so many is learned from.
+const ONLY_ONE_IN: u64 = 8;
 /// Answers after which there is a usual one to compare with.
 const USUAL_ANSWERS: u32 = 50;
 /// How fast failures are forgotten that no answer confirms, and what is as good as none.
@@ -161,6 +163,10 @@ impl Service {
             return;
         }
         endpoint.note_wait(wait_ns, now);
+        // Where there is no choice, what is learned is for the limit and for whoever looks: some answers will do.
+        if fleet.len() == 1 && !endpoint.cell.successes.load(Relaxed).is_multiple_of(ONLY_ONE_IN) {
+            return;
+        }
         match self.learning.try_lock() {
             Ok(mut learning) => self.learn(&mut learning, fleet, (request, wait_ns), gap_ns, now),
             Err(TryLockError::Poisoned(poisoned)) => {

@@ -189,6 +189,8 @@ names! {
     XRequestDeadline = "x-request-deadline",
     EnvoyTimeoutMs = "x-envoy-expected-rq-timeout-ms",
     XAttempt = "x-attempt",
+    XLbRif = "x-lb-rif",
+    EndpointLoadMetrics = "endpoint-load-metrics",
     XCriticality = "x-criticality",
     TrueClientIp = "true-client-ip",
     XClientIp = "x-client-ip",

@@ -20,7 +20,6 @@ use crate::pipeline;
 use crate::plan::{Action, Route, Upstream};
 use crate::router::{self, Found};
 use crate::techniques::admit::criticality;
-use crate::techniques::balance::reports;
 use bytes::Bytes;
 use http::Method;
 use std::fmt::Write;
@@ -294,7 +293,7 @@ fn report_load(core: &Core, response: &mut Response, upstream: Option<&Upstream>
         Some(upstream) => upstream.fleet().iter().map(|endpoint| endpoint.in_flight() as usize).sum(),
         None => core.shared.loads().iter().map(|load| load.streams.load(Relaxed)).sum(),
     };
-    response.head.fields.set(reports::IN_FLIGHT, itoa::Buffer::new().format(in_flight).as_bytes());
+    response.head.fields.set_known(Name::XLbRif, itoa::Buffer::new().format(in_flight).as_bytes());
 }
 
 /// What every response carries.

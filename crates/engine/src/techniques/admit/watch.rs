@@ -71,7 +71,8 @@ impl Sent<'_> {
             tracing::info!(upstream = %self.upstream.name, endpoint = %self.endpoint.authority(), "the upstream answers again");
         }
         if gauge.learns() {
-            self.sample(clock::now());
+            // The last thing that happened is that the head came.
+            self.sample(self.trace.latest_ns());
         }
     }
 

@@ -111,9 +111,16 @@ impl Attempt {
             made += 1;
             trace.attempts.set(trace.attempts.get().saturating_add(1));
             let share = if made == 1 { self.share(&exchange) } else { None };
-            let race = Race::new(next, (&self.learned, &self.upstream), Rc::clone(&trace), limit, share);
-            let sent_ns = race.sent_ns();
-            let outcome = race.run(exchange, &mut alarm).await;
+            let sent_ns = trace.latest_ns();
+            let outcome = match share {
+                None => race::alone(next.run(exchange), limit, &mut alarm).await,
+                // Boxed: what may be sent twice has room for both.
+                Some(share) => {
+                    let race =
+                        Race::new(next, (&self.learned, &self.upstream), Rc::clone(&trace), limit, share);
+                    Box::pin(race.run(exchange, &mut alarm)).await
+                }
+            };
             if made == 1 {
                 self.learn(&outcome, &trace, sent_ns, limit);
             }

@@ -23,6 +23,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use unlag_record::{Fate, Hedge, Late, Trigger};
 
+/// One attempt of a request that may have no second copy: until its answer or its limit.
+pub async fn alone(first: impl Future<Output = Outcome>, limit: Limit, alarm: &mut Borrowed) -> Outcome {
+    let mut first = std::pin::pin!(first);
+    alarm.set(limit.at_ns);
+    std::future::poll_fn(|cx| match first.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(outcome),
+        Poll::Pending => alarm.poll(cx).map(|()| Err(limit.error.into())),
+    })
+    .await
+}
+
 /// What the two have in common.
 pub struct Race<'a, N> {
     next: &'a Rc<N>,
@@ -31,8 +42,8 @@ pub struct Race<'a, N> {
     trace: Rc<Trace>,
     sent_ns: u64,
     limit: Limit,
-    /// The share of its work that the route may spend on copies, if this request may have one.
-    share: Option<f64>,
+    /// The share of its work that the route may spend on copies.
+    share: f64,
     /// The region in which it has to stay.
     only: Option<RegionId>,
     copies: Copies<'a>,
@@ -65,24 +76,17 @@ struct Running<'a> {
 }
 
 impl<'a, N: Next> Race<'a, N> {
-    /// One attempt and its rules.
+    /// One attempt that may have a copy, and its rules.
     pub fn new(
         next: &'a Rc<N>,
         (learned, upstream): (&'a Learned, &'a Upstream),
         trace: Rc<Trace>,
         limit: Limit,
-        share: Option<f64>,
+        share: f64,
     ) -> Race<'a, N> {
         let sent_ns = trace.latest_ns();
-        if share.is_some() {
-            trace.lending.watch();
-        }
+        trace.lending.watch();
         Race { next, learned, upstream, trace, sent_ns, limit, share, only: None, copies: Copies::default() }
-    }
-
-    /// When it is sent.
-    pub fn sent_ns(&self) -> u64 {
-        self.sent_ns
     }
 
     /// Runs it.
@@ -108,7 +112,7 @@ impl<'a, N: Next> Race<'a, N> {
             return Poll::Ready(outcome);
         }
         if self.copies.look_at_ns.is_none() {
-            self.copies.look_at_ns = Some(if self.share.is_some() { self.sight().due_ns() } else { NEVER });
+            self.copies.look_at_ns = Some(self.sight().due_ns());
         }
         loop {
             if let Poll::Ready(outcome) = self.poll_copy(cx) {
@@ -169,8 +173,7 @@ impl<'a, N: Next> Race<'a, N> {
                         // Half of the route's requests cost no more, on an endpoint that works.
                         let unit_ns = sight.p50_ns.unwrap_or_default();
                         let age_ns = now.saturating_sub(self.sent_ns);
-                        let share = self.share.unwrap_or_default();
-                        match self.learned.pay(trigger, share, unit_ns, age_ns, now) {
+                        match self.learned.pay(trigger, self.share, unit_ns, age_ns, now) {
                             Some(paid) => return Some(paid),
                             None => Fate::NoBudget,
                         }

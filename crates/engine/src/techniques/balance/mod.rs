@@ -102,8 +102,8 @@ impl Balance {
     }
 
     /// Learns from an answer.
-    fn answered(&self, response: &Response, request: &InFlight, wait_ns: u64) {
-        let (endpoint, now) = (request.endpoint(), clock::now());
+    fn answered(&self, response: &Response, request: &InFlight, wait_ns: u64, now: u64) {
+        let endpoint = request.endpoint();
         let verdict = match response.head.status {
             // Who keeps something for its keys is not left for an answer: it may come from whoever stands behind it, and the
             // others have nothing of what it keeps.
@@ -175,13 +175,15 @@ impl Stage for Balance {
         drop(fleet);
         match next.run(exchange).await {
             Ok(mut response) => {
+                // The last thing that happened is that the head came.
+                let now = trace.latest_ns();
                 if let Some(in_flight) = reports::take(&mut response.head.fields) {
-                    endpoint.reported(in_flight, endpoint.in_flight(), clock::now());
+                    endpoint.reported(in_flight, endpoint.in_flight(), now);
                 }
                 let wait_ns = trace.timeline().spent_ns(Phase::Wait).saturating_sub(waited_ns);
                 if let Some(mut request) = response.in_flight.take() {
                     request.answered();
-                    self.answered(&response, &request, wait_ns);
+                    self.answered(&response, &request, wait_ns, now);
                     response.in_flight = Some(request);
                 } else if let Some(tunnel) = &mut response.tunnel {
                     tunnel.in_flight.iter_mut().for_each(InFlight::answered);

@@ -7,35 +7,25 @@
 //! asked more until its own requests in flight, its slowness and its failures, which are counted here, say otherwise. Idea: the
 //! feedback of C3 (NSDI 2015). When not to: one balancer in front of all endpoints, which knows it already.
 
-use crate::http::Fields;
-
-/// The field that this proxy writes.
-pub const IN_FLIGHT: &str = "x-lb-rif";
-const ORCA: &str = "endpoint-load-metrics";
+use crate::http::{Fields, Name, NameSet};
 
 /// More than any endpoint has in flight; who says more is taken to have this many.
 const REPORTED_MAX: u32 = 10_000;
 
-/// Takes what an endpoint says out of its answer.
+/// Takes what an endpoint says out of its answer: by the first field that can be read.
 pub fn take(fields: &mut Fields) -> Option<u32> {
-    let (mut said, mut is_there) = (None, false);
-    for field in fields.iter() {
-        let reported = if field.name.eq_ignore_ascii_case(IN_FLIGHT.as_bytes()) {
-            number(field.value)
-        } else if field.name.eq_ignore_ascii_case(ORCA.as_bytes()) {
-            orca(field.value)
-        } else {
-            continue;
-        };
-        is_there = true;
-        said = said.or(reported);
+    if !fields.has_any(SAYS) {
+        return None;
     }
-    if is_there {
-        fields.remove(IN_FLIGHT);
-        fields.remove(ORCA);
-    }
+    let own = fields.all(Name::XLbRif).find_map(number);
+    let said = own.or_else(|| fields.all(Name::EndpointLoadMetrics).find_map(orca));
+    fields.remove_known(Name::XLbRif);
+    fields.remove_known(Name::EndpointLoadMetrics);
     said
 }
+
+/// The fields that say it.
+const SAYS: NameSet = Name::XLbRif.bit() | Name::EndpointLoadMetrics.bit();
 
 /// A whole number; anything else says nothing.
 fn number(value: &[u8]) -> Option<u32> {
@@ -56,6 +46,9 @@ fn orca(value: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const IN_FLIGHT: &str = Name::XLbRif.text();
+    const ORCA: &str = Name::EndpointLoadMetrics.text();
 
     fn taken(lines: &[(&str, &str)]) -> (Option<u32>, usize) {
         let mut fields = Fields::default();
