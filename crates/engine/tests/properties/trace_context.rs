@@ -19,7 +19,7 @@ fn settles(mut fields: Fields, fresh: u64, input: &[u8]) {
     let shown = input.escape_ascii().to_string();
     let others = others(&fields);
     let (trace, request_id) = trace_context::settle(&mut fields, || fresh);
-    assert_ne!(trace.0, 0, "{shown}");
+    assert_ne!({ trace.0 }, 0, "{shown}");
 
     let parents: Vec<&[u8]> = fields.all(Name::Traceparent).collect();
     assert_eq!(parents.len(), 1, "one traceparent: {shown}");
@@ -29,7 +29,7 @@ fn settles(mut fields: Fields, fresh: u64, input: &[u8]) {
     let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     assert!(parts.iter().all(|part| is_hex(part)), "{parent}: {shown}");
     assert_eq!(parts.first(), Some(&"00"), "{shown}");
-    assert_eq!(parts.get(1), Some(&format!("{:032x}", trace.0).as_str()), "{shown}");
+    assert_eq!(parts.get(1), Some(&format!("{:032x}", { trace.0 }).as_str()), "{shown}");
     assert_ne!(parts.get(2), Some(&"0000000000000000"), "{shown}");
     assert!(matches!(parts.get(3), Some(&("00" | "01" | "02" | "03"))), "{parent}: {shown}");
 
