@@ -9,9 +9,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use unlag_testkit::dns::{NameServer, Record, Zone};
+use unlag_testkit::h2::{H2Origin, Plan};
 use unlag_testkit::origin::ok;
 use unlag_testkit::process::Directory;
 use unlag_testkit::tls::Authority;
@@ -30,6 +33,10 @@ fn addresses(last: &[u8]) -> Zone {
     Zone::Records(last.iter().map(|&last| at(NAME, last)).collect(), 1)
 }
 
+fn port_of(origin: &RawOrigin) -> u16 {
+    origin.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+}
+
 /// Origins on one port of 127.0.0.1, 127.0.0.2, …; each says its number.
 fn origins<const N: usize>() -> ([RawOrigin; N], u16) {
     let mut port = 0;
@@ -38,7 +45,7 @@ fn origins<const N: usize>() -> ([RawOrigin; N], u16) {
         let origin = RawOrigin::scripted_at(([127, 0, 0, last], port).into(), move |_| {
             Script::new().answer(move |_| ok(&last.to_string()))
         });
-        port = origin.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        port = port_of(&origin);
         origin
     });
     (origins, port)
@@ -102,7 +109,7 @@ fn an_endpoint_that_leaves_finishes_what_is_in_flight() {
     let gate = Gate::new();
     let (slow, held) = (gate.clone(), Script::new().request());
     let first = RawOrigin::scripted(move |_| held.clone().wait(&slow).send(ok("late")));
-    let port = first.address().rsplit(':').next().expect("a port").to_owned();
+    let port = port_of(&first);
     let server = NameServer::start(addresses(&[1]));
     let unlag = discovering(&server, &format!("dns://{NAME}:{port}"), "").start();
     let mut client = unlag.connect();
@@ -205,16 +212,84 @@ fn u38_the_names_of_listed_endpoints_are_looked_up_at_the_resolver_as_well() {
     wait_until("the new address", || answers(&unlag) == numbers(&[2]));
 }
 
+/// An unlag whose one endpoint is called by its name.
+fn listed(server: &NameServer, port: u16) -> Setup {
+    let resolver = format!("[\"{}\"]", server.address());
+    Setup::of(UNLAG).to([format!("http://{NAME}:{port}")]).upstream("resolver", &resolver).workers(1)
+}
+
+#[test]
+fn u38_a_busy_connection_to_an_address_that_its_name_no_longer_has_is_let_go_of_between_two_requests() {
+    let gate = Gate::new();
+    let (late, port) = (gate.clone(), Arc::new(AtomicU16::new(0)));
+    let [first, second] = [1, 2].map(|last| {
+        let late = late.clone();
+        let at = ([127, 0, 0, last], port.load(Relaxed)).into();
+        let origin = RawOrigin::scripted_at(at, move |_| {
+            let late = late.clone();
+            Script::new().answer(move |request| {
+                if request.target() == "/late" {
+                    late.pass();
+                }
+                ok(&last.to_string())
+            })
+        });
+        port.store(port_of(&origin), Relaxed);
+        origin
+    });
+    let server = NameServer::start(addresses(&[1]));
+    let unlag = listed(&server, port.load(Relaxed)).start();
+    let mut waiting = unlag.connect();
+    waiting.send("GET /late HTTP/1.1\r\nHost: a\r\n\r\n");
+    first.wait_for_requests(1);
+    let mut busy = unlag.connect();
+    assert_eq!(busy.get("/").text(), "1");
+    server.set(addresses(&[2]));
+    wait_until("the new address", || busy.get("/").text() == "2");
+    assert!((0..20).all(|_| busy.get("/").text() == "2"), "and no other from then on");
+    assert_eq!(second.connections(), 1);
+    assert!(!first.is_closed(0), "a request waits on it");
+    gate.open();
+    assert_eq!(waiting.read_response("GET").text(), "1", "what was under way has ended as usual");
+    assert!((0..20).all(|_| busy.get("/").text() == "2"), "nor is its connection used again");
+    first.wait_until_closed(0);
+    first.wait_until_closed(1);
+}
+
+#[test]
+fn u38_over_http_2_the_same_connection_keeps_its_streams_and_gets_no_further_ones() {
+    let plan = |last: &'static str| {
+        move |_, request: &http::Request<()>| match request.uri().path() {
+            "/late" => Plan::Hang,
+            _ => Plan::ok(last),
+        }
+    };
+    let first = H2Origin::start(plan("1"));
+    let port = first.address().port();
+    let _second = H2Origin::start_at(([127, 0, 0, 2], port).into(), plan("2"));
+    let server = NameServer::start(addresses(&[1]));
+    let unlag = listed(&server, port).upstream("protocol", "\"http2\"").start();
+    let mut waiting = unlag.connect();
+    waiting.send("GET /late HTTP/1.1\r\nHost: a\r\n\r\n");
+    first.wait_for_requests(1);
+    let mut busy = unlag.connect();
+    assert_eq!(busy.get("/").text(), "1");
+    server.set(addresses(&[2]));
+    wait_until("the new address", || busy.get("/").text() == "2");
+    assert!((0..20).all(|_| busy.get("/").text() == "2"), "and no other from then on");
+    assert!(!first.requests()[0].cancelled, "what was under way goes on");
+    assert_eq!(first.connections(), 1);
+    drop(waiting);
+    first.wait_until_cancelled(0);
+}
+
 #[test]
 fn places_of_a_service_are_asked_at_their_ports_by_their_weights() {
     let (first, second) = (RawOrigin::ok("heavy"), RawOrigin::ok("light"));
-    let port = |origin: &RawOrigin| -> u16 {
-        origin.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-    };
     let zone = |heavy: u16, light: u16| {
         let places = vec![
-            Record::Place(SERVICE, 1, heavy, port(&first), "a.shop.test"),
-            Record::Place(SERVICE, 1, light, port(&second), "a.shop.test"),
+            Record::Place(SERVICE, 1, heavy, port_of(&first), "a.shop.test"),
+            Record::Place(SERVICE, 1, light, port_of(&second), "a.shop.test"),
             Record::Place(SERVICE, 2, 1, 9, "spare.test"),
             at("a.shop.test", 1),
             at("spare.test", 1),
@@ -240,12 +315,9 @@ fn places_of_a_service_are_asked_at_their_ports_by_their_weights() {
 #[test]
 fn places_of_the_next_priority_stand_in_until_the_first_resolves() {
     let (first, spare) = (RawOrigin::ok("first"), RawOrigin::ok("spare"));
-    let port = |origin: &RawOrigin| -> u16 {
-        origin.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-    };
     let mut records = vec![
-        Record::Place(SERVICE, 1, 0, port(&first), "first.test"),
-        Record::Place(SERVICE, 9, 0, port(&spare), "spare.test"),
+        Record::Place(SERVICE, 1, 0, port_of(&first), "first.test"),
+        Record::Place(SERVICE, 9, 0, port_of(&spare), "spare.test"),
         at("spare.test", 1),
     ];
     let server = NameServer::start(Zone::Records(records.clone(), 1));
@@ -264,7 +336,7 @@ fn over_tls_the_certificate_must_be_that_of_the_name_and_of_a_service_that_of_it
     for (names, trusted) in [(["shop.test"], true), (["127.0.0.1"], false), (["a.shop.test"], false)] {
         let certificate = authority.certificate(&names).server_config();
         let origin = RawOrigin::scripted_tls(certificate, |_| Script::new().answer(|_| ok("over TLS")));
-        let port = origin.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let port = port_of(&origin);
         let place = Record::Place(SERVICE, 0, 0, port, "a.shop.test");
         let server = NameServer::start(Zone::Records(vec![at(NAME, 1), at("a.shop.test", 1), place], 60));
         for discover in [format!("dns+https://{NAME}:{port}"), format!("srv+https://{SERVICE}")] {

@@ -26,7 +26,7 @@ pub use status::EndpointStatus;
 use crate::clock;
 use crate::techniques::admit::gauge::Gauge;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use unlag_config::UpstreamUrl;
@@ -63,6 +63,8 @@ pub struct Endpoint {
     pub gauge: Gauge,
     /// The addresses that the name resolves to now; empty while it never did.
     pub addresses: arc_swap::ArcSwap<Vec<SocketAddr>>,
+    /// Since when it has had these.
+    pub moved_ns: AtomicU64,
     /// The address that connected last although another had a head start, and when.
     pub won: Mutex<Option<(SocketAddr, u64)>>,
     /// The last thing that went wrong, for the console.

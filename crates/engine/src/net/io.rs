@@ -1,6 +1,7 @@
 //! One byte stream, whatever carries it: TCP or a unix socket, in clear or under TLS.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -142,13 +143,24 @@ impl Socket {
 }
 
 impl Io {
-    /// Makes the close that follows a reset; a unix socket has none.
-    pub fn reset_on_close(&self) {
-        let socket = match self {
+    fn socket(&self) -> &Socket {
+        match self {
             Io::Plain(socket) => socket,
             Io::Tls(stream) => stream.get_ref().0,
-        };
-        if let Socket::Tcp(stream) = socket {
+        }
+    }
+
+    /// The address at the other end; a unix socket has none, nor one that is cut already.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        match self.socket() {
+            Socket::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip()),
+            Socket::Unix(_) => None,
+        }
+    }
+
+    /// Makes the close that follows a reset; a unix socket has none.
+    pub fn reset_on_close(&self) {
+        if let Socket::Tcp(stream) = self.socket() {
             let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }

@@ -128,6 +128,7 @@ pub(super) fn new_endpoint(
         cell: Cell::default(),
         gauge: Gauge::new(room),
         addresses: ArcSwap::from_pointee(literal),
+        moved_ns: Default::default(),
         won: Mutex::default(),
         last_error: Mutex::default(),
     }

@@ -2,6 +2,7 @@
 
 use super::Lost;
 use super::h1_body::{BodyLimits, Decode, UpstreamBody};
+use super::peer::Peer;
 use crate::clock;
 use crate::core::Core;
 use crate::error::Error;
@@ -27,13 +28,14 @@ pub struct Conn {
     pub(super) wire: Wire,
     pub(super) alarm: Alarm,
     open: Open,
+    peer: Peer,
 }
 
 impl Conn {
     /// Wraps a stream that was just opened.
     pub fn new(io: Io, endpoint: &Arc<Endpoint>) -> Box<Conn> {
-        let open = Open::to(endpoint);
-        Box::new(Conn { wire: Wire::new(io, BytesMut::new()), alarm: Alarm::default(), open })
+        let (open, peer) = (Open::to(endpoint), Peer::of(&io));
+        Box::new(Conn { wire: Wire::new(io, BytesMut::new()), alarm: Alarm::default(), open, peer })
     }
 
     /// Where it leads.
@@ -44,6 +46,11 @@ impl Conn {
     /// Why an idle connection is never used again, if something happened on it.
     pub fn disturbance(&self) -> Option<Disturbance> {
         self.wire.disturbance()
+    }
+
+    /// Whether its endpoint's name no longer leads where it does.
+    pub fn is_left(&self, now: u64) -> bool {
+        self.peer.is_left(self.endpoint(), now)
     }
 
     /// Gives memory back before it waits.

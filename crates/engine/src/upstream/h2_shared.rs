@@ -1,6 +1,7 @@
 //! An HTTP/2 connection to an endpoint that the requests of this core share: what it grants, whether it can be trusted.
 
 use super::h2_watch::{Ear, Heard, watch};
+use super::peer::Peer;
 use crate::clock;
 use crate::core::Core;
 use crate::error::Error;
@@ -33,12 +34,20 @@ pub struct Shared {
     closed: Rc<Cell<bool>>,
     used_ns: Cell<u64>,
     ear: Rc<Ear>,
+    peer: Peer,
 }
 
 impl Shared {
     /// Whether it has had no stream for long at `now`.
     pub fn is_idle(&self, now: u64) -> bool {
         self.streams.get() == 0 && now.saturating_sub(self.used_ns.get()) > IDLE_NS
+    }
+
+    /// Takes no more streams if its endpoint's name no longer leads where it does.
+    pub fn close_if_left(&self, endpoint: &Endpoint, now: u64) {
+        if self.peer.is_left(endpoint, now) {
+            self.close();
+        }
     }
 
     /// Whether it takes no more streams.
@@ -119,7 +128,7 @@ impl Drop for InStream {
 
 /// Shakes hands on a stream that was just opened.
 pub async fn start(core: &Rc<Core>, io: Io, endpoint: &Arc<Endpoint>) -> Result<Rc<Shared>, Error> {
-    let ear = Rc::new(Ear::default());
+    let (ear, peer) = (Rc::new(Ear::default()), Peer::of(&io));
     let handshake = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -134,6 +143,7 @@ pub async fn start(core: &Rc<Core>, io: Io, endpoint: &Arc<Endpoint>) -> Result<
         closed: Rc::default(),
         used_ns: Cell::new(clock::now()),
         ear: Rc::clone(&ear),
+        peer,
     });
     endpoint.count_connection(true);
     let (endpoint, closed, streams) =

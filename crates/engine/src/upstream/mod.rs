@@ -13,6 +13,7 @@ pub mod h2_turn;
 pub mod h2_watch;
 pub mod health;
 pub mod names;
+pub mod peer;
 pub mod pool;
 pub mod resolve;
 pub mod tls;

@@ -116,16 +116,18 @@ impl Pools {
     }
 
     fn keep(&self, conn: Box<Conn>, used: bool) {
-        let endpoint = conn.endpoint();
+        let (endpoint, since_ns) = (conn.endpoint(), clock::now());
+        if conn.is_left(since_ns) {
+            return;
+        }
         if endpoint.count_idle(true) as usize > self.limits.get().idle_per_endpoint {
             endpoint.count_idle(false);
             if !used {
-                self.back_off(endpoint, clock::now() + warm::BACK_OFF_NS);
+                self.back_off(endpoint, since_ns + warm::BACK_OFF_NS);
             }
             return;
         }
         conn.release();
-        let since_ns = clock::now();
         let mut pools = self.by_endpoint.borrow_mut();
         let pool = pools.entry(endpoint.index).or_default();
         if used {
@@ -194,7 +196,7 @@ impl Pools {
         self.by_endpoint.borrow_mut().entry(endpoint.index).or_default().shared.push(Rc::clone(shared));
     }
 
-    /// Drops what has died or grown old, and learns from it. Called twice a second.
+    /// Drops what has died, grown old or leads where nobody is any more, and learns from it. Called twice a second.
     pub fn sweep(&self, endpoint: &Endpoint) {
         let mut pools = self.by_endpoint.borrow_mut();
         let Some(pool) = pools.get_mut(&endpoint.index) else { return };
@@ -209,12 +211,13 @@ impl Pools {
             } else if disturbance == Some(Disturbance::Closed) && age > LEARNABLE_AGE_NS {
                 endpoint.learn_idle_limit(age);
             }
-            let keep = !disturbed && age <= limit;
+            let keep = !disturbed && age <= limit && !idle.conn.is_left(now);
             if !keep {
                 endpoint.count_idle(false);
             }
             keep
         });
+        pool.shared.iter().for_each(|shared| shared.close_if_left(endpoint, now));
         pool.shared.retain(|shared| !shared.is_closed() && !shared.is_idle(now));
     }
 

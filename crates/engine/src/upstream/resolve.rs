@@ -13,6 +13,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -144,6 +145,7 @@ pub(super) fn set_addresses(endpoint: &Endpoint, addresses: Vec<SocketAddr>, con
     } else {
         tracing::info!(%upstream, endpoint = endpoint_name, ?addresses, "resolved");
     }
+    endpoint.moved_ns.store(clock::now(), Relaxed);
     endpoint.addresses.store(Arc::new(addresses));
 }
 

@@ -1,6 +1,6 @@
 //! A well-formed HTTP/2 origin on the `h2` crate that does per request what the test planned.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use crate::wait::wait_until;
+
+/// A free port of this machine.
+const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What the origin does with one request.
 #[derive(Clone, Debug)]
@@ -79,7 +82,15 @@ pub struct H2Origin {
 impl H2Origin {
     /// Does `plan(n, request)` with the n-th request of all connections, from 0.
     pub fn start(plan: impl Fn(usize, &Request<()>) -> Plan + Send + Sync + 'static) -> H2Origin {
-        H2Origin::with_settings(Builder::new(), plan)
+        H2Origin::start_at(LOCAL, plan)
+    }
+
+    /// The same at this address.
+    pub fn start_at(
+        address: SocketAddr,
+        plan: impl Fn(usize, &Request<()>) -> Plan + Send + Sync + 'static,
+    ) -> H2Origin {
+        H2Origin::listen(address, Builder::new(), None, Arc::new(plan))
     }
 
     /// The same under these settings.
@@ -87,7 +98,7 @@ impl H2Origin {
         settings: Builder,
         plan: impl Fn(usize, &Request<()>) -> Plan + Send + Sync + 'static,
     ) -> H2Origin {
-        H2Origin::listen(settings, None, Arc::new(plan))
+        H2Origin::listen(LOCAL, settings, None, Arc::new(plan))
     }
 
     /// The same over TLS; it is called by the name `localhost`. A connection on which ALPN did not choose `h2` is an HTTP/1.1
@@ -96,11 +107,11 @@ impl H2Origin {
         tls: Arc<rustls::ServerConfig>,
         plan: impl Fn(usize, &Request<()>) -> Plan + Send + Sync + 'static,
     ) -> H2Origin {
-        H2Origin::listen(Builder::new(), Some(TlsAcceptor::from(tls)), Arc::new(plan))
+        H2Origin::listen(LOCAL, Builder::new(), Some(TlsAcceptor::from(tls)), Arc::new(plan))
     }
 
-    fn listen(settings: Builder, tls: Option<TlsAcceptor>, plan: PlanOf) -> H2Origin {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    fn listen(address: SocketAddr, settings: Builder, tls: Option<TlsAcceptor>, plan: PlanOf) -> H2Origin {
+        let listener = std::net::TcpListener::bind(address).expect("a free port");
         listener.set_nonblocking(true).expect("nonblocking");
         let address = listener.local_addr().expect("bound");
         let (state, stop) = (Shared::default(), Arc::new(Notify::new()));
@@ -118,6 +129,11 @@ impl H2Origin {
             runtime.shutdown_timeout(Duration::ZERO);
         });
         H2Origin { address, scheme, state, stop }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// As an endpoint in the config.
