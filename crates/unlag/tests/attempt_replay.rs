@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use unlag_testkit::{Gate, RawOrigin, Response, Script, Setup, Unlag};
+use unlag_testkit::{Gate, RawClient, RawOrigin, Response, Script, Setup, Unlag};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -40,6 +40,16 @@ fn ask(unlag: &Unlag, fields: &str, content: &str) -> Response {
 
 const KEY: &str = "Idempotency-Key: \"8e03978e\"\r\n";
 
+/// A payment that the origin has got, and answers when the gate opens; who waits for it is the last.
+fn under_way(gate: &Gate) -> (RawOrigin, Unlag, RawClient) {
+    let origin = RawOrigin::always(Script::held(gate, "paid"));
+    let unlag = keyed(&origin);
+    let mut first = unlag.connect();
+    first.send(pay(KEY, "10 EUR"));
+    origin.wait_for_requests(1);
+    (origin, unlag, first)
+}
+
 #[test]
 fn a_payment_that_is_sent_twice_is_made_once_and_answered_twice() {
     let origin = counting();
@@ -60,11 +70,7 @@ fn a_payment_that_is_sent_twice_is_made_once_and_answered_twice() {
 #[test]
 fn a_key_whose_request_is_under_way_is_409_and_one_with_other_content_422() {
     let gate = Gate::new();
-    let origin = RawOrigin::always(Script::held(&gate, "paid"));
-    let unlag = keyed(&origin);
-    let mut first = unlag.connect();
-    first.send(pay(KEY, "10 EUR"));
-    origin.wait_for_requests(1);
+    let (origin, unlag, mut first) = under_way(&gate);
     let second = ask(&unlag, KEY, "10 EUR");
     assert_eq!(second.status(), 409);
     assert!(second.header("retry-after").is_some());
@@ -92,11 +98,7 @@ fn nobody_gets_the_answer_to_the_key_of_another() {
 #[test]
 fn a_caller_that_was_cut_off_learns_what_became_of_its_request() {
     let gate = Gate::new();
-    let origin = RawOrigin::always(Script::held(&gate, "paid"));
-    let unlag = keyed(&origin);
-    let mut first = unlag.connect();
-    first.send(pay(KEY, "10 EUR"));
-    origin.wait_for_requests(1);
+    let (origin, unlag, first) = under_way(&gate);
     first.reset();
     unlag.wait_for_cause();
     assert_eq!(ask(&unlag, KEY, "10 EUR").status(), 409, "it goes on without its caller");
