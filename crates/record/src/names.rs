@@ -4,6 +4,12 @@ use crate::{EndpointId, OTHER, RouteId};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+/// Regions that are known by name. They are kept for good, and a list of endpoints that is written anew for years may name others
+/// each time; those of one service are a few.
+const REGIONS_MAX: usize = 1_000;
+/// What stands for all others.
+const OTHER_REGION: u16 = u16::MAX;
+
 /// The names handed out so far. Number 0 is `other` in both lists.
 pub(crate) struct Names {
     max_routes: usize,
@@ -68,20 +74,24 @@ impl Names {
         EndpointId(next)
     }
 
-    /// The number of a region, new if need be. Regions are a few, and kept for good; beyond 65,535 names, which no file has, they
-    /// share the last.
+    /// The number of a region, new if need be; all beyond [`REGIONS_MAX`] share one.
     pub(crate) fn region(&self, name: &str) -> u16 {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        let known = tables.regions.iter().position(|known| known == name);
-        let at = known.unwrap_or_else(|| {
-            tables.regions.push(name.to_owned());
-            tables.regions.len() - 1
-        });
-        u16::try_from(at).unwrap_or(u16::MAX)
+        if let Some(at) = tables.regions.iter().position(|known| known == name) {
+            return at as u16;
+        }
+        if tables.regions.len() >= REGIONS_MAX {
+            return OTHER_REGION;
+        }
+        tables.regions.push(name.to_owned());
+        (tables.regions.len() - 1) as u16
     }
 
     pub(crate) fn region_name(&self, number: u16) -> Option<String> {
-        self.read().regions.get(usize::from(number)).cloned()
+        match number {
+            OTHER_REGION => Some(OTHER.to_owned()),
+            number => self.read().regions.get(usize::from(number)).cloned(),
+        }
     }
 
     pub(crate) fn route_name(&self, id: RouteId) -> Arc<str> {
@@ -112,6 +122,16 @@ fn next_number(len: usize, bound: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn regions_beyond_a_thousand_share_a_name() {
+        let names = Names::new(1, 1);
+        let numbers: Vec<u16> = (0..1_002).map(|nth| names.region(&format!("r{nth}"))).collect();
+        assert_eq!(names.region_name(numbers[999]).as_deref(), Some("r999"));
+        assert_eq!(numbers[1_000..], [OTHER_REGION; 2]);
+        assert_eq!(names.region_name(OTHER_REGION).as_deref(), Some("other"));
+        assert_eq!(names.region("r7"), numbers[7], "who is known stays known");
+    }
 
     #[test]
     fn a_name_keeps_its_number() {
