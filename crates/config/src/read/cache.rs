@@ -30,9 +30,8 @@ pub(super) fn cache(table: &mut Cursor<'_>) -> Cache {
 
 /// Where answers are shared: read here as it is when it is used.
 fn shared(value: &Value<'_>) -> Option<Secret> {
-    let text = value.as_str().unwrap_or("");
-    let is_reference = text.starts_with("env:") || text.starts_with("file:");
-    if !is_reference && tier::may_hold_password(text) {
+    let is_reference = value.is_reference();
+    if !is_reference && value.as_str().is_some_and(tier::may_hold_password) {
         value.reader.mask(&value.span);
     }
     value.remember();
@@ -41,7 +40,7 @@ fn shared(value: &Value<'_>) -> Option<Secret> {
             text.parse::<tier::Address>()
                 .map_err(|error| Invalid::new(format!("`cache.shared`: {error}"), SHARED_HELP))?;
         }
-        Secret::new(text).map_err(|error| Invalid::new(error.to_string(), value.help()))
+        value.as_secret(text)
     })
 }
 

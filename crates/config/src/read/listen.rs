@@ -4,9 +4,7 @@ use std::collections::HashSet;
 
 use crate::keys;
 use crate::model::{Address, Admin, CertificateFiles, Listen, ListenTls};
-use crate::problem::Invalid;
 use crate::reader::{Cursor, Reader, Value};
-use crate::secret::Secret;
 use crate::source::Span;
 use crate::value;
 
@@ -80,15 +78,7 @@ pub(super) fn admin(table: &mut Cursor<'_>) -> Admin {
             help,
         );
     }
-    let token = table.take("token").and_then(|value| {
-        let text = value.as_str().unwrap_or("");
-        if !text.starts_with("env:") && !text.starts_with("file:") {
-            value.reader.mask(&value.span);
-        }
-        value.remember();
-        let help = value.help();
-        value.parse(|text| Secret::new(text).map_err(|error| Invalid::new(error.to_string(), help)))
-    });
+    let token = table.take("token").and_then(|value| value.secret());
     Admin { address: address.unwrap_or(default.address), token }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::endpoints::{region, zone};
 use crate::keys;
 use crate::model::{Region, Source, Spill};
-use crate::problem::{Invalid, quoted, suggestion};
+use crate::problem::{quoted, suggestion};
 use crate::reader::{Cursor, Text, Value};
 use crate::secret::Secret;
 
@@ -23,13 +23,7 @@ pub(super) fn own(root: &mut Cursor<'_>) -> Option<Region> {
 }
 
 fn secret(value: &Value<'_>) -> Option<Secret> {
-    let text = value.as_str().unwrap_or("");
-    if !text.starts_with("env:") && !text.starts_with("file:") {
-        value.reader.mask(&value.span);
-    }
-    value.remember();
-    let secret = value
-        .parse(|text| Secret::new(text).map_err(|error| Invalid::new(error.to_string(), value.help())))?;
+    let secret = value.secret()?;
     if secret.is_resolved() && secret.expose().len() < SECRET_BYTES_MIN {
         let help = "such as the output of `openssl rand -hex 32`, the same on all nodes";
         value.error(format!("a secret of less than {SECRET_BYTES_MIN} characters can be guessed"), help);

@@ -9,6 +9,7 @@ use toml::de::{DeInteger, DeValue};
 use super::{Reader, Value};
 use crate::keys::Kind;
 use crate::problem::{Invalid, nearest, quoted};
+use crate::secret::Secret;
 use crate::source::Span;
 use crate::value;
 
@@ -92,6 +93,25 @@ impl<'a> Value<'a> {
         }
         self.remember();
         Some(PathBuf::from(text.value))
+    }
+
+    /// A secret, or where it is: what is written here is never shown.
+    pub(crate) fn secret(&self) -> Option<Secret> {
+        if !self.is_reference() {
+            self.reader.mask(&self.span);
+        }
+        self.remember();
+        self.parse(|text| self.as_secret(text))
+    }
+
+    /// Whether it says where a secret is; what is no string does not.
+    pub(crate) fn is_reference(&self) -> bool {
+        self.as_str().is_some_and(|text| text.starts_with("env:") || text.starts_with("file:"))
+    }
+
+    /// What was written, as a secret.
+    pub(crate) fn as_secret(&self, text: &str) -> Result<Secret, Invalid> {
+        Secret::new(text).map_err(|error| Invalid::new(error.to_string(), self.help()))
     }
 
     /// A duration within the bounds that the key has.
