@@ -224,6 +224,7 @@ fn route_of(shared: &Shared, name: &str) -> Result<Value, Refusal> {
         "last_minute": view::last_minute(window.as_ref()),
         "outcomes": outcomes.collect::<Vec<_>>(),
         "phases": view::phases(&snapshot),
+        "trials": view::trials(&snapshot),
     }))
 }
 

@@ -73,6 +73,14 @@ fn histograms(page: &mut Page, registry: &Registry) {
         let labels = [("route", &*series.route), ("phase", series.phase.name())];
         page.histogram(name, &labels, &series.histogram);
     }
+    let name = "unlag_trial_duration_seconds";
+    page.family(name, "histogram", "Requests that a technique acted on, or that were held out of it.");
+    for series in &snapshot.trials {
+        let held_out = if series.held_out { "true" } else { "false" };
+        let labels =
+            [("route", &*series.route), ("technique", series.technique.name()), ("held_out", held_out)];
+        page.histogram(name, &labels, &series.histogram);
+    }
     let name = "unlag_upstream_request_duration_seconds";
     page.family(name, "histogram", "Requests to endpoints: writing, waiting and passing the answer on.");
     for series in &snapshot.endpoints {

@@ -5,7 +5,7 @@ use crate::explain::{Baseline, Reason, Setting, culprit, explain, reasons as why
 use crate::history::{Totals, Window};
 use serde_json::{Value, json};
 use std::time::Duration;
-use unlag_record::{Candidate, Choice, Histogram, Phase, Recent, Refusal, Snapshot};
+use unlag_record::{Candidate, Choice, Histogram, Phase, Recent, Refusal, Snapshot, Technique};
 
 /// Below this, a rate would be noise.
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
@@ -58,6 +58,20 @@ pub(crate) fn phases(snapshot: &Snapshot) -> Value {
         })
     });
     phases.collect()
+}
+
+/// What requests took that a technique acted on, and those that passed it by; of routes that hold requests out.
+pub(crate) fn trials(snapshot: &Snapshot) -> Value {
+    let side = |technique, held_out| {
+        let series = snapshot.trials.iter().find(|it| (it.technique, it.held_out) == (technique, held_out));
+        series.map(|series| durations(&series.histogram))
+    };
+    let tried = Technique::ALL.into_iter().filter_map(|technique| {
+        let (applied, held_out) = (side(technique, false), side(technique, true));
+        (applied.is_some() || held_out.is_some())
+            .then(|| json!({ "technique": technique.name(), "applied": applied, "held_out": held_out }))
+    });
+    tried.collect()
 }
 
 /// A request with its waterfall.

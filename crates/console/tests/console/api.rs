@@ -1,10 +1,11 @@
 //! What each resource of the admin API answers, over real sockets.
 
 use crate::served::{MS, TOKEN, TestPlane, get, send, serve};
+use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use unlag_console::{PurgeOrder, PurgeWhat, Readiness};
-use unlag_record::Phase;
+use unlag_record::{Phase, Technique, Trials};
 
 const PRODUCT: &str = "GET /product/{id}";
 
@@ -82,6 +83,35 @@ fn a_route_is_found_by_its_encoded_name_and_shows_quantiles_and_phase_shares() {
     let missing = get(&console, "/api/v1/route/nowhere");
     assert_eq!(missing.status, 404);
     assert!(missing.json()["error"].as_str().unwrap().contains("nowhere"));
+}
+
+#[test]
+fn a_route_that_holds_requests_out_shows_what_both_sides_took() {
+    let plane = TestPlane::new();
+    let tried = |technique, is_held, ms: u64| {
+        let mut trials = Trials::default();
+        trials.note(technique, is_held);
+        plane.tried(PRODUCT, "tried", &[(Phase::Wait, ms * MS)], trials);
+    };
+    (0..99).for_each(|_| tried(Technique::Cache, false, 2));
+    (0..9).for_each(|_| tried(Technique::Cache, true, 50));
+    tried(Technique::Balance, false, 7);
+    let console = serve(&plane);
+    let route = get(&console, "/api/v1/route/GET%20%2Fproduct%2F%7Bid%7D").json();
+    let trials = route["trials"].as_array().unwrap();
+    let names: Vec<&str> = trials.iter().map(|trial| trial["technique"].as_str().unwrap()).collect();
+    assert_eq!(names, ["cache", "balance"]);
+    let (applied, held_out) = (&trials[0]["applied"], &trials[0]["held_out"]);
+    assert_eq!((&applied["count"], &held_out["count"]), (&99.into(), &9.into()));
+    for (side, us) in [(applied, 2_000.0), (held_out, 50_000.0)] {
+        for quantile in ["p50_us", "p99_us"] {
+            let found = side[quantile].as_f64().unwrap();
+            assert!((found - us).abs() <= us / 32.0, "{quantile} is {found}, not {us}");
+        }
+    }
+    assert_eq!((&trials[1]["applied"]["count"], &trials[1]["held_out"]), (&1.into(), &Value::Null));
+    let other = get(&console, "/api/v1/route/hello%20%22you%22%5C%0A").json();
+    assert_eq!(other["trials"], serde_json::json!([]), "nobody is held out there");
 }
 
 #[test]

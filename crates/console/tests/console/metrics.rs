@@ -2,7 +2,7 @@
 
 use crate::served::{MS, TestPlane, get, serve};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use unlag_record::{Bounds, Phase};
+use unlag_record::{Bounds, Phase, Technique, Trials};
 
 type Labels = BTreeMap<String, String>;
 
@@ -156,6 +156,23 @@ fn the_page_is_well_formed_and_its_histograms_are_cumulative() {
     assert!((sum - phases).abs() < 1e-9, "phases add up: {phases} of {sum}");
     let hostile = [("route", hostile), ("outcome", "ok"), ("le", "5e-05")];
     assert_eq!(of("unlag_request_duration_seconds_bucket", &hostile), 200.0);
+}
+
+#[test]
+fn both_sides_of_a_trial_are_histograms_of_routes_that_hold_requests_out_and_of_no_other() {
+    let plane = TestPlane::new();
+    for is_held in [false, false, true] {
+        let mut trials = Trials::default();
+        trials.note(Technique::Hedge, is_held);
+        plane.tried("shop", "r", &[(Phase::Wait, MS)], trials);
+    }
+    plane.request("other", "r", &[(Phase::Wait, MS)]);
+    let samples = check(&get(&serve(&plane), "/metrics").body);
+    let count = "unlag_trial_duration_seconds_count";
+    let side =
+        |held| value(&samples, count, &[("route", "shop"), ("technique", "hedge"), ("held_out", held)]);
+    assert_eq!((side("false"), side("true")), (2.0, 1.0));
+    assert_eq!(samples.iter().filter(|(_, sample)| sample.name == count).count(), 2);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use unlag_console::*;
-use unlag_record::{Bounds, Outcome, Phase, Protocol, Record, Registry, RequestId, Timeline};
+use unlag_record::{Bounds, Outcome, Phase, Protocol, Record, Registry, RequestId, Timeline, Trials};
 
 pub(crate) const TOKEN: &str = "s3cret";
 pub(crate) const MS: u64 = 1_000_000;
@@ -64,6 +64,11 @@ impl TestPlane {
 
     /// Records a request of `route` that went to the one endpoint.
     pub(crate) fn request(&self, route: &str, request_id: &str, phases: &[(Phase, u64)]) {
+        self.tried(route, request_id, phases, Trials::default());
+    }
+
+    /// The same, which took part in these trials.
+    pub(crate) fn tried(&self, route: &str, request_id: &str, phases: &[(Phase, u64)], trials: Trials) {
         let mut now = 0;
         let mut timeline = Timeline::start(now);
         for &(phase, ns) in phases {
@@ -81,7 +86,7 @@ impl TestPlane {
             cause: None,
             cache: None,
             hedge: None,
-            trials: Default::default(),
+            trials,
             why: &unlag_record::Why::NONE,
             method: "GET",
             target: b"/product/7",
