@@ -1,7 +1,7 @@
 //! What would be done with a request: sentences made of what its route and upstream are set to, and of what they have learned.
 //! Pure: the route that was found and its figures in, text out.
 
-use super::why::{Reason, Setting, percent};
+use super::why::{Reason, Setting, may_be_copied, percent, reads};
 use super::{duration, paragraph};
 use crate::plane::{EndpointState, EndpointStatus, Match, RouteRules, RouteStatus, UpstreamStatus};
 use std::fmt::Write;
@@ -129,8 +129,8 @@ fn state(endpoint: &EndpointStatus) -> Vec<String> {
 }
 
 fn region(method: &str, rules: &RouteRules, upstream: &UpstreamStatus) -> Option<String> {
-    let reads = matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE");
-    if let (Some(primary), true) = (&upstream.rules.primary, rules.primary.unwrap_or(!reads)) {
+    let to_primary = rules.primary.unwrap_or(!reads(method));
+    if let (Some(primary), true) = (&upstream.rules.primary, to_primary) {
         let why =
             if rules.primary.is_some() { "its route says so" } else { "its method may change something" };
         return Some(format!("It goes to {primary}, the primary region: {why}."));
@@ -194,7 +194,7 @@ fn hedge(method: &str, route: &RouteStatus, rules: &RouteRules, upstream: Option
     let Some(budget) = rules.hedge else {
         return "No second copy is sent: the route has no `hedge`.".to_owned();
     };
-    if !(rules.idempotent || matches!(method, "GET" | "HEAD" | "OPTIONS")) {
+    if !may_be_copied(method, rules) {
         return format!(
             "No second copy of a {method} is sent, as its route does not say `idempotent = true`."
         );
@@ -253,3 +253,6 @@ fn holdout(rules: &RouteRules) -> String {
         _ => "No request passes a technique by (`holdout` is 0).".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //! figures that decided. Pure: a request and what its route and upstream are set to in, text out.
 
 use super::duration;
-use crate::plane::{RouteStatus, UpstreamStatus};
+use crate::plane::{RouteRules, RouteStatus, UpstreamStatus};
 use std::fmt::Write;
 use unlag_record::{Against, Candidate, Choice, Fate, Hedge, How, Late, Placed, Recent, Refusal, Trigger};
 
@@ -152,14 +152,22 @@ fn had(against: Against, count: u8) -> String {
     }
 }
 
+/// Whether a request may be sent to two at once.
+pub(super) fn may_be_copied(method: &str, rules: &RouteRules) -> bool {
+    rules.idempotent || matches!(method, "GET" | "HEAD" | "OPTIONS")
+}
+
+/// Whether its method says that it changes nothing.
+pub(super) fn reads(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "QUERY")
+}
+
 /// Why this region, where there is more than one or the request was not free to choose.
 fn region(choice: &Choice<String, String>, placed: Option<Placed>, method: &str) -> Option<String> {
     let region = choice.region.as_deref()?;
     if let Some(placed) = placed {
         let why = match placed {
-            Placed::Primary if matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE") => {
-                "its route says so".to_owned()
-            }
+            Placed::Primary if reads(method) => "its route says so".to_owned(),
             Placed::Primary => format!("a {} may change something", super::printable(method)),
             Placed::Writer => "its caller had just written, and reads what it wrote".to_owned(),
             Placed::Replica => "a replica asked for it".to_owned(),
@@ -214,7 +222,7 @@ fn hedge(recent: &Recent, setting: &Setting<'_>) -> Option<String> {
     if recent.held_out.contains(&"hedge") {
         return no("the request was held out of it, to measure what it saves (`holdout`)".to_owned());
     }
-    if !(rules.idempotent || matches!(recent.method.as_str(), "GET" | "HEAD" | "OPTIONS")) {
+    if !may_be_copied(&recent.method, rules) {
         let method = super::printable(&recent.method);
         return no(format!(
             "a {method} is not sent twice at once, unless its route says `idempotent = true`"

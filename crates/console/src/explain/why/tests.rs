@@ -154,6 +154,7 @@ fn a_region_is_explained_by_distance_by_crowd_by_the_bound_or_by_what_the_reques
     for (placed, method, why) in [
         (Placed::Primary, "POST", "a POST may change something"),
         (Placed::Primary, "GET", "its route says so"),
+        (Placed::Primary, "QUERY", "its route says so"),
         (Placed::Writer, "GET", "its caller had just written"),
         (Placed::Replica, "GET", "a replica asked for it"),
     ] {

@@ -1,0 +1,92 @@
+//! What is said of a request that nobody has sent.
+
+use super::*;
+use crate::plane::{EndpointAdmission, EndpointLearned, UpstreamAdmission, UpstreamLearned, UpstreamRules};
+
+fn endpoint(number: usize, state: EndpointState) -> EndpointStatus {
+    EndpointStatus {
+        address: format!("10.0.0.{number}:80"),
+        state,
+        in_flight: 0,
+        connections_open: 0,
+        connections_idle: 0,
+        successes: 0,
+        failures: 0,
+        ejections: 0,
+        last_error: None,
+        wait_us: None,
+        learned_idle_ms: None,
+        admission: EndpointAdmission { limit: None, would_refuse: 0 },
+        learned: EndpointLearned::default(),
+    }
+}
+
+fn upstream(endpoints: Vec<EndpointStatus>) -> UpstreamStatus {
+    UpstreamStatus {
+        name: "shop".into(),
+        protocol: "http1".into(),
+        pinned: None,
+        admission: UpstreamAdmission { waiting: 0, waited: 0, refused: 0, refused_lost: 0, lost: false },
+        rules: UpstreamRules { balance: "adaptive".into(), limit: "observe".into(), ..Default::default() },
+        learned: UpstreamLearned::default(),
+        endpoints,
+    }
+}
+
+/// What is said about one decision on a request with this method.
+fn said(about: &str, method: &str, rules: RouteRules, upstream: &UpstreamStatus) -> String {
+    let route = RouteStatus {
+        name: "all".into(),
+        matches: "/{path...}".into(),
+        upstream: Some("shop".into()),
+        respond: None,
+        files: None,
+        timeout_ms: None,
+        rules: Some(rules),
+        attempts: None,
+    };
+    let setting = Setting { route: Some(&route), upstream: Some(upstream) };
+    let all = ahead(method, "http://shop/", &Match::Route("all".into()), &setting);
+    all.into_iter().find(|reason| reason.about == about).map(|reason| reason.text).unwrap_or_default()
+}
+
+#[test]
+fn of_more_than_eight_endpoints_only_those_are_named_that_have_something_against_them() {
+    let mut endpoints: Vec<_> = (1..=8).map(|number| endpoint(number, EndpointState::Healthy)).collect();
+    let text = said("endpoint", "GET", RouteRules::default(), &upstream(endpoints.clone()));
+    assert_eq!(text.matches("nothing against it").count(), 8, "{text}");
+    endpoints.push(endpoint(9, EndpointState::Unhealthy));
+    let text = said("endpoint", "GET", RouteRules::default(), &upstream(endpoints));
+    assert!(text.ends_with("over 9 endpoints. 10.0.0.9:80: 0 in flight, its health check fails."), "{text}");
+}
+
+#[test]
+fn what_reads_goes_to_the_nearest_region_and_what_does_not_to_the_primary() {
+    let mut upstream = upstream(vec![endpoint(1, EndpointState::Healthy)]);
+    (upstream.rules.primary, upstream.learned.home) = (Some("us".into()), Some("eu".into()));
+    for method in ["GET", "HEAD", "OPTIONS", "TRACE", "QUERY"] {
+        let text = said("region", method, RouteRules::default(), &upstream);
+        assert!(text.starts_with("The nearest region that is well is eu;"), "{method}: {text}");
+    }
+    let text = said("region", "POST", RouteRules::default(), &upstream);
+    assert_eq!(text, "It goes to us, the primary region: its method may change something.");
+    let rules = RouteRules { primary: Some(true), ..RouteRules::default() };
+    assert!(said("region", "GET", rules, &upstream).ends_with("its route says so."));
+}
+
+#[test]
+fn only_what_may_be_sent_to_two_at_once_is_promised_a_second_copy() {
+    let two = upstream(vec![endpoint(1, EndpointState::Healthy), endpoint(2, EndpointState::Healthy)]);
+    let one = upstream(vec![endpoint(1, EndpointState::Healthy)]);
+    let rules = RouteRules { hedge: Some(0.05), ..RouteRules::default() };
+    let promised = |method: &str, rules: &RouteRules, upstream: &UpstreamStatus| {
+        said("hedge", method, rules.clone(), upstream).starts_with("A second copy is due")
+    };
+    assert!(promised("GET", &rules, &two));
+    for method in ["POST", "QUERY", "TRACE"] {
+        assert!(!promised(method, &rules, &two), "{method}");
+        assert!(promised(method, &RouteRules { idempotent: true, ..rules.clone() }, &two), "{method}");
+    }
+    assert!(!promised("GET", &rules, &one));
+    assert!(!promised("GET", &RouteRules::default(), &two));
+}
