@@ -239,6 +239,27 @@ fn what_is_said_of_sending_twice_to_no_effect_is_warned_of() {
 }
 
 #[test]
+fn name_servers_of_endpoints_that_have_no_names_are_warned_of() {
+    let warnings = |source: &str| {
+        let text = format!(
+            "[[listen]]\naddress = \"127.0.0.1:1\"\n[upstream.a]\n{source}\nresolver = \"10.0.0.2\"\n\
+             [[route]]\nupstream = \"a\"\nmatch = \"/\"\n"
+        );
+        valid(&text).warnings.into_iter().map(|problem| problem.message).collect::<Vec<_>>()
+    };
+    let addresses = "endpoints = [\"http://10.0.0.1\", \"http://[::1]\", \"unix:/run/a\"]";
+    assert_eq!(warnings(addresses), ["`resolver` has no effect: there is no name to look up"]);
+    for source in [
+        "endpoints = [\"http://10.0.0.1\", \"http://a\"]",
+        "regions.eu = [\"http://a\"]",
+        "discover = \"dns://a:80\"",
+        "discover = \"file:///run/a\"",
+    ] {
+        assert_eq!(warnings(source), [""; 0], "{source}");
+    }
+}
+
+#[test]
 fn what_caching_has_no_use_for_is_warned_of() {
     for (route, message) in [
         (

@@ -1,7 +1,7 @@
 //! The services behind unlag: who they are, how they are found and how they are spoken to.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,6 +110,16 @@ impl Source {
         match self {
             Self::Endpoints(_) | Self::File(_) => None,
             Self::Dns { name, .. } | Self::Srv { name, .. } => Some(name),
+        }
+    }
+
+    /// Whether there is, or may come to be, a name that is looked up.
+    #[must_use]
+    pub fn may_have_names(&self) -> bool {
+        let is_name = |url: &UpstreamUrl| url.scheme != Scheme::Unix && url.host.parse::<IpAddr>().is_err();
+        match self {
+            Self::Endpoints(list) => list.is_empty() || list.iter().any(|endpoint| is_name(&endpoint.url)),
+            Self::File(_) | Self::Dns { .. } | Self::Srv { .. } => true,
         }
     }
 

@@ -27,7 +27,11 @@ pub(super) fn discover(value: &Value<'_>) -> Option<Source> {
 const RESOLVERS_MAX: usize = 3;
 
 /// `resolver`: name servers by their addresses.
-pub(super) fn resolver(value: &Value<'_>) -> Vec<SocketAddr> {
+pub(super) fn resolver(value: &Value<'_>, source: Option<&Source>) -> Vec<SocketAddr> {
+    if source.is_some_and(|source| !source.may_have_names()) {
+        let help = "its endpoints are addresses; take `resolver` out";
+        value.reader.warning(&value.span, "`resolver` has no effect: there is no name to look up", help);
+    }
     let entries = match value.is_list() {
         true => value.list().unwrap_or_default(),
         false => vec![value.alike()],

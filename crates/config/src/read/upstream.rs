@@ -95,7 +95,8 @@ pub(super) fn upstreams(root: &mut Cursor<'_>) -> Upstreams {
 
 fn upstream(name: &str, mut table: Cursor<'_>) -> Option<Upstream> {
     let source = source(&mut table);
-    let resolver = table.take("resolver").map(|value| discover::resolver(&value)).unwrap_or_default();
+    let resolver =
+        table.take("resolver").map(|value| discover::resolver(&value, source.as_ref())).unwrap_or_default();
     let host = table.take("host").and_then(|value| host_header(&value));
     let protocol = table.take("protocol").and_then(|value| value.choice());
     let connect_timeout = table.take("connect_timeout").and_then(|value| value.duration());
