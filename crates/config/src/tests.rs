@@ -224,13 +224,18 @@ fn what_is_said_of_sending_twice_to_no_effect_is_warned_of() {
             "`idempotency_key` has no effect on a route of QUERY",
         ),
         ("match = \"POST /\"\nhedge = {}", "`hedge` has no effect on a route of POST"),
+        ("match = \"QUERY /\"\nhedge = {}", "`hedge` has no effect on a route of QUERY"),
+        (
+            "match = \"POST /\"\nhedge = {}\nidempotency_key = \"1h\"",
+            "`hedge` has no effect on a route of POST",
+        ),
     ] {
         assert_eq!(warnings(route), [message], "{route}");
     }
     for route in [
         "match = \"/\"\nhedge = {}\nidempotent = true\nidempotency_key = \"1h\"",
         "match = \"POST /\"\nhedge = {}\nidempotent = true",
-        "match = \"POST /\"\nhedge = {}\nidempotency_key = \"1h\"",
+        "match = \"QUERY /\"\nhedge = {}\nidempotent = true",
         "match = \"PUT /\"\nhedge = \"off\"\nidempotent = true",
         "match = \"GET /\"\nhedge = {}\nidempotent = false\nidempotency_key = \"off\"",
     ] {

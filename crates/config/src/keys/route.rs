@@ -77,8 +77,8 @@ pub(crate) static ROUTE: Table = Table {
             "hedge",
             Kind::Any(&[OFF, Kind::Table(&HEDGE)]),
             "A second request, to another endpoint, while the first is slow; the first good answer wins and the other request is \
-             cancelled. When is learned: an endpoint that gives no sign of life, or a request in the tail of its route. Only what \
-             reads is sent twice, unless `idempotent` or `idempotency_key` says more.",
+             cancelled. When is learned: an endpoint that gives no sign of life, or a request in the tail of its route. Only GET, \
+             HEAD and OPTIONS are sent twice, unless `idempotent` says that all may be.",
         )
         .default("\"off\"", "it costs load, and nothing that costs load is on by itself"),
         Key::new(
@@ -140,7 +140,8 @@ answers that are about one caller are never stored: `private`, `no-store`, `Set-
             "holdout",
             Kind::Any(&[OFF, Kind::Share { zero: true, max_percent: 20 }]),
             "Share of the requests that pass a technique by, to measure what it gains; each technique draws for itself. Balancing is \
-             held out by taking turns.",
+             held out by taking turns; the cache and shared fetches by one request more to the upstream for each hundred at most. \
+             What both sides take is in `trials` of `/api/v1/route/NAME`.",
         )
         .default("\"0%\"", "who is held out waits longer, so somebody has to want the figures"),
         Key::not_yet("batch", "Many single calls in one."),
@@ -165,7 +166,8 @@ pub(crate) static HEDGE: Table = Table {
     keys: &[Key::new(
         "budget",
         Kind::Share { zero: false, max_percent: 20 },
-        "Bound on the work that second requests cost the upstream, as a share of the time that it works for this route.",
+        "Bound on the work that second requests cost the upstream, as a share of the time that it works for this route; four a \
+             second are always allowed where an endpoint gives no sign of life.",
     )
     .default("\"5%\"", "the slowest of a hundred gain most, for about one request more in a hundred; the rest is for bad days")],
 };
@@ -178,7 +180,7 @@ pub(crate) static RETRY: Table = Table {
         Key::new(
             "budget",
             Kind::Share { zero: false, max_percent: 100 },
-            "Bound on retries, as a share of the requests; a few a second are always allowed.",
+            "Bound on retries, as a share of the requests that succeed; three a second are always allowed.",
         )
         .default("\"10%\"", "when everything fails, the load grows by a tenth and not by a factor"),
         Key::new("attempts", Kind::Count { min: 1, max: 3 }, "Most attempts after the first.")

@@ -51,15 +51,15 @@ fn warn_of_what_a_method_makes_useless(table: &Cursor<'_>, method: &str, read: &
         let message = format!("`{key}` has no effect on a route of {method}");
         table.reader.warning(&table.key_span(key), message, help);
     };
-    let is_safe = matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "QUERY");
-    if is_safe && read.idempotent {
+    let is_copied = matches!(method, "GET" | "HEAD" | "OPTIONS");
+    if is_copied && read.idempotent {
         warn("idempotent", "requests that read may be sent twice anyway; take it out");
     }
-    if is_safe && read.idempotency_key.is_some() {
+    if (is_copied || matches!(method, "TRACE" | "QUERY")) && read.idempotency_key.is_some() {
         warn("idempotency_key", "it is for requests that change something; take it out");
     }
-    if !is_safe && read.hedge.is_some() && !read.idempotent && read.idempotency_key.is_none() {
-        let help = "a request that changes something is not sent twice; if it does no harm here, add `idempotent = true`";
+    if !is_copied && read.hedge.is_some() && !read.idempotent {
+        let help = "only GET, HEAD and OPTIONS are sent to two at once; if it does no harm here, add `idempotent = true`";
         warn("hedge", help);
     }
 }
