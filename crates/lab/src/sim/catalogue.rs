@@ -1,5 +1,4 @@
 //! The named worlds: those that the design's constants were tuned on, and those that are there to catch what that missed.
-// tidy: table
 
 use super::scenario::{
     Arrivals, Discipline, Failing, Freezes, MS, Replica, SECOND, Scenario, Slowness, Work,

@@ -15,7 +15,7 @@ use super::caller::{self, Calling};
 use super::configure::{Pool, UNLAG_FILE, configure};
 use super::plan::{Call, Load, Phase};
 use super::sample::Sample;
-use super::scenario::{CHURN_PERIOD, Variant};
+use super::scenario::Variant;
 use crate::cpu::{Ticks, tree_ns};
 use crate::peers::install::Installed;
 use crate::peers::measure::answers;
@@ -116,7 +116,7 @@ impl<'a> Stack<'a> {
 
     /// Runs `during`, while the file that lists the replicas is written again and again where the variant wants that.
     fn while_replicas_change<T>(&self, during: impl FnOnce() -> T) -> T {
-        let Some(file) = self.pool.file.as_ref().filter(|_| self.variant.churn) else { return during() };
+        let (Some(file), Some(period)) = (&self.pool.file, self.variant.churn) else { return during() };
         let (done, is_done) = mpsc::sync_channel::<()>(1);
         std::thread::scope(|scope| {
             let replicas = self.pool.near.iter().copied();
@@ -124,7 +124,7 @@ impl<'a> Stack<'a> {
                 let mut there = true;
                 loop {
                     let _ = list(file, replicas.clone(), there);
-                    match is_done.recv_timeout(CHURN_PERIOD / 2) {
+                    match is_done.recv_timeout(period / 2) {
                         Err(mpsc::RecvTimeoutError::Timeout) => there = !there,
                         _ => return,
                     }
@@ -206,7 +206,7 @@ fn pool(directory: &Path, variant: &Variant, addresses: &Addresses) -> Result<Po
     let (near, far) = addresses.replicas.split_at(variant.near.min(addresses.replicas.len()));
     let has_primary = variant.replicas.replicas.iter().any(|r| r.role == crate::services::Role::Primary);
     let file = directory.join(format!("replicas-{}.txt", next_number()));
-    let file = variant.churn.then_some(file);
+    let file = variant.churn.map(|_| file);
     if let Some(file) = &file {
         list(file, near.iter().copied(), true)?;
     }

@@ -1,0 +1,187 @@
+//! Which replica is asked: equal ones, a slow one, one that fails at once, many proxies before the same ones, one that comes
+//! and goes.
+
+use std::time::Duration;
+
+use super::super::arm::{ALL, Arm, ENVOY, FEW, FEW_AND_HEDGE, HAPROXY, NGINX, UNLAG, UNLAG_LEAST};
+use super::super::verdict::Goal;
+use super::{Amount, REPLICA_RATE, Variant, equal, first_of_five, steady, variant};
+use crate::services::{ReplicasSpec, Timed, When, Wrong};
+
+pub(super) fn equal_replicas(amount: Amount) -> Vec<Variant> {
+    let arms = [ALL, &[UNLAG_LEAST]].concat();
+    let pair = [UNLAG_LEAST, UNLAG];
+    // Twenty-five thousand requests an arm at the default, in rounds of two thousand.
+    let short = Amount { requests: 2_000.min(amount.requests), rounds: 1 };
+    let rounds = (5 * amount.requests / 4).div_ceil(short.requests).clamp(4, 60);
+    let paired = |name, meaning, rate| Variant {
+        paired: true,
+        rounds,
+        goal: Goal::NoHarm { ratio: 1.04 },
+        ..variant(1, name, meaning, equal(5), steady(rate, short), &pair, amount)
+    };
+    vec![
+        variant(1, "t1-70", "5 equal replicas, 70 % load", equal(5), steady(700.0, amount), &arms, amount),
+        variant(1, "t1-90", "5 equal replicas, 90 % load", equal(5), steady(900.0, amount), &arms, amount),
+        paired("t1-paired-70", "adaptive to least-request, the same requests, 70 % load", 700.0),
+        paired("t1-paired-90", "adaptive to least-request, the same requests, 90 % load", 900.0),
+    ]
+}
+
+pub(super) fn slow_one(amount: Amount) -> Vec<Variant> {
+    let slow = Wrong::Slow(10.0);
+    let onset = When::Every { period_ms: 10_000, for_ms: 2_000, jitter: 0.0 };
+    let load = || steady(600.0, amount);
+    let healthy = &[HAPROXY, UNLAG];
+    vec![
+        variant(
+            2,
+            "t2-healthy",
+            "5 equal replicas, 60 % load: what the others are measured by",
+            equal(5),
+            load(),
+            healthy,
+            amount,
+        ),
+        Variant {
+            watched: vec![0],
+            goal: Goal::NearHealthy { ratio: 1.25 },
+            ..variant(
+                2,
+                "t2-constant",
+                "1 of 5 replicas 10 x slower, 60 % load",
+                first_of_five(slow, When::Always),
+                load(),
+                ALL,
+                amount,
+            )
+        },
+        Variant {
+            watched: vec![0],
+            ..variant(
+                2,
+                "t2-onset",
+                "1 of 5 replicas 10 x slower for 2 s of every 10, 60 % load",
+                first_of_five(slow, onset),
+                load(),
+                FEW_AND_HEDGE,
+                amount,
+            )
+        },
+    ]
+}
+
+pub(super) fn sinkhole(amount: Amount) -> Vec<Variant> {
+    let answer = |status, share, retry_after| Wrong::Answer { status, share, retry_after };
+    let fewer = Amount { requests: amount.requests.min(8_000), ..amount };
+    let of = |name, meaning, fault, arms: &[Arm]| Variant {
+        watched: vec![0],
+        goal: Goal::Errors { share: 0.005 },
+        ..variant(5, name, meaning, first_of_five(fault, When::Always), steady(500.0, fewer), arms, amount)
+    };
+    vec![
+        Variant {
+            load: steady(500.0, amount),
+            ..of(
+                "t5-500",
+                "1 of 5 replicas answers 500 at once, 50 % load, no retries asked for",
+                answer(500, 1.0, None),
+                ALL,
+            )
+        },
+        Variant {
+            goal: Goal::None,
+            ..of(
+                "t5-500-half",
+                "1 of 5 replicas answers half of its requests with 500 at once",
+                answer(500, 0.5, None),
+                FEW,
+            )
+        },
+        Variant {
+            goal: Goal::None,
+            ..of(
+                "t5-429",
+                "1 of 5 replicas answers 429 with Retry-After: 1 at once",
+                answer(429, 1.0, Some(1)),
+                FEW,
+            )
+        },
+        Variant {
+            goal: Goal::None,
+            ..of(
+                "t5-reset",
+                "1 of 5 replicas resets every connection that asks it for work",
+                Wrong::Reset,
+                FEW,
+            )
+        },
+    ]
+}
+
+pub(super) fn many_proxies(amount: Amount) -> Vec<Variant> {
+    let workers = |arm: Arm, workers, name| Arm { name, workers, ..arm };
+    let processes = |arm: Arm, name| Arm { name, processes: 4, ..arm };
+    let arms = [
+        UNLAG,
+        workers(UNLAG, 2, "unlag-2-workers"),
+        workers(UNLAG, 4, "unlag-4-workers"),
+        processes(UNLAG, "unlag-4-processes"),
+        HAPROXY,
+        workers(HAPROXY, 4, "haproxy-4-threads"),
+        processes(HAPROXY, "haproxy-4-processes"),
+        workers(NGINX, 4, "nginx-4-workers"),
+        workers(ENVOY, 4, "envoy-4-workers"),
+    ];
+    let rate = 10.0 * REPLICA_RATE * 0.8;
+    vec![
+        Variant {
+            goal: Goal::WorkersAsOne { ratio: 1.03 },
+            ..variant(
+                6,
+                "t6-split",
+                "10 replicas, 80 % load, through one worker, several, or several processes",
+                equal(10),
+                steady(rate, amount),
+                &arms,
+                amount,
+            )
+        },
+        variant(
+            6,
+            "t6-reported",
+            "the same, with replicas that report what they hold (x-lb-rif)",
+            ReplicasSpec { reports_load: true, ..equal(10) },
+            steady(rate, amount),
+            &[UNLAG, processes(UNLAG, "unlag-4-processes")],
+            amount,
+        ),
+    ]
+}
+
+/// A replica that comes and goes does so once in this: half of it there, half of it gone.
+const CHURN_PERIOD: Duration = Duration::from_secs(8);
+
+pub(super) fn churn(amount: Amount) -> Vec<Variant> {
+    // The sixth is slow for the first three seconds of each of its lives.
+    let mut spec = equal(6);
+    if let Some(last) = spec.replicas.last_mut() {
+        let when = When::Every { period_ms: CHURN_PERIOD.as_millis() as u64, for_ms: 3_000, jitter: 0.0 };
+        last.faults.push(Timed { fault: Wrong::Slow(5.0), when });
+    }
+    let arms = [HAPROXY, Arm { name: "unlag+file", discovers: true, ..UNLAG }];
+    vec![Variant {
+        churn: Some(CHURN_PERIOD),
+        watched: vec![5],
+        goal: Goal::NoErrors,
+        ..variant(
+            10,
+            "t10-churn",
+            "a sixth replica comes and goes every 4 s, 5 x slower when it is cold, 70 % load; haproxy keeps all six",
+            spec,
+            steady(700.0, amount),
+            &arms,
+            amount,
+        )
+    }]
+}
