@@ -1,7 +1,6 @@
 //! `lab sim`: policies side by side in simulated worlds.
 
 use anyhow::{Context, Result};
-use unlag_lab::sim::constants::Constants;
 use unlag_lab::sim::table::{Comparison, HEADER};
 use unlag_lab::sim::{Policy, catalogue, policy};
 
@@ -14,7 +13,7 @@ pub(crate) struct Simulation {
     #[arg(long, value_delimiter = ',')]
     scenario: Vec<String>,
     /// Policies, the first of which the others are compared with; `+hedge` may follow a name
-    #[arg(long, value_delimiter = ',', default_values_t = ["lr", "rr", "p2c", "peak-ewma", "pace", "pace-tuned", "pace-tuned+hedge"].map(String::from))]
+    #[arg(long, value_delimiter = ',', default_values_t = ["lr", "rr", "p2c", "peak-ewma", "pace", "unlag", "unlag+hedge"].map(String::from))]
     policy: Vec<String>,
     /// Seeds, from 1
     #[arg(long, default_value_t = 2)]
@@ -22,9 +21,6 @@ pub(crate) struct Simulation {
     /// Requests for each seed
     #[arg(long, default_value_t = 200_000)]
     requests: usize,
-    /// A tuned PACE with one constant changed, as name=value; each is one more policy
-    #[arg(long, value_name = "NAME=VALUE")]
-    vary: Vec<String>,
     /// Prints a JSON object for each row
     #[arg(long)]
     json: bool,
@@ -52,9 +48,6 @@ impl Simulation {
         for name in &self.policy {
             policies.push(Policy::named(name).with_context(|| format!("no policy {name}; --list has all"))?);
         }
-        for change in &self.vary {
-            policies.push(varied(change)?);
-        }
         let comparison = Comparison { scenarios, policies, seeds: self.seeds, requests: self.requests };
         if !self.json {
             say(HEADER);
@@ -71,14 +64,4 @@ impl Simulation {
         });
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
-}
-
-fn varied(change: &str) -> Result<Policy> {
-    let mut constants = Constants::tuned();
-    for one in change.split(',') {
-        let (name, value) = one.split_once('=').context("--vary wants name=value")?;
-        constants.set(name, value.parse()?).with_context(|| format!("no constant {name}"))?;
-    }
-    let pace = Policy::named("pace-tuned").context("pace-tuned is a policy")?;
-    Ok(pace.with(change, constants))
 }

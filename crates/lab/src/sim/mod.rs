@@ -11,7 +11,6 @@
 mod agenda;
 pub mod balancer;
 pub mod catalogue;
-pub mod constants;
 mod copies;
 mod faults;
 mod hedge;

@@ -1,7 +1,6 @@
 //! The policies that can be compared, by name.
 
 use super::balancer::{Balancer, LeastRequest, RoundRobin};
-use super::constants::Constants;
 use super::hedge::Hedge;
 use super::learned::{C3, PeakEwma};
 use super::pace::Pace;
@@ -29,14 +28,15 @@ pub struct Policy {
     pub name: String,
     choice: Choice,
     hedges: bool,
-    constants: Constants,
+    /// Whether servers report their requests in flight, which only unlag reads.
+    reported: bool,
 }
 
 /// Every name without `+hedge`, which each of them may carry.
-pub const NAMES: [&str; 9] = ["rr", "p2c", "lr", "lr+err", "peak-ewma", "c3", "pace", "pace-tuned", "unlag"];
+pub const NAMES: [&str; 8] = ["rr", "p2c", "lr", "lr+err", "peak-ewma", "c3", "pace", "unlag"];
 
 impl Policy {
-    /// The policy of this name; `+hedge` and, for PACE, `+reported` may follow it.
+    /// The policy of this name; `+hedge` and, for unlag, `+reported` before it may follow.
     pub fn named(name: &str) -> Option<Self> {
         let (base, hedges) = name.strip_suffix("+hedge").map_or((name, false), |base| (base, true));
         let (base, reported) = base.strip_suffix("+reported").map_or((base, false), |base| (base, true));
@@ -47,20 +47,14 @@ impl Policy {
             "lr+err" => Choice::LeastWithErrors,
             "peak-ewma" => Choice::PeakEwma,
             "c3" => Choice::C3,
-            "pace" | "pace-tuned" => Choice::Pace,
+            "pace" => Choice::Pace,
             "unlag" => Choice::Unlag,
             _ => return None,
         };
-        let constants = if base == "pace-tuned" { Constants::tuned() } else { Constants::default() };
-        let constants = Constants { reported, ..constants };
-        Some(Self { name: name.to_owned(), choice, hedges, constants })
-    }
-
-    /// The same with other constants, where it has any.
-    pub fn with(mut self, name: &str, constants: Constants) -> Self {
-        name.clone_into(&mut self.name);
-        self.constants = constants;
-        self
+        if reported && choice != Choice::Unlag {
+            return None;
+        }
+        Some(Self { name: name.to_owned(), choice, hedges, reported })
     }
 
     /// One proxy's balancer.
@@ -74,8 +68,8 @@ impl Policy {
             Choice::LeastWithErrors => Box::new(LeastRequest::with_errors(n)),
             Choice::PeakEwma => Box::new(PeakEwma::new(n)),
             Choice::C3 => Box::new(C3::new(n, scenario.proxies)),
-            Choice::Unlag => Box::new(Unlag::new(scenario, self.constants.reported)),
-            Choice::Pace => Box::new(Pace::new(self.constants, &rtts)),
+            Choice::Unlag => Box::new(Unlag::new(scenario, self.reported)),
+            Choice::Pace => Box::new(Pace::new(&rtts)),
         }
     }
 
