@@ -28,24 +28,27 @@ pub(super) fn configure(
     let workers_text = workers.to_string();
     let mut environment = vec![("HOME", directory.clone().into_os_string())];
     let http2_alone = (http2 != http1).then_some(http2);
-    let at = At { directory: &directory, listen: http1, http2_alone, backend, workers };
+    let at = At { directory: &directory, listen: http1, http2_alone, workers };
     let arguments: Vec<OsString> = match installed.peer {
         Peer::Unlag => {
             let (to, listen) = (format!("http://{backend}"), http1.to_string());
             let fixed = ["run", "--to", &to, "--listen", &listen, "--workers", &workers_text];
             fixed.into_iter().chain(unlag_arguments.iter().map(String::as_str)).map(OsString::from).collect()
         }
-        Peer::Haproxy => haproxy(&at, "", "")?,
-        Peer::Nginx => nginx(&at, "  proxy_buffers 16 8k;\n", "")?,
+        Peer::Haproxy => haproxy(&at, "", &haproxy_server(backend))?,
+        Peer::Nginx => {
+            let (http, services) = ("  proxy_buffers 16 8k;\n", &nginx_server(backend));
+            nginx(&at, &Nginx { http, services, ..Nginx::default() })?
+        }
         Peer::Envoy => {
-            let file = write_file(&directory, "envoy.yaml", &envoy(http1, backend))?;
+            let file = write_file(&directory, "envoy.yaml", &envoy(http1, &envoy_cluster(backend)))?;
             let fixed =
                 ["--disable-hot-restart", "--log-level", "warning", "--concurrency", &workers_text, "-c"];
             fixed.into_iter().map(OsString::from).chain([file.into()]).collect()
         }
         Peer::Traefik => {
             environment.push(("GOMAXPROCS", workers_text.into()));
-            traefik(&directory, http1, backend)?
+            traefik(&directory, http1, &format!("servers: [{{ url: \"http://{backend}\" }}]"))?
         }
         Peer::Caddy => {
             environment.push(("GOMAXPROCS", workers_text.into()));
@@ -65,44 +68,72 @@ pub(super) fn configure(
 }
 
 /// Where a proxy stands, and how many workers it gets.
-pub(super) struct At<'a> {
-    pub(super) directory: &'a Path,
-    pub(super) listen: SocketAddr,
+pub(crate) struct At<'a> {
+    pub(crate) directory: &'a Path,
+    pub(crate) listen: SocketAddr,
     /// For HTTP/2, where it cannot share a port.
-    pub(super) http2_alone: Option<SocketAddr>,
-    pub(super) backend: SocketAddr,
-    pub(super) workers: usize,
+    pub(crate) http2_alone: Option<SocketAddr>,
+    pub(crate) workers: usize,
 }
 
-/// HAProxy as a proxy, which it also is as a cache: with sections and rules of the backend of its own.
-pub(super) fn haproxy(at: &At<'_>, sections: &str, rules: &str) -> Result<Vec<OsString>> {
-    let At { listen, backend, workers, .. } = at;
+/// HAProxy as a proxy, which it also is as a cache: with sections of its own, and what stands in its `backend`.
+pub(crate) fn haproxy(at: &At<'_>, sections: &str, services: &str) -> Result<Vec<OsString>> {
+    let At { listen, workers, .. } = at;
     let text = format!(
         "global\n  nbthread {workers}\n  maxconn 8000\n\
          defaults\n  mode http\n  no log\n  option forwardfor\n  option http-keep-alive\n\
          \x20 timeout connect 1s\n  timeout client 75s\n  timeout server 75s\n  timeout http-keep-alive 75s\n\
          \x20 timeout http-request 30s\n\
          {sections}frontend callers\n  bind {listen}\n  default_backend services\n\
-         backend services\n{rules}  http-reuse safe\n  server one {backend} pool-max-conn 128\n"
+         backend services\n  http-reuse safe\n{services}"
     );
     let file = write_file(at.directory, "haproxy.cfg", &text)?;
     Ok(vec!["-db".into(), "-f".into(), file.into()])
 }
 
-/// nginx as a proxy, which it also is as a cache: with lines of its own in `http` and in the one `location`.
-pub(super) fn nginx(at: &At<'_>, http: &str, location: &str) -> Result<Vec<OsString>> {
-    let At { listen, backend, workers, .. } = at;
+/// The one server of HAProxy's `backend`.
+pub(super) fn haproxy_server(backend: SocketAddr) -> String {
+    format!("  server one {backend} pool-max-conn 128\n")
+}
+
+/// Lines of its own that an nginx has.
+pub(crate) struct Nginx<'a> {
+    /// What is logged from.
+    pub(crate) log: &'a str,
+    /// Behind the address in `listen`.
+    pub(crate) listen: &'a str,
+    pub(crate) http: &'a str,
+    /// In `upstream`.
+    pub(crate) services: &'a str,
+    pub(crate) location: &'a str,
+}
+
+impl Default for Nginx<'_> {
+    fn default() -> Self {
+        Self { log: "error", listen: "", http: "", services: "", location: "" }
+    }
+}
+
+/// The one server of nginx's `upstream`.
+pub(super) fn nginx_server(backend: SocketAddr) -> String {
+    format!("    server {backend};\n    keepalive 128;\n")
+}
+
+/// nginx as a proxy, which it also is as a cache.
+pub(crate) fn nginx(at: &At<'_>, own: &Nginx<'_>) -> Result<Vec<OsString>> {
+    let At { listen, workers, .. } = at;
+    let Nginx { log, listen: listen_options, http, services, location } = own;
     let directory = at.directory.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("  {kind}_temp_path {directory}/{kind};\n"))
         .concat();
     let http2 = at.http2_alone.map_or(String::new(), |http2| format!("    listen {http2} http2;\n"));
     let text = format!(
-        "daemon off;\nuser root;\nworker_processes {workers};\npid {directory}/pid;\nerror_log stderr error;\n\
+        "daemon off;\nuser root;\nworker_processes {workers};\npid {directory}/pid;\nerror_log stderr {log};\n\
          events {{ worker_connections 16384; }}\n\
          http {{\n  access_log off;\n{temporary}  keepalive_timeout 75s;\n  keepalive_requests 1000000;\n\
-         {http}  upstream services {{ server {backend}; keepalive 128; keepalive_requests 1000000; }}\n\
-         \x20 server {{\n    listen {listen};\n{http2}    location / {{\n\
+         {http}  upstream services {{\n{services}    keepalive_requests 1000000;\n  }}\n\
+         \x20 server {{\n    listen {listen}{listen_options};\n{http2}    location / {{\n\
          \x20     proxy_pass http://services;\n      proxy_http_version 1.1;\n\
          \x20     proxy_set_header Connection \"\";\n      proxy_set_header Host $http_host;\n\
          \x20     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n{location}    }}\n  }}\n}}\n"
@@ -112,11 +143,25 @@ pub(super) fn nginx(at: &At<'_>, http: &str, location: &str) -> Result<Vec<OsStr
     Ok(vec!["-p".into(), prefix, "-e".into(), "stderr".into(), "-c".into(), file.into()])
 }
 
-fn envoy(listen: SocketAddr, backend: SocketAddr) -> String {
-    let address = |at: SocketAddr| {
-        format!("{{ socket_address: {{ address: {}, port_value: {} }} }}", at.ip(), at.port())
-    };
-    let (listen, backend) = (address(listen), address(backend));
+/// An endpoint as Envoy has it.
+pub(crate) fn envoy_endpoint(at: SocketAddr) -> String {
+    format!("{{ endpoint: {{ address: {} }} }}", envoy_address(at))
+}
+
+fn envoy_address(at: SocketAddr) -> String {
+    format!("{{ socket_address: {{ address: {}, port_value: {} }} }}", at.ip(), at.port())
+}
+
+fn envoy_cluster(backend: SocketAddr) -> String {
+    let endpoint = envoy_endpoint(backend);
+    format!(
+        "    load_assignment:\n      cluster_name: services\n      endpoints: [{{ lb_endpoints: [{endpoint}] }}]\n"
+    )
+}
+
+/// Envoy as a proxy: with lines of its own in the one cluster.
+pub(crate) fn envoy(listen: SocketAddr, cluster: &str) -> String {
+    let listen = envoy_address(listen);
     let types = "type.googleapis.com/envoy.extensions.filters";
     format!(
         r#"static_resources:
@@ -142,17 +187,15 @@ fn envoy(listen: SocketAddr, backend: SocketAddr) -> String {
   - name: services
     type: STATIC
     connect_timeout: 1s
-    load_assignment:
-      cluster_name: services
-      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {backend} }} }}] }}]
-"#
+{cluster}"#
     )
 }
 
-fn traefik(directory: &Path, listen: SocketAddr, backend: SocketAddr) -> Result<Vec<OsString>> {
+/// Traefik as a proxy: with a load balancer of its own.
+pub(crate) fn traefik(directory: &Path, listen: SocketAddr, balancer: &str) -> Result<Vec<OsString>> {
     let routes = format!(
         "http:\n  routers:\n    all: {{ rule: \"PathPrefix(`/`)\", service: services, entryPoints: [callers] }}\n\
-         \x20 services:\n    services: {{ loadBalancer: {{ servers: [{{ url: \"http://{backend}\" }}] }} }}\n"
+         \x20 services:\n    services: {{ loadBalancer: {{ {balancer} }} }}\n"
     );
     let file = write_file(directory, "routes.yml", &routes)?;
     let arguments = [

@@ -8,7 +8,7 @@
 //! as were answered: a proxy may let identical requests share an answer, which is other work than passing them on.
 
 mod caches;
-mod configure;
+pub(crate) mod configure;
 mod goal;
 mod idle;
 pub(crate) mod install;

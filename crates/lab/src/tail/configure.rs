@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::arm::Arm;
 use crate::peers::Peer;
+use crate::peers::configure::{self, Nginx, envoy, envoy_endpoint, haproxy, nginx, traefik};
 use crate::peers::install::Installed;
 use crate::peers::process::{Launch, free_address, write_file};
 
@@ -45,12 +46,12 @@ pub(super) fn configure(arm: &Arm, installed: &Installed, parent: &Path, pool: &
     let mut environment = vec![("HOME", directory.clone().into_os_string())];
     let at = At { arm, directory: &directory, listen, pool };
     let arguments: Vec<OsString> = match arm.peer {
-        Peer::Haproxy => haproxy(&at)?,
-        Peer::Nginx => nginx(&at)?,
-        Peer::Envoy => envoy(&at)?,
+        Peer::Haproxy => haproxy_arm(&at)?,
+        Peer::Nginx => nginx_arm(&at)?,
+        Peer::Envoy => envoy_arm(&at)?,
         Peer::Traefik => {
             environment.push(("GOMAXPROCS", arm.workers.to_string().into()));
-            traefik(&at)?
+            traefik_arm(&at)?
         }
         Peer::Unlag => unlag(&at)?,
         Peer::Caddy | Peer::Varnish => bail!("it has no arm"),
@@ -66,12 +67,19 @@ struct At<'a> {
     pool: &'a Pool,
 }
 
+impl At<'_> {
+    fn place(&self) -> configure::At<'_> {
+        let Self { arm, directory, listen, .. } = self;
+        configure::At { directory, listen: *listen, http2_alone: None, workers: arm.workers }
+    }
+}
+
 fn words(words: &[&str], file: PathBuf) -> Vec<OsString> {
     words.iter().map(OsString::from).chain([file.into_os_string()]).collect()
 }
 
-fn haproxy(at: &At<'_>) -> Result<Vec<OsString>> {
-    let At { arm, listen, pool, .. } = at;
+fn haproxy_arm(at: &At<'_>) -> Result<Vec<OsString>> {
+    let At { arm, pool, .. } = at;
     let check = if arm.health { " check inter 1s fall 2 rise 2" } else { "" };
     let mut servers = String::new();
     for (n, address, is_far) in pool.placed() {
@@ -80,56 +88,33 @@ fn haproxy(at: &At<'_>) -> Result<Vec<OsString>> {
     }
     let option = if arm.health { "  option httpchk GET /healthz\n  option redispatch\n" } else { "" };
     let backups = if arm.regions { "  option allbackups\n" } else { "" };
-    let text = format!(
-        "global\n  nbthread {}\n  maxconn 8000\n\
-         defaults\n  mode http\n  no log\n  option forwardfor\n  option http-keep-alive\n\
-         \x20 timeout connect 1s\n  timeout client 75s\n  timeout server 75s\n  timeout http-keep-alive 75s\n\
-         \x20 timeout http-request 30s\n\
-         frontend callers\n  bind {listen}\n  default_backend services\n\
-         backend services\n  balance {}\n{option}{backups}  http-reuse safe\n{servers}",
-        arm.workers, arm.balance
-    );
-    Ok(words(&["-db", "-f"], write_file(at.directory, "haproxy.cfg", &text)?))
+    let services = format!("  balance {}\n{option}{backups}{servers}", arm.balance);
+    haproxy(&at.place(), "", &services)
 }
 
-fn nginx(at: &At<'_>) -> Result<Vec<OsString>> {
-    let At { arm, listen, pool, .. } = at;
-    let directory = at.directory.display();
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("  {kind}_temp_path {directory}/{kind};\n"))
-        .concat();
+fn nginx_arm(at: &At<'_>) -> Result<Vec<OsString>> {
+    let At { arm, pool, .. } = at;
     let mut servers = String::new();
     for (_, address, is_far) in pool.placed() {
         let backup = if arm.regions && is_far { " backup" } else { "" };
         let _ = writeln!(servers, "    server {address}{backup};");
     }
     // Workers share what they know of the replicas only with a zone.
-    let text = format!(
-        "daemon off;\nuser root;\nworker_processes {};\npid {directory}/pid;\nerror_log stderr crit;\n\
-         events {{ worker_connections 16384; }}\n\
-         http {{\n  access_log off;\n{temporary}  keepalive_timeout 75s;\n  keepalive_requests 1000000;\n\
-         \x20 client_max_body_size 8m;\n\
-         \x20 upstream services {{\n    zone services 256k;\n    {};\n{servers}    keepalive 256;\n\
-         \x20   keepalive_requests 1000000;\n  }}\n\
-         \x20 server {{\n    listen {listen} backlog=4096;\n    location / {{\n      proxy_pass http://services;\n\
-         \x20     proxy_http_version 1.1;\n      proxy_connect_timeout 1s;\n\
-         \x20     proxy_set_header Connection \"\";\n      proxy_set_header Host $http_host;\n\
-         \x20     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    }}\n  }}\n}}\n",
-        arm.workers, arm.balance
-    );
-    let file = write_file(at.directory, "nginx.conf", &text)?;
-    let prefix = at.directory.into();
-    Ok(vec!["-p".into(), prefix, "-e".into(), "stderr".into(), "-c".into(), file.into()])
+    let services = format!("    zone services 256k;\n    {};\n{servers}    keepalive 256;\n", arm.balance);
+    let own = Nginx {
+        log: "crit",
+        listen: " backlog=4096",
+        http: "  client_max_body_size 8m;\n",
+        services: &services,
+        location: "      proxy_connect_timeout 1s;\n",
+    };
+    nginx(&at.place(), &own)
 }
 
-fn envoy(at: &At<'_>) -> Result<Vec<OsString>> {
+fn envoy_arm(at: &At<'_>) -> Result<Vec<OsString>> {
     let At { arm, listen, pool, .. } = at;
-    let address = |at: SocketAddr| {
-        format!("{{ socket_address: {{ address: {}, port_value: {} }} }}", at.ip(), at.port())
-    };
     let group = |priority: usize, of: &[SocketAddr]| {
-        let endpoints: Vec<String> =
-            of.iter().map(|at| format!("{{ endpoint: {{ address: {} }} }}", address(*at))).collect();
+        let endpoints: Vec<String> = of.iter().copied().map(envoy_endpoint).collect();
         format!("      - priority: {priority}\n        lb_endpoints: [{}]\n", endpoints.join(", "))
     };
     let groups = if arm.regions && !pool.far.is_empty() {
@@ -143,64 +128,21 @@ fn envoy(at: &At<'_>) -> Result<Vec<OsString>> {
     } else {
         ""
     };
-    let types = "type.googleapis.com/envoy.extensions.filters";
-    let text = format!(
-        r#"static_resources:
-  listeners:
-  - address: {}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": {types}.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: callers
-          codec_type: AUTO
-          use_remote_address: true
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes: [{{ match: {{ prefix: "/" }}, route: {{ cluster: services }} }}]
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {{ "@type": {types}.http.router.v3.Router }}
-  clusters:
-  - name: services
-    type: STATIC
-    connect_timeout: 1s
-    lb_policy: {}
-{health}    load_assignment:
-      cluster_name: services
-      endpoints:
-{groups}"#,
-        address(*listen),
+    let cluster = format!(
+        "    lb_policy: {}\n{health}    load_assignment:\n      cluster_name: services\n      endpoints:\n{groups}",
         arm.balance
     );
     let workers = arm.workers.to_string();
-    let file = write_file(at.directory, "envoy.yaml", &text)?;
+    let file = write_file(at.directory, "envoy.yaml", &envoy(*listen, &cluster))?;
     Ok(words(&["--disable-hot-restart", "--log-level", "error", "--concurrency", &workers, "-c"], file))
 }
 
-fn traefik(at: &At<'_>) -> Result<Vec<OsString>> {
+fn traefik_arm(at: &At<'_>) -> Result<Vec<OsString>> {
     let At { arm, listen, pool, .. } = at;
     let servers: Vec<String> = pool.all().map(|address| format!("{{ url: \"http://{address}\" }}")).collect();
     let health = if arm.health { ", healthCheck: { path: /healthz, interval: 1s, timeout: 1s }" } else { "" };
-    let routes = format!(
-        "http:\n  routers:\n    all: {{ rule: \"PathPrefix(`/`)\", service: services, entryPoints: [callers] }}\n\
-         \x20 services:\n    services: {{ loadBalancer: {{ strategy: {}, servers: [{}]{health} }} }}\n",
-        arm.balance,
-        servers.join(", ")
-    );
-    let file = write_file(at.directory, "routes.yml", &routes)?;
-    let arguments = [
-        format!("--entrypoints.callers.address={listen}"),
-        format!("--providers.file.filename={}", file.display()),
-        "--providers.file.watch=false".into(),
-        "--global.checknewversion=false".into(),
-        "--global.sendanonymoususage=false".into(),
-        "--log.level=ERROR".into(),
-    ];
-    Ok(arguments.map(OsString::from).into())
+    let balancer = format!("strategy: {}, servers: [{}]{health}", arm.balance, servers.join(", "));
+    traefik(at.directory, *listen, &balancer)
 }
 
 /// The name of unlag's config in its directory.

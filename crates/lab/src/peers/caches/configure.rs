@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Cache;
-use crate::peers::configure::{At, haproxy, nginx};
+use crate::peers::configure::{At, Nginx, haproxy, haproxy_server, nginx, nginx_server};
 use crate::peers::process::{Launch, free_address, write_file};
 
 /// What a cache is started for.
@@ -34,14 +34,14 @@ pub(super) fn configure(
     let listen = free_address()?;
     let directory = parent.join(format!("{}-{}", cache.name(), listen.port()));
     fs::create_dir(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
-    let at = At { directory: &directory, listen, http2_alone: None, backend: origin, workers };
+    let at = At { directory: &directory, listen, http2_alone: None, workers };
     let arguments: Vec<OsString> = match cache {
         Cache::Unlag => {
             let file = write_file(&directory, "unlag.toml", &unlag(listen, origin, purpose))?;
             vec!["run".into(), "--config".into(), file.into(), "--workers".into(), workers.to_string().into()]
         }
-        Cache::Nginx => caching_nginx(&at, "")?,
-        Cache::NginxLock => caching_nginx(&at, NGINX_LOCK)?,
+        Cache::Nginx => caching_nginx(&at, origin, "")?,
+        Cache::NginxLock => caching_nginx(&at, origin, NGINX_LOCK)?,
         Cache::Varnish => {
             let file = write_file(&directory, "default.vcl", &varnish(origin))?;
             let state = directory.join("state").into_os_string();
@@ -52,7 +52,7 @@ pub(super) fn configure(
             arguments.extend(["-f".into(), file.into()]);
             arguments
         }
-        Cache::Haproxy => haproxy(&at, HAPROXY_CACHE, HAPROXY_RULES)?,
+        Cache::Haproxy => haproxy(&at, HAPROXY_CACHE, &format!("{HAPROXY_RULES}{}", haproxy_server(origin)))?,
     };
     let (program, environment) = (program.to_path_buf(), vec![("HOME", directory.clone().into_os_string())]);
     Ok(Launch { program, arguments, environment, http1: listen, http2: listen, directory })
@@ -79,14 +79,16 @@ fn unlag(listen: SocketAddr, origin: SocketAddr, purpose: &Purpose) -> String {
 const NGINX_LOCK: &str = "      proxy_cache_lock on;\n      proxy_cache_background_update on;\n\
                           \x20     proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;\n";
 
-fn caching_nginx(at: &At<'_>, lock: &str) -> Result<Vec<OsString>> {
+fn caching_nginx(at: &At<'_>, origin: SocketAddr, lock: &str) -> Result<Vec<OsString>> {
     let directory = at.directory.display();
     let http = format!(
         "  sendfile on;\n  open_file_cache max=20000 inactive=60s;\n  open_file_cache_valid 60s;\n\
          \x20 proxy_cache_path {directory}/store levels=1:2 keys_zone=all:64m max_size=256m inactive=1h\n\
          \x20   use_temp_path=off;\n"
     );
-    nginx(at, &http, &format!("      proxy_cache all;\n      proxy_cache_revalidate on;\n{lock}"))
+    let location = format!("      proxy_cache all;\n      proxy_cache_revalidate on;\n{lock}");
+    let services = nginx_server(origin);
+    nginx(at, &Nginx { http: &http, services: &services, location: &location, ..Nginx::default() })
 }
 
 const HAPROXY_CACHE: &str =
