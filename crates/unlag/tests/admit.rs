@@ -21,7 +21,8 @@ const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 /// The tests' own address is a proxy whose word counts.
 const TRUST: &str = "[trust]\nproxies = [\"127.0.0.1\"]";
 
-/// One request on a connection of its own, which waits for its answer elsewhere.
+/// One request on a connection of its own, which waits for its answer elsewhere. Of those under way no two are alike in these tests:
+/// they would wait for one another, and not for admission.
 fn asks(unlag: &Unlag, target: &str, fields: &str) -> thread::JoinHandle<Response> {
     let mut client = unlag.connect();
     client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
@@ -139,9 +140,9 @@ fn a_full_line_refuses_with_a_time_to_come_again_and_blames_no_endpoint() {
         .start();
     let first = asks(&unlag, "/", "");
     origin.wait_for_requests(1);
-    let second = asks(&unlag, "/", "");
+    let second = asks(&unlag, "/second", "");
     wait_until("one waits", || waiting(&unlag) == 1);
-    let refused = unlag.get("/");
+    let refused = unlag.get("/third");
     assert_eq!(refused.status(), 503);
     let after: u64 = refused.header("retry-after").expect("a time").parse().expect("whole seconds");
     assert!((1..=3).contains(&after), "{after}");
@@ -164,7 +165,7 @@ fn without_a_queue_what_is_over_the_limit_is_refused_at_once() {
     let unlag = setup.start();
     let first = asks(&unlag, "/", "");
     origin.wait_for_requests(1);
-    assert_eq!(unlag.get("/").status(), 503);
+    assert_eq!(unlag.get("/second").status(), 503);
     gate.open();
     assert_eq!(first.join().expect("an answer").status(), 200);
 }
@@ -177,7 +178,7 @@ fn who_waits_in_vain_is_told_within_the_longest_wait() {
     let unlag = setup.upstream("queue", "{ wait_max = \"50ms\" }").start();
     let first = asks(&unlag, "/", "");
     origin.wait_for_requests(1);
-    assert_eq!(unlag.get("/").status(), 503, "and not after half a minute");
+    assert_eq!(unlag.get("/second").status(), 503, "and not after half a minute");
     gate.open();
     assert_eq!(first.join().expect("an answer").status(), 200);
     assert_eq!(origin.request_count(), 1, "nobody was asked for it");
@@ -215,13 +216,13 @@ fn a_second_endpoint_takes_what_the_first_has_no_room_for() {
     let unlag = Setup::of(UNLAG).to([held.url(), free.url()]).upstream("limit", "1").start();
     let mut all = Vec::new();
     while held.request_count() == 0 {
-        all.push(asks(&unlag, "/", ""));
+        all.push(asks(&unlag, &format!("/{}", all.len()), ""));
         wait_until("it is answered, or is held", || {
             all.last().is_some_and(|it| it.is_finished()) || held.request_count() == 1
         });
     }
-    for _ in 0..20 {
-        assert_eq!(unlag.get("/").text(), "free");
+    for number in 0..20 {
+        assert_eq!(unlag.get(&format!("/free/{number}")).text(), "free");
     }
     gate.open();
     assert!(all.into_iter().all(|one| one.join().expect("an answer").status() == 200));

@@ -18,7 +18,7 @@ use unlag_testkit::h2::{H2Origin, Plan};
 use unlag_testkit::origin::ok;
 use unlag_testkit::process::Directory;
 use unlag_testkit::tls::Authority;
-use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, wait_until};
+use unlag_testkit::{Gate, RawClient, RawOrigin, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 const NAME: &str = "shop.test";
@@ -218,6 +218,16 @@ fn listed(server: &NameServer, port: u16) -> Setup {
     Setup::of(UNLAG).to([format!("http://{NAME}:{port}")]).upstream("resolver", &resolver).workers(1)
 }
 
+/// A caller who never pauses while the name moves to the second address, until it is asked there and nowhere else.
+fn moved(unlag: &Unlag, server: &NameServer) -> RawClient {
+    let mut busy = unlag.connect();
+    assert_eq!(busy.get("/").text(), "1");
+    server.set(addresses(&[2]));
+    wait_until("the new address", || busy.get("/").text() == "2");
+    assert!((0..20).all(|_| busy.get("/").text() == "2"), "and no other from then on");
+    busy
+}
+
 #[test]
 fn u38_a_busy_connection_to_an_address_that_its_name_no_longer_has_is_let_go_of_between_two_requests() {
     let gate = Gate::new();
@@ -242,11 +252,7 @@ fn u38_a_busy_connection_to_an_address_that_its_name_no_longer_has_is_let_go_of_
     let mut waiting = unlag.connect();
     waiting.send("GET /late HTTP/1.1\r\nHost: a\r\n\r\n");
     first.wait_for_requests(1);
-    let mut busy = unlag.connect();
-    assert_eq!(busy.get("/").text(), "1");
-    server.set(addresses(&[2]));
-    wait_until("the new address", || busy.get("/").text() == "2");
-    assert!((0..20).all(|_| busy.get("/").text() == "2"), "and no other from then on");
+    let mut busy = moved(&unlag, &server);
     assert_eq!(second.connections(), 1);
     assert!(!first.is_closed(0), "a request waits on it");
     gate.open();
@@ -272,11 +278,7 @@ fn u38_over_http_2_the_same_connection_keeps_its_streams_and_gets_no_further_one
     let mut waiting = unlag.connect();
     waiting.send("GET /late HTTP/1.1\r\nHost: a\r\n\r\n");
     first.wait_for_requests(1);
-    let mut busy = unlag.connect();
-    assert_eq!(busy.get("/").text(), "1");
-    server.set(addresses(&[2]));
-    wait_until("the new address", || busy.get("/").text() == "2");
-    assert!((0..20).all(|_| busy.get("/").text() == "2"), "and no other from then on");
+    moved(&unlag, &server);
     assert!(!first.requests()[0].cancelled, "what was under way goes on");
     assert_eq!(first.connections(), 1);
     drop(waiting);

@@ -119,7 +119,7 @@ fn a_refused_request_is_told_the_bound_what_was_used_of_it_and_when_to_come_agai
     let mut first = unlag.connect();
     first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     origin.wait_for_requests(1);
-    assert_eq!(asked(&unlag, "GET", "/", "refused"), 503);
+    assert_eq!(asked(&unlag, "GET", "/other", "refused"), 503);
     let text = explained(&unlag, "refused");
     assert!(text.contains("takes 1 request at a time, 1 was in flight, "), "{text}");
     assert!(text.contains("(at most 7), and it had waited ") && text.contains("(at most 50.0 ms)"), "{text}");

@@ -17,16 +17,15 @@ use unlag_testkit::{Gate, RawClient, RawOrigin, Script, Setup, Unlag, wait_until
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 const PAIRED: &str = "address = \"127.0.0.1:0\"\nreport_load = true";
-const HELD: &str = "GET /held HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// An origin that holds what asks for `/held` until the gate opens, on connections of their own.
+/// An origin that holds what asks for something in `/held` until the gate opens, on connections of their own.
 fn holding(gate: &Gate) -> RawOrigin {
     let gate = gate.clone();
     RawOrigin::scripted(move |_| {
         let gate = gate.clone();
         Script::new().answer(move |request| {
             match request.target().as_str() {
-                "/held" => _ = gate.pass(),
+                held if held.starts_with("/held/") => _ = gate.pass(),
                 // What is known of load is worth as much as an answer takes.
                 "/" => pause(Duration::from_millis(20)),
                 _ => {}
@@ -44,7 +43,10 @@ fn paired(origin: &RawOrigin) -> Setup {
 fn hold(unlag: &Unlag, origin: &RawOrigin, count: usize) -> Vec<RawClient> {
     let before = origin.request_count();
     let mut clients: Vec<RawClient> = (0..count).map(|_| unlag.connect()).collect();
-    clients.iter_mut().for_each(|client| _ = client.send(HELD));
+    // No two are alike: those would wait for one another, and not be in flight.
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(format!("GET /held/{number} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    }
     origin.wait_for_requests(before + count);
     clients
 }

@@ -8,7 +8,9 @@
 //! (CoDel, adaptive LIFO: Maurer, "Fail at scale", 2015). An interval of waiting, not a line that is not empty for one, is what
 //! tells overload from a load of 95 %, whose line is hardly ever empty and always passes.
 //!
-//! A higher class is served before a lower, always: while the higher alone is too much, the lower has no use of anything.
+//! A higher class is served before a lower, always: while the higher alone is too much, the lower has no use of anything. And what is
+//! too much of the lower is no reason to refuse anybody of the higher: a class has more than is served only if somebody of it, or of
+//! those above, has stood for an interval.
 
 use super::criticality;
 use super::shed::{Rank, Shed};
@@ -83,7 +85,8 @@ pub struct Line<T> {
     classes: [VecDeque<Place<T>>; criticality::ALL.len()],
     length: usize,
     next_id: u64,
-    is_overloaded: bool,
+    /// Of so many classes, from the lowest, more comes than is served.
+    overloaded: usize,
     shed: Shed,
     patience: Patience,
 }
@@ -94,7 +97,7 @@ impl<T> Default for Line<T> {
             classes: Default::default(),
             length: 0,
             next_id: 0,
-            is_overloaded: false,
+            overloaded: 0,
             shed: Shed::default(),
             patience: Patience::default(),
         }
@@ -114,7 +117,7 @@ impl<T> Line<T> {
 
     /// Whether more comes than is served.
     pub fn is_overloaded(&self) -> bool {
-        self.is_overloaded
+        self.overloaded > 0
     }
 
     /// How patient it is from now on.
@@ -170,10 +173,8 @@ impl<T> Line<T> {
                 false => break Some(place.who),
             }
         };
-        if self.is_overloaded {
-            self.cull(now, refused);
-        }
-        self.is_overloaded &= self.length > 0;
+        self.cull(now, refused);
+        self.settle();
         next
     }
 
@@ -183,23 +184,29 @@ impl<T> Line<T> {
         let at = line.binary_search_by_key(&standing.id, |place| place.id).ok()?;
         let place = line.remove(at)?;
         self.length -= 1;
-        self.is_overloaded &= self.length > 0;
+        self.settle();
         Some(place.who)
     }
 
     /// The present state of things.
     fn look(&mut self, now: u64) {
-        let fronts = self.classes.iter().filter_map(VecDeque::front);
-        let oldest_ns = fronts.map(|place| place.since_ns).min();
-        self.is_overloaded |=
-            oldest_ns.is_some_and(|since| now.saturating_sub(since) >= self.patience.interval_ns);
+        let stands = |place: &Place<T>| now.saturating_sub(place.since_ns) >= self.patience.interval_ns;
+        let has_stood = |line: &VecDeque<Place<T>>| line.front().is_some_and(stands);
+        let highest = self.classes.iter().rposition(has_stood);
+        self.overloaded = self.overloaded.max(highest.map_or(0, |class| class + 1));
         self.shed.turn(self.patience.target_ns, self.patience.interval_ns, now);
     }
 
+    /// A class has less than is served again once nobody of it and of those above waits.
+    fn settle(&mut self) {
+        let waiting = self.classes.iter().rposition(|line| !line.is_empty());
+        self.overloaded = self.overloaded.min(waiting.map_or(0, |class| class + 1));
+    }
+
     fn take_next(&mut self, fits: impl Fn(&T) -> bool) -> Option<Place<T>> {
-        for line in self.classes.iter_mut().rev() {
+        for (class, line) in self.classes.iter_mut().enumerate().rev() {
             let is_next = |place: &Place<T>| fits(&place.who);
-            let at = if self.is_overloaded {
+            let at = if class < self.overloaded {
                 let newest = line.iter().rev().take(LOOKED_AT_MAX).position(is_next);
                 newest.map(|from_back| line.len() - 1 - from_back)
             } else {
@@ -219,9 +226,9 @@ impl<T> Line<T> {
         let target_ns = self.patience.target_ns;
         let is_late = |since_ns: u64| now.saturating_sub(since_ns) > target_ns;
         let mut newest_ns = None;
-        for line in self.classes.iter_mut().rev() {
+        for (class, line) in self.classes.iter_mut().enumerate().rev() {
             newest_ns = newest_ns.max(line.back().map(|place| place.since_ns));
-            if newest_ns.is_none_or(is_late) {
+            if class >= self.overloaded || newest_ns.is_none_or(is_late) {
                 continue;
             }
             while let Some(place) = line.pop_front_if(|place| is_late(place.since_ns) || place.due_ns <= now)
@@ -237,7 +244,7 @@ impl<T> Line<T> {
     fn make_room(&mut self, class: Criticality, now: u64, refused: &mut Vec<T>) -> bool {
         let lowest = self.classes.iter_mut().enumerate().find(|(_, line)| !line.is_empty());
         let Some((lowest, line)) = lowest else { return false };
-        if lowest > class as usize || lowest == class as usize && !self.is_overloaded {
+        if lowest > class as usize || lowest == class as usize && lowest >= self.overloaded {
             return false;
         }
         let Some(place) = line.pop_front() else { return false };

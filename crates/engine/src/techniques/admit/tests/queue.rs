@@ -82,6 +82,21 @@ fn nobody_is_refused_because_less_critical_ones_keep_coming() {
 }
 
 #[test]
+fn too_much_of_a_lower_class_refuses_nobody_of_a_higher_that_is_served_as_fast_as_it_comes() {
+    let mut line = Line::default();
+    let mut refused = Vec::new();
+    (100..110).for_each(|who| _ = comes(&mut line, who, 0));
+    for (who, at) in [(0, 101), (1, 103), (2, 112), (3, 121)] {
+        arrives(&mut line, Criticality::Critical, who, at * MS).unwrap();
+        comes(&mut line, 110 + who, at * MS);
+    }
+    let order = [122, 132, 142, 152].map(|at| line.next(at * MS, &mut refused));
+    assert!(line.is_overloaded());
+    assert_eq!(order, [0, 1, 2, 3].map(Some), "in the order in which they came");
+    assert!(!refused.is_empty() && refused.iter().all(|who| *who >= 100), "{refused:?}");
+}
+
+#[test]
 fn a_higher_class_is_served_before_a_lower() {
     let mut line = Line::default();
     for (who, class) in criticality::ALL.into_iter().enumerate() {
