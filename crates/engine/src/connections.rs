@@ -116,19 +116,32 @@ pub fn where_idle_longest(index: usize, own: Option<u64>, said: &[u64]) -> Optio
 }
 
 /// One of the connections that may be open in all, over all cores: taken before a connection is served, given back when it ends.
-pub struct Place(Arc<Shared>);
+/// It counts on a core from the start: two cores that hand a burst to each other see what is on its way.
+pub struct Place {
+    shared: Arc<Shared>,
+    core: usize,
+}
 
 impl Place {
-    /// Takes one, unless `max` are taken.
-    pub fn take(shared: &Arc<Shared>, max: usize) -> Option<Place> {
+    /// Takes one on `core`, unless `max` are taken.
+    pub fn take(shared: &Arc<Shared>, core: usize, max: usize) -> Option<Place> {
         let more = |taken: usize| (taken < max).then_some(taken + 1);
-        shared.connections.fetch_update(Relaxed, Relaxed, more).is_ok().then(|| Place(Arc::clone(shared)))
+        shared.connections.fetch_update(Relaxed, Relaxed, more).ok()?;
+        shared.load(core).connections.fetch_add(1, Relaxed);
+        Some(Place { shared: Arc::clone(shared), core })
+    }
+
+    /// From now on its connection is another core's.
+    pub fn move_to(&mut self, core: usize) {
+        self.shared.load(core).connections.fetch_add(1, Relaxed);
+        self.shared.load(self.core).connections.fetch_sub(1, Relaxed);
+        self.core = core;
     }
 
     /// Takes one; at the bound, the connection that has been idle longest on any core makes room. `None` when none is idle.
     pub async fn take_or_make(core: &Rc<Core>) -> Option<Place> {
         let (shared, max) = (&core.shared, core.limits().connections);
-        if let Some(place) = Place::take(shared, max) {
+        if let Some(place) = Place::take(shared, core.index, max) {
             return Some(place);
         }
         let mut given_back = std::pin::pin!(shared.place_given_back.notified());
@@ -147,7 +160,7 @@ impl Place {
                 given_back.as_mut().await;
                 given_back.set(shared.place_given_back.notified());
                 given_back.as_mut().enable();
-                if let Some(place) = Place::take(shared, max) {
+                if let Some(place) = Place::take(shared, core.index, max) {
                     return place;
                 }
             }
@@ -158,8 +171,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
-        self.0.place_given_back.notify_waiters();
+        self.shared.load(self.core).connections.fetch_sub(1, Relaxed);
+        self.shared.connections.fetch_sub(1, Relaxed);
+        self.shared.place_given_back.notify_waiters();
     }
 }
 
@@ -183,7 +197,6 @@ impl Entry {
         let slot = Rc::new(Slot::default());
         slot.idle_from(clock::now());
         let key = core.connections.open.borrow_mut().insert(Rc::clone(&slot));
-        core.shared.load(core.index).connections.fetch_add(1, Relaxed);
         Some((Entry { core: Rc::clone(core), key, peer, _place: place }, slot))
     }
 }
@@ -194,7 +207,6 @@ impl Drop for Entry {
         if let Some(peer) = self.peer {
             self.core.shared.peers.leave(peer);
         }
-        self.core.shared.load(self.core.index).connections.fetch_sub(1, Relaxed);
     }
 }
 

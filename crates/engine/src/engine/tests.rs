@@ -278,7 +278,7 @@ fn l1_a_connection_that_is_handed_over_to_a_worker_at_its_very_end_is_served() {
     std::thread::scope(|scope| {
         let drain = scope.spawn(|| bed.engine.drain(DEADLINE, || false));
         wait_until("the worker sees nobody any more", || !shared.faults.is_ahead("end"));
-        let place = crate::connections::Place::take(shared, 1).expect("nobody is there");
+        let place = crate::connections::Place::take(shared, 0, 1).expect("nobody is there");
         assert!(shared.hand(0, Handed::Tcp(accepted, bound, place)).is_ok());
         let mut answer = String::new();
         late.read_to_string(&mut answer).unwrap();

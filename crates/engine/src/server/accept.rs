@@ -104,7 +104,7 @@ async fn take_the_rest(core: &Rc<Core>, listener: &Listener, bound: &Arc<Bound>)
         };
         match polled {
             Poll::Ready(Ok(socket)) => {
-                match Place::take(&core.shared, core.limits().connections) {
+                match Place::take(&core.shared, core.index, core.limits().connections) {
                     Some(place) => start(core, socket, bound, place),
                     None => refuse(core, &socket, bound),
                 }
@@ -128,11 +128,11 @@ async fn accept(listener: &Listener) -> io::Result<Socket> {
 async fn admit(core: &Rc<Core>, socket: Socket, bound: &Arc<Bound>) {
     let Some(place) = Place::take_or_make(core).await else { return refuse(core, &socket, bound) };
     let loads = core.shared.loads();
-    let mine = loads.get(core.index).map_or(0, |load| load.connections.load(Relaxed));
+    let mine = core.shared.load(core.index).connections.load(Relaxed);
     let total: usize = loads.iter().map(|load| load.connections.load(Relaxed)).sum();
     // Four accepted here for every one elsewhere is chance; more than a quarter above the mean is work done twice as late.
     let share = total * 5 / (loads.len().max(1) * 4) + 1;
-    if mine >= share
+    if mine > share
         && let Some(other) =
             (0..loads.len()).min_by_key(|&index| loads.get(index).map(|load| load.connections.load(Relaxed)))
         && other != core.index
@@ -150,18 +150,21 @@ fn hand_over(
     core: &Rc<Core>,
     socket: Socket,
     bound: &Arc<Bound>,
-    place: Place,
+    mut place: Place,
     other: usize,
 ) -> Option<(Socket, Place)> {
+    place.move_to(other);
     let handed = match socket {
         Socket::Tcp(stream) => Handed::Tcp(stream.into_std().ok()?, Arc::clone(bound), place),
         Socket::Unix(stream) => Handed::Unix(stream.into_std().ok()?, Arc::clone(bound), place),
     };
-    match core.shared.hand(other, handed).err()? {
-        Handed::Tcp(stream, _, place) => Some((Socket::Tcp(TcpStream::from_std(stream).ok()?), place)),
-        Handed::Unix(stream, _, place) => Some((Socket::Unix(UnixStream::from_std(stream).ok()?), place)),
-        Handed::Listener(..) | Handed::MakeRoom => None,
-    }
+    let (socket, mut place) = match core.shared.hand(other, handed).err()? {
+        Handed::Tcp(stream, _, place) => (Socket::Tcp(TcpStream::from_std(stream).ok()?), place),
+        Handed::Unix(stream, _, place) => (Socket::Unix(UnixStream::from_std(stream).ok()?), place),
+        Handed::Listener(..) | Handed::MakeRoom => return None,
+    };
+    place.move_to(core.index);
+    Some((socket, place))
 }
 
 /// What a caller is told who cannot be served now.
