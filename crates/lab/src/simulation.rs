@@ -1,6 +1,6 @@
 //! `lab sim`: policies side by side in simulated worlds.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use unlag_lab::sim::table::{Comparison, HEADER};
 use unlag_lab::sim::{Policy, catalogue, policy};
 
@@ -12,7 +12,7 @@ pub(crate) struct Simulation {
     /// Only these scenarios; `seen` and `unseen` stand for those that constants were tuned on or not
     #[arg(long, value_delimiter = ',')]
     scenario: Vec<String>,
-    /// Policies, the first of which the others are compared with; `+hedge` may follow a name
+    /// Policies, the first of which the others are compared with; `+reported` and `+hedge` may follow `unlag`
     #[arg(long, value_delimiter = ',', default_values_t = ["lr", "rr", "p2c", "peak-ewma", "pace", "unlag", "unlag+hedge"].map(String::from))]
     policy: Vec<String>,
     /// Seeds, from 1
@@ -38,6 +38,11 @@ impl Simulation {
             }
             say(&format!("policies: {}", policy::NAMES.join(", ")));
             return Ok(());
+        }
+        for name in self.scenario.iter().filter(|name| !matches!(name.as_str(), "seen" | "unseen")) {
+            if catalogue::named(name).is_none() {
+                bail!("no scenario {name}; --list has all");
+            }
         }
         let wanted = |name: &str, seen: bool| {
             self.scenario.is_empty()

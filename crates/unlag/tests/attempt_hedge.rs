@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use unlag_testkit::h2::{H2Origin, Plan};
 use unlag_testkit::log::field;
-use unlag_testkit::origin::ok;
+use unlag_testkit::origin::{Request, ok};
 use unlag_testkit::wait::pause;
 use unlag_testkit::{Gate, RawOrigin, Setup, Unlag, wait_until};
 
@@ -145,6 +145,20 @@ fn u35_over_http_2_the_stream_that_lost_is_reset_and_its_connection_stays() {
     let before = first.connections();
     learn(&unlag);
     assert_eq!(first.connections(), before, "the connection goes on");
+}
+
+#[test]
+fn what_is_left_with_a_silent_endpoint_to_show_when_it_moves_is_cancelled_once_that_is_settled() {
+    let gate = Gate::new();
+    let origins = origins(&gate);
+    let unlag = hedged(&origins);
+    assert_eq!(unlag.get("/slow").text(), "the copy");
+    let is_first = |request: &Request| request.target() == "/slow" && request.header("x-attempt").is_none();
+    let has_first = |origin: &&RawOrigin| origin.requests().iter().any(is_first);
+    let silent = origins.iter().find(has_first).expect("one has the first").address();
+    let of = |key: &str| unlag.endpoint(&silent).expect("it is known")[key].clone();
+    wait_until("nothing is left behind", || of("suspect") == false && of("in_flight") == 0);
+    gate.open();
 }
 
 #[test]

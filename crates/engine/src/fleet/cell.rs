@@ -119,6 +119,8 @@ pub mod flags {
     pub const LIMITED: u32 = 16;
     /// An operator has pinned its upstream to others.
     pub const LEFT_OUT: u32 = 32;
+    /// Somebody listens for a sign of life.
+    pub const WATCHED: u32 = 64;
 }
 
 impl Default for Cell {
@@ -178,6 +180,11 @@ impl Cell {
             true => self.flags.fetch_or(flag, Relaxed),
             false => self.flags.fetch_and(!flag, Relaxed),
         };
+    }
+
+    /// Sets a flag; whether it was not set.
+    pub(super) fn raise(&self, flag: u32) -> bool {
+        self.flags.fetch_or(flag, Relaxed) & flag == 0
     }
 }
 

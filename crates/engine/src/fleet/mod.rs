@@ -16,12 +16,14 @@ mod speed;
 mod status;
 #[cfg(test)]
 mod tests;
+mod vigil;
 
 pub use cell::Cell;
 pub use guard::{InFlight, Open};
 pub use health::FAILURES_TO_EJECT;
 pub use service::{Figures, Service};
 pub use status::EndpointStatus;
+pub use vigil::Vigil;
 
 use crate::clock;
 use crate::techniques::admit::gauge::Gauge;

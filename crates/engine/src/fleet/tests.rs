@@ -69,3 +69,18 @@ fn the_knee_is_found_where_answers_begin_to_take_longer() {
         assert!((4.5..5.5).contains(&curve.unit_ms()), "{}", curve.unit_ms());
     }
 }
+
+#[test]
+fn one_request_is_left_with_an_endpoint_that_does_not_move_until_it_does() {
+    let endpoint = endpoint(1);
+    assert!(endpoint.vigil(1).is_none(), "it is not known not to move");
+    endpoint.suspect(SECOND);
+    let vigil = endpoint.vigil(2).unwrap();
+    assert!(endpoint.vigil(3).is_none(), "one is enough");
+    assert_eq!((endpoint.in_flight(), endpoint.silence_ns(5)), (1, 3), "that one is waited for");
+    assert!(vigil.is_needed(6) && !vigil.is_needed(SECOND), "nothing is left out for ever");
+    drop(vigil);
+    assert!(endpoint.is_suspect(6) && endpoint.in_flight() == 0, "it ended without an answer");
+    endpoint.vigil(7).unwrap().answered(8);
+    assert!(!endpoint.is_suspect(9), "it moves");
+}

@@ -2,6 +2,7 @@
 
 use super::Lost;
 use super::h1_body::{BodyLimits, Decode, UpstreamBody};
+use super::leaving::{Hearing, Leaving};
 use super::peer::Peer;
 use crate::clock;
 use crate::core::Core;
@@ -59,6 +60,16 @@ impl Conn {
     }
 }
 
+impl Hearing for Box<Conn> {
+    fn endpoint(&self) -> &Arc<Endpoint> {
+        Conn::endpoint(self)
+    }
+
+    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.wire.poll_fill(cx).map(|read| read.is_ok_and(|bytes| bytes > 0))
+    }
+}
+
 /// How long content is held back for a `100 Continue` (RFC 9110 §10.1.1 asks not to wait for ever).
 const CONTINUE_NS: u64 = 1_000_000_000;
 
@@ -82,14 +93,14 @@ struct Call<'a> {
     seen: usize,
     interims: usize,
     head_timeout_ns: u64,
-    waiting: bool,
+    waiting: &'a mut bool,
 }
 
 /// Sends the exchange on `conn` and waits for the head of its answer.
 pub async fn call(
     core: &Rc<Core>,
     upstream: &Upstream,
-    mut conn: Box<Conn>,
+    conn: Box<Conn>,
     exchange: &mut Exchange,
 ) -> Result<Response, Lost> {
     let replica = exchange.body.replica();
@@ -102,26 +113,24 @@ pub async fn call(
     encode::request(&mut out, &exchange.head, host, framing, exchange.upgrade.as_deref());
     let upload = Sender::new(out, body, framing).hold(exchange.expects_continue);
     let head_timeout_ns = exchange.route.head_timeout_ns;
+    let mut leaving = Leaving::<Box<Conn>>::new();
     let mut call = Call {
         core,
-        conn: &mut conn,
+        conn: leaving.hearing.insert(conn),
         exchange,
         upload,
         seen: 0,
         interims: 0,
         head_timeout_ns,
-        waiting: false,
+        waiting: &mut leaving.is_sent,
     };
-    let answer = match std::future::poll_fn(|cx| call.poll(cx)).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            // An answer that cannot be trusted is never a reason to ask again.
-            return Err(Lost { error, intact });
-        }
-    };
-    let upload = call.upload;
+    let answer = std::future::poll_fn(|cx| call.poll(cx)).await;
+    let (upload, conn) = (call.upload, leaving.end());
+    // An answer that cannot be trusted is never a reason to ask again.
+    let answer = answer.map_err(|error| Lost { error, intact })?;
     exchange.trace.enter(Phase::Overhead);
-    finish(core, conn, exchange, upload, answer).map_err(|error| Lost { error, intact: false })
+    let lost = |error| Lost { error, intact: false };
+    finish(core, conn.ok_or(lost(Error::ClosedEarly))?, exchange, upload, answer).map_err(lost)
 }
 
 fn request_framing(exchange: &Exchange, body: &Body) -> Framing {
@@ -154,8 +163,8 @@ impl Call<'_> {
                 Poll::Pending => {}
             }
         }
-        if self.upload.is_over() && !self.waiting {
-            self.waiting = true;
+        if self.upload.is_over() && !*self.waiting {
+            *self.waiting = true;
             let now = self.exchange.trace.enter(Phase::Wait);
             self.conn.alarm.set(now + self.head_timeout_ns);
         }
@@ -178,7 +187,7 @@ impl Call<'_> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Poll::Ready(Err(if self.waiting { Error::AnswerTimeout } else { Error::UpstreamStalled }))
+        Poll::Ready(Err(if *self.waiting { Error::AnswerTimeout } else { Error::UpstreamStalled }))
     }
 
     /// Reads heads until the final one.

@@ -3,10 +3,12 @@
 use super::Lost;
 use super::h1_body::BodyLimits;
 use super::h2_shared::{InStream, Shared};
+use super::leaving::{Hearing, Leaving};
 use crate::clock;
 use crate::core::Core;
 use crate::error::Error;
 use crate::exchange::{Exchange, Response};
+use crate::fleet::Endpoint;
 use crate::http::body::Source;
 use crate::http::h2::convert;
 use crate::http::{Body, Chunk, Scheme, Size};
@@ -61,17 +63,43 @@ pub async fn call(
         convert::request_out(&exchange.head, scheme, host, length).map_err(|error| lost(error, false))?;
     let (answer, stream) =
         send.send_request(request, ends).map_err(|error| lost(early_error(&error), intact))?;
-    let upload = Upload { stream, body, chunk: Bytes::new(), over: ends, sent: 0 };
-    let mut call =
-        Call { core, exchange, answer, upload, alarm: Alarm::default(), waiting: false, interims: 0 };
+    let mut leaving = Leaving::new();
+    let mut call = Call {
+        core,
+        exchange,
+        stream: leaving.hearing.insert(Waiting { answer, in_stream, endpoint }),
+        upload: Upload { stream, body, chunk: Bytes::new(), over: ends, sent: 0 },
+        alarm: Alarm::default(),
+        waiting: &mut leaving.is_sent,
+        interims: 0,
+    };
     let mut patience = Patience { shared: &shared, deadline_ns: exchange.deadline_ns };
     let response = std::future::poll_fn(|cx| call.poll(cx)).await;
+    let (upload, waiting) = (call.upload, leaving.end());
     let timed_out = matches!(response, Err(Error::AnswerTimeout));
     patience.deadline_ns = if timed_out { 0 } else { NEVER };
     let response = response.map_err(|error| lost(error, intact))?;
     shared.answered();
-    let upload = (!call.upload.over).then_some(call.upload);
+    let upload = (!upload.over).then_some(upload);
+    let in_stream = waiting.ok_or(lost(Error::ClosedEarly, false))?.in_stream;
     finish(core, exchange, response, upload, in_stream).map_err(|error| lost(error, false))
+}
+
+/// A stream whose answer is still to come.
+struct Waiting {
+    answer: ResponseFuture,
+    in_stream: InStream,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Hearing for Waiting {
+    fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        Pin::new(&mut self.answer).poll(cx).map(|answer| answer.is_ok())
+    }
 }
 
 /// Doubts the connection when a call ends, or is given up from outside, after its time.
@@ -133,10 +161,10 @@ fn finish(
 struct Call<'a> {
     core: &'a Core,
     exchange: &'a Exchange,
-    answer: ResponseFuture,
+    stream: &'a mut Waiting,
     upload: Upload,
     alarm: Alarm,
-    waiting: bool,
+    waiting: &'a mut bool,
     interims: usize,
 }
 
@@ -158,12 +186,12 @@ impl Call<'_> {
                 self.alarm.set(clock::now() + self.core.limits().write_timeout_ns);
             }
         }
-        if self.upload.over && !self.waiting {
-            self.waiting = true;
+        if self.upload.over && !*self.waiting {
+            *self.waiting = true;
             let now = self.exchange.trace.enter(Phase::Wait);
             self.alarm.set(now + self.exchange.route.head_timeout_ns);
         }
-        while let Poll::Ready(Some(Ok(interim))) = self.answer.poll_informational(cx) {
+        while let Poll::Ready(Some(Ok(interim))) = self.stream.answer.poll_informational(cx) {
             self.interims += 1;
             if self.interims > self.core.limits().interim_responses {
                 return Poll::Ready(Err(Error::TooManyInterim));
@@ -180,10 +208,10 @@ impl Call<'_> {
                 caller.send(interim);
             }
         }
-        if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
+        if let Poll::Ready(answer) = Pin::new(&mut self.stream.answer).poll(cx) {
             return Poll::Ready(answer.map_err(|error| early_error(&error)));
         }
-        let error = if self.waiting { Error::AnswerTimeout } else { Error::UpstreamStalled };
+        let error = if *self.waiting { Error::AnswerTimeout } else { Error::UpstreamStalled };
         self.alarm.poll(cx).map(|()| Err(error))
     }
 }

@@ -12,6 +12,7 @@ pub mod h2_shared;
 pub mod h2_turn;
 pub mod h2_watch;
 pub mod health;
+pub mod leaving;
 pub mod names;
 pub mod peer;
 pub mod pool;

@@ -25,11 +25,7 @@ pub(crate) enum Event {
     /// It is offered from now on.
     Join { replica: u32 },
     /// A request has been out for long: is a second copy due?
-    Linger { request: u32 },
-    /// A replica may have been silent for long, as a proxy sees it.
-    Silence { proxy: u32, replica: u32 },
-    /// A proxy's ping reaches a replica.
-    Ping { proxy: u32, replica: u32 },
+    Look { request: u32 },
 }
 
 /// The events to come.

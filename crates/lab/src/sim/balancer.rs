@@ -1,5 +1,9 @@
 //! What every simulated balancer answers to, and the classic ones to compare with.
 
+use unlag_engine::techniques::attempt::purse::{Lost, Paid};
+use unlag_engine::tempo;
+
+use super::hedge::Look;
 use crate::random::Random;
 
 /// What the balancer hands out at dispatch and gets back with the answer.
@@ -53,14 +57,20 @@ pub trait Balancer {
     fn ended(&mut self, ended: &Ended);
     /// `replica` is offered from now on; those that were there from the start are not told.
     fn joins(&mut self, _replica: usize, _now: u64) {}
-    /// Nothing came from `replica` for so long that its requests were copied elsewhere.
-    fn suspect(&mut self, _replica: usize, _now: u64) {}
-    /// It answered a ping.
-    fn alive(&mut self, _replica: usize, _now: u64) {}
-    /// How many requests a replica works on before they queue, as far as it knows.
-    fn knee(&self) -> f64 {
-        1.0
+    /// Whether a request that `replica` has wants a second copy, after so many looks in vain.
+    fn look(&mut self, _replica: usize, _sent_at: u64, _looks: u32, _now: u64) -> Look {
+        Look::Due(u64::MAX)
     }
+    /// Whether the server is left with an attempt that nobody waits for any more, for its answer to be a sign of life.
+    fn leaves(&mut self, _replica: usize, _ticket: Ticket, _now: u64) -> bool {
+        false
+    }
+    /// What was left with a server was answered.
+    fn moves(&mut self, _ticket: Ticket, _now: u64) {}
+    /// Of a request and its copy one has lost.
+    fn settle(&mut self, _paid: Paid, _lost: Lost, _now: u64) {}
+    /// A request came to its end, so long after it came; if it is tried again, the first time.
+    fn over(&mut self, _took: u64, _ending: tempo::Ending, _now: u64) {}
 }
 
 /// Each in turn.

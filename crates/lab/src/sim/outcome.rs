@@ -18,8 +18,6 @@ pub struct Outcome {
     pub sent_to: Vec<u64>,
     /// Attempts beyond the first of a request.
     pub extra: u64,
-    /// Work done by all servers, ns of a worker at nominal speed.
-    pub worked: f64,
     /// Simulated time, ns.
     pub lasted: u64,
 }
@@ -32,7 +30,6 @@ impl Outcome {
             timed_out: 0,
             sent_to: vec![0; replicas],
             extra: 0,
-            worked: 0.0,
             lasted: 0,
         }
     }
@@ -65,7 +62,6 @@ impl Outcome {
         self.failed += other.failed;
         self.timed_out += other.timed_out;
         self.extra += other.extra;
-        self.worked += other.worked;
         self.lasted += other.lasted;
         for (mine, theirs) in self.sent_to.iter_mut().zip(&other.sent_to) {
             *mine += theirs;

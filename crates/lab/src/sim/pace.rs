@@ -194,8 +194,4 @@ impl Balancer for Pace {
             self.find_median();
         }
     }
-
-    fn knee(&self) -> f64 {
-        self.latency.knee
-    }
 }

@@ -1,7 +1,6 @@
 //! The policies that can be compared, by name.
 
 use super::balancer::{Balancer, LeastRequest, RoundRobin};
-use super::hedge::Hedge;
 use super::learned::{C3, PeakEwma};
 use super::pace::Pace;
 use super::scenario::Scenario;
@@ -21,22 +20,23 @@ enum Choice {
     Unlag,
 }
 
-/// A way of choosing replicas, and of copying requests that linger.
+/// A way of choosing replicas, and of sending second copies.
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// Its name in the tables.
     pub name: String,
     choice: Choice,
+    /// Whether second copies are sent, which only unlag does.
     hedges: bool,
     /// Whether servers report their requests in flight, which only unlag reads.
     reported: bool,
 }
 
-/// Every name without `+hedge`, which each of them may carry.
+/// Every name without what may follow the last.
 pub const NAMES: [&str; 8] = ["rr", "p2c", "lr", "lr+err", "peak-ewma", "c3", "pace", "unlag"];
 
 impl Policy {
-    /// The policy of this name; `+hedge` and, for unlag, `+reported` before it may follow.
+    /// The policy of this name; `+reported` and `+hedge`, in this order, may follow unlag.
     pub fn named(name: &str) -> Option<Self> {
         let (base, hedges) = name.strip_suffix("+hedge").map_or((name, false), |base| (base, true));
         let (base, reported) = base.strip_suffix("+reported").map_or((base, false), |base| (base, true));
@@ -51,7 +51,7 @@ impl Policy {
             "unlag" => Choice::Unlag,
             _ => return None,
         };
-        if reported && choice != Choice::Unlag {
+        if (reported || hedges) && choice != Choice::Unlag {
             return None;
         }
         Some(Self { name: name.to_owned(), choice, hedges, reported })
@@ -68,13 +68,8 @@ impl Policy {
             Choice::LeastWithErrors => Box::new(LeastRequest::with_errors(n)),
             Choice::PeakEwma => Box::new(PeakEwma::new(n)),
             Choice::C3 => Box::new(C3::new(n, scenario.proxies)),
-            Choice::Unlag => Box::new(Unlag::new(scenario, self.reported)),
+            Choice::Unlag => Box::new(Unlag::new(scenario, self.reported, self.hedges)),
             Choice::Pace => Box::new(Pace::new(&rtts)),
         }
-    }
-
-    /// One proxy's hedging.
-    pub(crate) fn hedge(&self, scenario: &Scenario) -> Option<Hedge> {
-        self.hedges.then(|| Hedge::new(&scenario.replicas.iter().map(|r| r.rtt).collect::<Vec<_>>()))
     }
 }

@@ -60,8 +60,6 @@ pub(crate) struct Server {
     frozen_until: Option<u64>,
     /// Waiting and running.
     in_flight: u32,
-    /// Work done so far, ns of a worker.
-    pub(crate) worked: f64,
     queue: VecDeque<u32>,
     running: Vec<u32>,
     /// Sharing: requests by the service at which each is done; service is what one request got since the start.
@@ -80,7 +78,6 @@ impl Server {
             slowness: 1.0,
             frozen_until: None,
             in_flight: 0,
-            worked: 0.0,
             queue: VecDeque::new(),
             running: Vec::new(),
             sharing: BinaryHeap::new(),
@@ -180,11 +177,6 @@ impl Server {
         self.plan_sharing(now, agenda);
     }
 
-    /// The end of the freeze that lasts.
-    pub(crate) fn frozen_until(&self) -> Option<u64> {
-        self.frozen_until
-    }
-
     fn start(&mut self, now: u64, attempts: &mut [Attempt], agenda: &mut Agenda) {
         while self.frozen_until.is_none() && self.running.len() < self.workers {
             let Some(id) = self.queue.pop_front() else { return };
@@ -203,7 +195,6 @@ impl Server {
         let attempt = &mut attempts[id as usize];
         attempt.in_flight_there = self.in_flight;
         self.in_flight -= 1;
-        self.worked += attempt.work as f64;
     }
 
     /// Service that each shared request gets in a nanosecond.

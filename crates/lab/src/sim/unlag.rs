@@ -1,17 +1,20 @@
-//! unlag's own balancer, the code that runs in production: endpoints with their cells, what is learned of them together, and
-//! the choice by cost. Only the clock is the simulator's.
+//! unlag's own balancer, the code that runs in production: endpoints with their cells, what is learned of them together, the
+//! choice by cost, and second copies. Only the clock is the simulator's.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use unlag_config::{Scheme, UpstreamUrl};
 use unlag_engine::error::Error;
-use unlag_engine::fleet::{Endpoint, InFlight, Service};
+use unlag_engine::fleet::{Endpoint, InFlight, Service, Vigil};
 use unlag_engine::plan::Registry;
+use unlag_engine::techniques::attempt::purse::{Lost, Paid};
 use unlag_engine::techniques::balance::policy::{Ask, pick};
+use unlag_engine::tempo;
 use unlag_engine::upstream::discover_names::Found;
 
 use super::balancer::{Balancer, Ended, Ending, Ticket};
+use super::hedge::{Hedge, Look};
 use super::scenario::{SECOND, Scenario};
 use crate::random::Random;
 
@@ -19,8 +22,6 @@ use crate::random::Random;
 const BEGINNING: u64 = 10 * SECOND;
 /// How long an endpoint that joins takes to its full share, as `slow_start` has it by default.
 const SLOW_START: u64 = 10 * SECOND;
-/// How long a suspicion lasts at most, as the engine has it.
-const SUSPECT: u64 = SECOND;
 
 /// One process's view of the replicas.
 pub(super) struct Unlag {
@@ -33,10 +34,12 @@ pub(super) struct Unlag {
     turn: u32,
     /// Whether servers report their requests in flight.
     reported: bool,
+    hedge: Option<Hedge>,
+    vigils: HashMap<u64, Vigil>,
 }
 
 impl Unlag {
-    pub(super) fn new(scenario: &Scenario, reported: bool) -> Self {
+    pub(super) fn new(scenario: &Scenario, reported: bool, hedges: bool) -> Self {
         let registry = Registry::new(unlag_record::Registry::new(unlag_record::Bounds::default(), None));
         let endpoints: Vec<_> =
             (0..scenario.replicas.len()).map(|index| endpoint(&registry, index)).collect();
@@ -54,6 +57,8 @@ impl Unlag {
             sent: 0,
             turn: 0,
             reported,
+            hedge: hedges.then(|| Hedge::new(BEGINNING)),
+            vigils: HashMap::new(),
         }
     }
 }
@@ -121,15 +126,36 @@ impl Balancer for Unlag {
         }
     }
 
-    fn suspect(&mut self, replica: usize, now: u64) {
-        self.endpoints[replica].suspect(now + BEGINNING + SUSPECT);
+    fn look(&mut self, replica: usize, sent_at: u64, looks: u32, now: u64) -> Look {
+        let Some(hedge) = &self.hedge else { return Look::Due(u64::MAX) };
+        let (endpoint, known) = (&self.endpoints[replica], (self.fleet.as_slice(), &self.service));
+        match hedge.look(endpoint, known, sent_at + BEGINNING, looks, now + BEGINNING) {
+            Look::Copy(paid) => Look::Copy(paid),
+            Look::Due(at) => Look::Due(at - BEGINNING),
+            Look::Again(at) => Look::Again(at - BEGINNING),
+        }
     }
 
-    fn alive(&mut self, replica: usize, now: u64) {
-        self.endpoints[replica].suspect(now + BEGINNING);
+    fn leaves(&mut self, replica: usize, ticket: Ticket, now: u64) -> bool {
+        let vigil = self.endpoints[replica].vigil(now + BEGINNING);
+        vigil.map(|vigil| self.vigils.insert(ticket.mark, vigil)).is_some()
     }
 
-    fn knee(&self) -> f64 {
-        f64::from(self.service.figures().knee)
+    fn moves(&mut self, ticket: Ticket, now: u64) {
+        if let Some(vigil) = self.vigils.remove(&ticket.mark) {
+            vigil.answered(now + BEGINNING);
+        }
+    }
+
+    fn settle(&mut self, paid: Paid, lost: Lost, now: u64) {
+        if let Some(hedge) = &self.hedge {
+            hedge.settle(paid, lost, now + BEGINNING);
+        }
+    }
+
+    fn over(&mut self, took: u64, ending: tempo::Ending, now: u64) {
+        if let Some(hedge) = &self.hedge {
+            hedge.over(took, ending, now + BEGINNING);
+        }
     }
 }

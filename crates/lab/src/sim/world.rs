@@ -4,10 +4,12 @@
 
 use std::collections::VecDeque;
 
+use unlag_engine::techniques::attempt::purse::Paid;
+use unlag_engine::tempo;
+
 use super::agenda::{Agenda, Event};
 use super::balancer::{Balancer, Ended, Ending};
 use super::faults::Faults;
-use super::hedge::Hedge;
 use super::outcome::Outcome;
 use super::policy::Policy;
 use super::scenario::{MS, SECOND, Scenario, Work};
@@ -35,14 +37,15 @@ pub(super) struct Request {
     pub(super) attempts: [u32; ATTEMPTS_MAX],
     pub(super) sent: u8,
     outstanding: u8,
-    retried: bool,
-    pub(super) copied_for_age: bool,
+    pub(super) retried: bool,
+    /// Looks in vain whether it wants a copy, and what was paid for that while neither has lost.
+    pub(super) looks: u32,
+    pub(super) copy: Option<Paid>,
     pub(super) done: bool,
 }
 
 pub(super) struct Proxy {
     pub(super) balancer: Box<dyn Balancer>,
-    pub(super) hedge: Option<Hedge>,
     retry_tokens: f64,
 }
 
@@ -73,7 +76,6 @@ impl<'a> World<'a> {
         let proxies = (0..scenario.proxies)
             .map(|_| Proxy {
                 balancer: policy.balancer(scenario, &mut chances),
-                hedge: policy.hedge(scenario),
                 retry_tokens: RETRY_TOKENS_MAX / 10.0,
             })
             .collect();
@@ -112,7 +114,6 @@ impl<'a> World<'a> {
             self.now = at;
             self.happen(event);
         }
-        self.outcome.worked = self.servers.iter().map(|server| server.worked).sum();
         self.outcome.lasted = self.now;
         self.outcome
     }
@@ -147,9 +148,7 @@ impl<'a> World<'a> {
             }
             Event::ChangeSpeed { replica } => self.change_speed(replica as usize),
             Event::Join { replica } => self.join(replica as usize),
-            Event::Linger { request } => self.linger(request),
-            Event::Silence { proxy, replica } => self.silence(proxy, replica),
-            Event::Ping { proxy, replica } => self.ping(proxy, replica),
+            Event::Look { request } => self.look(request),
         }
     }
 
@@ -187,7 +186,8 @@ impl<'a> World<'a> {
             sent: 0,
             outstanding: 0,
             retried: false,
-            copied_for_age: false,
+            looks: 0,
+            copy: None,
             done: direct,
         });
         let rate = self.scenario.arrivals.rate_at(self.now);
@@ -201,7 +201,7 @@ impl<'a> World<'a> {
         let proxy = &mut self.proxies[proxy as usize];
         proxy.retry_tokens = (proxy.retry_tokens + RETRY_SHARE).min(RETRY_TOKENS_MAX);
         self.dispatch(id);
-        self.plan_hedge(id);
+        self.look(id);
     }
 
     fn dispatch(&mut self, id: u32) {
@@ -238,9 +238,6 @@ impl<'a> World<'a> {
         request.outstanding += 1;
         if let Some(proxy) = self.proxies.get_mut(request.proxy as usize) {
             attempt.ticket = proxy.balancer.sent(replica, self.now);
-            if let Some(hedge) = &mut proxy.hedge {
-                hedge.sent(replica, id, self.now, request.proxy, &mut self.agenda);
-            }
         }
         self.attempts.push(attempt);
         let half = self.scenario.replicas[replica].rtt / 2;
@@ -276,14 +273,20 @@ impl<'a> World<'a> {
         if attempt.proxy == DIRECT || attempt.abandoned {
             return;
         }
+        if attempt.ended {
+            return self.proxies[attempt.proxy as usize].balancer.moves(attempt.ticket, self.now);
+        }
         self.end(id, if attempt.failed { Ending::Failed } else { Ending::Good });
-        let request = &mut self.requests[attempt.request as usize];
+        self.settle(id, attempt.failed);
         if !attempt.failed {
+            self.over(attempt.request, tempo::Ending::Answered);
             return self.complete(attempt.request, true);
         }
-        if request.outstanding > 0 {
+        if self.requests[attempt.request as usize].outstanding > 0 {
             return;
         }
+        self.over(attempt.request, tempo::Ending::Failed);
+        let request = &mut self.requests[attempt.request as usize];
         let proxy = &mut self.proxies[attempt.proxy as usize];
         if self.scenario.retries && !request.retried && proxy.retry_tokens >= 1.0 {
             request.retried = true;
@@ -308,12 +311,7 @@ impl<'a> World<'a> {
             in_flight_there: attempt.in_flight_there,
             service: if attempt.failed { FAILURE_NS } else { attempt.work },
         };
-        let proxy = &mut self.proxies[attempt.proxy as usize];
-        proxy.balancer.ended(&ended);
-        if let Some(hedge) = &mut proxy.hedge {
-            let first = request.attempts[0] == id;
-            hedge.ended(&ended, attempt.request, first, request.copied_for_age);
-        }
+        self.proxies[attempt.proxy as usize].balancer.ended(&ended);
     }
 
     fn abandon_all(&mut self, id: u32, ending: Ending) {
@@ -322,7 +320,10 @@ impl<'a> World<'a> {
         for attempt in attempts.into_iter().take(sent) {
             let a = self.attempts[attempt as usize];
             if !a.ended {
-                self.servers[a.replica as usize].abandon(attempt, &mut self.attempts);
+                let balancer = &mut self.proxies[a.proxy as usize].balancer;
+                if !balancer.leaves(a.replica as usize, a.ticket, self.now) {
+                    self.servers[a.replica as usize].abandon(attempt, &mut self.attempts);
+                }
                 self.end(attempt, ending);
             }
         }
@@ -348,6 +349,7 @@ impl<'a> World<'a> {
                 }
                 self.now = at;
                 self.requests[id as usize].done = true;
+                self.over(id, tempo::Ending::GivenUp);
                 self.abandon_all(id, Ending::TimedOut);
                 if self.outcome.is_measured(id as usize, self.total) {
                     self.outcome.timed_out(DEADLINE);

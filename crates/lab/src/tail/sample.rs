@@ -6,12 +6,10 @@ use std::time::Duration;
 use super::caller::{End, Outcome};
 use super::plan::Kind;
 use super::scenario::Variant;
-use crate::services::ReplicasReport;
+use crate::services::{ReplicasReport, ReplicasSpec};
 
 /// Success is looked at in stretches of this.
 const STRETCH: Duration = Duration::from_millis(250);
-/// Requests per second that one worker can do.
-const WORKER_RATE: f64 = 50.0;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sample {
@@ -110,13 +108,14 @@ fn facts(variant: &Variant, outcomes: &[Outcome], replicas: &ReplicasReport) -> 
 }
 
 fn overload(facts: &mut BTreeMap<&'static str, f64>, variant: &Variant, spike_s: f64, outcomes: &[Outcome]) {
-    let workers = variant.replicas.workers * variant.replicas.replicas.len();
+    let ReplicasSpec { workers, work, replicas, .. } = &variant.replicas;
+    let capacity = (workers * replicas.len()) as f64 * 1e3 / work.mean_ms();
     let in_spike = || outcomes.iter().filter(|outcome| outcome.call.phase == 1);
     let share = |of: &[bool]| of.iter().filter(|ok| **ok).count() as f64 / of.len().max(1) as f64;
     let ok = in_spike().filter(|outcome| outcome.end.is_ok()).count() as f64;
     let critical: Vec<bool> =
         in_spike().filter(|outcome| outcome.call.critical).map(|outcome| outcome.end.is_ok()).collect();
-    facts.insert("goodput", ok / (spike_s * WORKER_RATE * workers as f64));
+    facts.insert("goodput", ok / (spike_s * capacity));
     facts.insert("critical_ok", share(&critical));
     let attempts: u32 = in_spike().map(|outcome| outcome.attempts).sum();
     facts.insert("attempts", f64::from(attempts) / in_spike().count().max(1) as f64);

@@ -1,5 +1,6 @@
 //! One attempt, and the second copy that may join it. Both are polled by the one task of their request; the first good answer
-//! is the caller's, and what loses is dropped, which cancels it: a stream is reset, a connection closed.
+//! is the caller's, and what loses is dropped, which cancels it: a stream is reset, a connection closed (all but one at an endpoint
+//! that does not move: see `upstream/leaving.rs`).
 //!
 //! ```text
 //! sent ────────── silent or late ──► copy to another endpoint ──► a good answer of either: the other is cancelled

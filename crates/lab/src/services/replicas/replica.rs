@@ -18,6 +18,8 @@ use crate::timer::Timers;
 
 /// Requests that wait for a worker of one replica at most; one more is answered 503.
 const QUEUE_MAX: usize = 10_000;
+/// Requests whose copies are counted: so many later nobody sends another copy of one.
+const COUNTED_MAX: usize = 200_000;
 /// A deadline may be this much late before it is called so: clocks are read on both sides of a wire.
 const DEADLINE_SLACK: Duration = Duration::from_millis(5);
 
@@ -63,7 +65,7 @@ pub(super) struct Replica {
     workers: Semaphore,
     waiting: Cell<usize>,
     held: Cell<usize>,
-    /// Copies seen of each request, while the clock has not been started again.
+    /// Copies seen of each of the last requests.
     copies: RefCell<HashMap<u64, u32>>,
 }
 
@@ -202,8 +204,7 @@ impl Replica {
 
     fn count_copy(&self, id: u64) -> u32 {
         let mut copies = self.copies.borrow_mut();
-        // Two hundred thousand requests later nobody sends another copy of one.
-        if copies.len() > 200_000 {
+        if copies.len() > COUNTED_MAX {
             copies.clear();
         }
         let seen = copies.entry(id).or_default();

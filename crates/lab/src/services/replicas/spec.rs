@@ -95,6 +95,14 @@ pub enum Work {
 }
 
 impl Work {
+    /// The mean, in milliseconds.
+    pub fn mean_ms(self) -> f64 {
+        match self {
+            Self::LogNormal { mean_ms, .. } => mean_ms,
+            Self::Bimodal { low_ms, high_ms, high_share } => low_ms + high_share * (high_ms - low_ms),
+        }
+    }
+
     /// A mean of 20 ms with the spread that the scenarios share.
     pub const USUAL: Self = Self::LogNormal { mean_ms: 20.0, request_sigma: 0.5, copy_sigma: 0.5 };
     /// 8 ms, and 120 ms for a tenth.
