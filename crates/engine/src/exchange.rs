@@ -181,8 +181,8 @@ pub struct Response {
 
 impl Response {
     /// An answer that unlag makes itself.
-    pub fn new(head: ResponseHead, body: Body) -> Response {
-        Response { head, body, unsent: None, tunnel: None, in_flight: None, request: None }
+    pub fn new(head: ResponseHead, body: Body) -> Box<Response> {
+        Box::new(Response { head, body, unsent: None, tunnel: None, in_flight: None, request: None })
     }
 }
 
@@ -217,7 +217,7 @@ impl From<Error> for Failure {
 }
 
 /// What the pipeline yields.
-pub type Outcome = Result<Response, Failure>;
+pub type Outcome = Result<Box<Response>, Failure>;
 
 /// The record of an exchange in the making; shared between the connection that answers and the stages that work.
 #[derive(Debug)]
@@ -265,8 +265,8 @@ pub const TARGET_RECORDED_MAX: usize = 256;
 
 impl Trace {
     /// A trace of a request whose first byte came at `started`.
-    pub fn new(started: u64, head: &RequestHead, caller: Option<SocketAddr>) -> Trace {
-        Trace {
+    pub fn new(started: u64, head: &RequestHead, caller: Option<SocketAddr>) -> Rc<Trace> {
+        Rc::new(Trace {
             timeline: RefCell::new(Timeline::start(started)),
             id: Cell::new(RequestId(0)),
             request_id: RefCell::default(),
@@ -287,7 +287,7 @@ impl Trace {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             error: Cell::new(None),
-        }
+        })
     }
 
     /// The record of a second copy: it goes on from here as if the first had never been, and is the caller's once the copy wins

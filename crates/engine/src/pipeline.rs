@@ -20,6 +20,7 @@ use crate::upstream::Send;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 /// What an exchange is handed to. A stage may run it, run it twice, race it, or detach it (clone the `Rc`, `spawn_local`).
 pub trait Next: 'static {
@@ -33,13 +34,36 @@ pub trait Stage: 'static {
     fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> impl Future<Output = Outcome>;
 }
 
+pin_project_lite::pin_project! {
+    /// The way of an exchange past a stage that has nothing to do with it, or through it. Through is boxed: what most pass by has no
+    /// room in their future, and costs them no step.
+    #[project = ProjectedWay]
+    pub(crate) enum Way<P, T> {
+        /// Past it.
+        Past { #[pin] next: P },
+        /// Through it.
+        Through { stage: Pin<Box<T>> },
+    }
+}
+
+impl<P: Future<Output = Outcome>, T: Future<Output = Outcome>> Future for Way<P, T> {
+    type Output = Outcome;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        match self.project() {
+            ProjectedWay::Past { next } => next.poll(cx),
+            ProjectedWay::Through { stage } => stage.as_mut().poll(cx),
+        }
+    }
+}
+
 /// A stage that a route may leave out.
 impl<S: Stage> Stage for Option<S> {
-    async fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+    fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> impl Future<Output = Outcome> {
         match self {
-            // Boxed: those that leave it out have no room for it.
-            Some(stage) => Box::pin(stage.serve(exchange, next)).await,
-            None => next.run(exchange).await,
+            None => Way::Past { next: next.run(exchange) },
+            Some(stage) => Way::Through { stage: Box::pin(stage.serve(exchange, next)) },
         }
     }
 }

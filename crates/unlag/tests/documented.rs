@@ -30,9 +30,8 @@ fn seen() -> (Unlag, Vec<Value>) {
         "/broken" => b"this is not HTTP\r\n\r\n".to_vec(),
         _ => ok("fine"),
     });
-    let setup =
-        Setup::of(UNLAG).to([origin.url()]).upstream("limit", "100").route("rate", "{ limit = \"100/s\" }");
-    let unlag = setup.start();
+    let setup = Setup::of(UNLAG).to([origin.url()]).upstream("limit", "100");
+    let unlag = setup.route("rate", "{ limit = \"100/s\" }").route("holdout", "\"5%\"").start();
     unlag.get(&format!("/{}", "long".repeat(100)));
     assert_eq!(unlag.get("/broken").status(), 502);
     let lines = || unlag.log().objects().into_iter().filter(|line| line.get("target").is_some());

@@ -1,7 +1,6 @@
 //! From a request to its answer, the same for every protocol that callers speak: prepare, route, run the pipeline, and turn
 //! whatever came out into a response that the caller may have.
 
-use super::asked::Asked;
 use super::caller::Caller;
 use super::pace::Paced;
 use super::prepare::{self, Wishes};
@@ -43,16 +42,12 @@ pub struct Incoming {
 
 /// A request that is ready to be answered: everything that can be refused has been.
 pub struct Prepared {
-    head: RequestHead,
-    body: Body,
-    interim: Option<Rc<dyn Interim>>,
+    /// As it came: what its route changes about it is changed when it is sent on.
+    exchange: Box<Exchange>,
     /// What the caller wants of the connection.
     pub wishes: Wishes,
     plan: Rc<LocalPlan>,
-    /// The route that it matched.
-    pub route: Arc<Route>,
     index: usize,
-    asked: Asked,
 }
 
 /// Everything up to the pipeline, without waiting. On refusal the wishes are lost, so the connection closes or goes on by the
@@ -104,22 +99,41 @@ pub fn admit(
         recording.grpc.get() && head.version == Version::Http2 && body.size() == Size::Unknown;
     let body = Paced::watch(body, &core.limits(), route.config.body_max, is_conversation);
     let body = if wishes.expects_continue { continued::on_demand(body, interim.as_ref()) } else { body };
-    Ok(Prepared { head, body, interim, wishes, plan, route, index, asked })
+    let exchange = Box::new(Exchange {
+        asked_path: head.path,
+        head,
+        otherwise: asked.otherwise,
+        body,
+        scheme: asked.scheme,
+        deadline_ns: u64::MAX,
+        upgrade: None,
+        expects_continue: false,
+        interim,
+        trace: Rc::clone(&recording.trace),
+        chosen: None,
+        region: None,
+        only: None,
+        promise: None,
+        failed: Vec::new(),
+        comes_back: false,
+        route,
+    });
+    Ok(Prepared { exchange, wishes, plan, index })
 }
 
 /// Has a prepared request answered. Never fails: a failure is an answer too.
-pub async fn answer(core: &Core, recording: &Recording, prepared: Prepared) -> Response {
-    let route = Arc::clone(&prepared.route);
-    let plan = Rc::clone(&prepared.plan);
-    let result = match (pipeline::begin(&route, &prepared.head), &route.action) {
+pub async fn answer(core: &Core, recording: &Recording, prepared: Prepared) -> Box<Response> {
+    let Prepared { mut exchange, wishes, plan, index } = prepared;
+    let route = Arc::clone(&exchange.route);
+    let result = match (pipeline::begin(&route, &exchange.head), &route.action) {
         (Err(refused), _) => Err(refused),
         (_, Action::Respond { status, location, body, content_type }) => {
-            let location = location.as_ref().map(|template| fill(&template.0, &prepared, &route));
-            Ok(fixed(*status, location, body, content_type, &prepared.head.method))
+            let location = location.as_ref().map(|template| fill(&template.0, &exchange.head, &route));
+            Ok(fixed(*status, location, body, content_type, &exchange.head.method))
         }
-        (_, Action::Proxy(_) | Action::Static(_)) => match plan.pipelines.get(prepared.index) {
+        (_, Action::Proxy(_) | Action::Static(_)) => match plan.pipelines.get(index) {
             Some(Some(pipeline)) => {
-                let exchange = exchange(recording, prepared);
+                make_ready(&mut exchange, wishes, &plan);
                 let outcome = panics::survive(core, "request", pipeline.run(exchange).as_mut()).await;
                 outcome.unwrap_or_else(|| Err(Error::Internal.into())).map_err(|failure| failure.error)
             }
@@ -144,47 +158,29 @@ pub async fn answer(core: &Core, recording: &Recording, prepared: Prepared) -> R
     response
 }
 
-/// Builds the exchange for the pipeline.
-fn exchange(recording: &Recording, prepared: Prepared) -> Box<Exchange> {
-    let Prepared { mut head, body, interim, wishes, plan, route, index: _, asked } = prepared;
-    let asked_path = head.path;
+/// Makes the exchange what its route sends on, within the time that it has.
+fn make_ready(exchange: &mut Exchange, wishes: Wishes, plan: &LocalPlan) {
+    let Exchange { head, body, route, trace, .. } = exchange;
     criticality::settle(&mut head.fields, route.config.criticality);
     forward::edit(&mut head.fields, route.request_edits());
     let base = match &route.action {
         Action::Proxy(index) => plan.plan.upstreams.get(*index).map(|upstream| upstream.base_path.as_str()),
         Action::Respond { .. } | Action::Static(_) => None,
     };
-    forward::rewrite_path(&mut head, &route, base.unwrap_or_default());
+    forward::rewrite_path(head, route, base.unwrap_or_default());
     // Content that is here already waits for nothing.
-    let expects_continue = wishes.expects_continue && matches!(body, Body::Stream(_));
-    if expects_continue {
+    exchange.expects_continue = wishes.expects_continue && matches!(body, Body::Stream(_));
+    if exchange.expects_continue {
         head.fields.push_known(Name::Expect, b"100-continue");
     }
     let allowed_ns = deadline::asked_ns(&head.fields).unwrap_or(u64::MAX).min(route.total_timeout_ns);
-    Box::new(Exchange {
-        head,
-        asked_path,
-        otherwise: asked.otherwise,
-        body,
-        scheme: asked.scheme,
-        // From its first byte on: that is when the caller began to wait.
-        deadline_ns: recording.trace.timeline().started_ns().saturating_add(allowed_ns),
-        upgrade: wishes.upgrade,
-        expects_continue,
-        interim,
-        trace: Rc::clone(&recording.trace),
-        chosen: None,
-        region: None,
-        only: None,
-        promise: None,
-        failed: Vec::new(),
-        comes_back: false,
-        route,
-    })
+    // From its first byte on: that is when the caller began to wait.
+    exchange.deadline_ns = trace.timeline().started_ns().saturating_add(allowed_ns);
+    exchange.upgrade = wishes.upgrade;
 }
 
 /// The answer to a request that cannot be served.
-pub fn refuse(recording: &Recording, error: Error) -> Response {
+pub fn refuse(recording: &Recording, error: Error) -> Box<Response> {
     recording.failed(error);
     if recording.grpc.get() {
         return refuse_grpc(error);
@@ -221,7 +217,7 @@ fn allow(methods: &[Method]) -> String {
 }
 
 /// Callers that speak gRPC look at `grpc-status` only: trailers-only, with HTTP 200.
-fn refuse_grpc(error: Error) -> Response {
+fn refuse_grpc(error: Error) -> Box<Response> {
     let mut head = ResponseHead::new(200);
     head.fields.push_known(Name::ContentType, b"application/grpc");
     let status = error.grpc_status();
@@ -242,7 +238,7 @@ fn fixed(
     body: &Bytes,
     content_type: &str,
     method: &Method,
-) -> Response {
+) -> Box<Response> {
     let mut head = ResponseHead::new(status);
     if let Some(location) = location {
         head.fields.push_known(Name::Location, &location);
@@ -259,8 +255,8 @@ fn fixed(
 }
 
 /// Puts the route's parameters into a template.
-fn fill(parts: &[Part], prepared: &Prepared, route: &Route) -> Vec<u8> {
-    let parameters = router::parameters(&route.config.pattern, prepared.head.path());
+fn fill(parts: &[Part], head: &RequestHead, route: &Route) -> Vec<u8> {
+    let parameters = router::parameters(&route.config.pattern, head.path());
     let mut out = Vec::new();
     for part in parts {
         match part {
@@ -276,7 +272,7 @@ fn fill(parts: &[Part], prepared: &Prepared, route: &Route) -> Vec<u8> {
     if slashes > 1 {
         out.drain(..slashes - 1);
     }
-    if let Some(query) = prepared.head.query() {
+    if let Some(query) = head.query() {
         let fragment_at = memchr::memchr(b'#', &out).unwrap_or(out.len());
         let fragment = out.split_off(fragment_at);
         out.push(if out.contains(&b'?') { b'&' } else { b'?' });
@@ -320,7 +316,7 @@ fn timing(recording: &Recording) -> String {
 }
 
 /// The answer to a request that did not come as far as the pipeline; one that could not be read gets an id here.
-pub fn refuse_unread(core: &Rc<Core>, recording: &Recording, error: Error) -> Response {
+pub fn refuse_unread(core: &Rc<Core>, recording: &Recording, error: Error) -> Box<Response> {
     if recording.trace.request_id.borrow().is_empty() {
         let id = u128::from(core.random()) << 64 | u128::from(core.random());
         recording.trace.id.set(unlag_record::RequestId(id));

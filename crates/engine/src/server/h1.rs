@@ -173,8 +173,8 @@ impl Driver {
     /// Waits for the answer while it sends interim heads, reads ahead, and notices when the caller leaves.
     async fn attend(
         &mut self,
-        mut answering: std::pin::Pin<&mut impl Future<Output = Response>>,
-    ) -> Option<Response> {
+        mut answering: std::pin::Pin<&mut impl Future<Output = Box<Response>>>,
+    ) -> Option<Box<Response>> {
         std::future::poll_fn(|cx| {
             loop {
                 if let Poll::Ready(response) = answering.as_mut().poll(cx) {

@@ -39,7 +39,7 @@ impl Driver {
     pub(super) async fn respond(
         &mut self,
         recording: Recording,
-        mut response: Response,
+        mut response: Box<Response>,
         manner: Manner,
     ) -> After {
         turn::after_the_others().await;
@@ -79,7 +79,7 @@ impl Driver {
     }
 
     /// Sends an answer of our own instead of one that failed.
-    async fn send_whole(&mut self, recording: &Recording, response: Response) -> After {
+    async fn send_whole(&mut self, recording: &Recording, response: Box<Response>) -> After {
         let mut out = self.core.buffers.take();
         let framing = response_framing(&response, &recording.trace.method, Version::Http11);
         encode::response(&mut out, &response.head, Some(framing), Connection::Close);

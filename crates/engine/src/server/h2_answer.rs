@@ -58,7 +58,7 @@ impl Out {
         &self,
         session: &Session,
         recording: &Recording,
-        mut response: Response,
+        mut response: Box<Response>,
     ) -> Result<(), Error> {
         recording.trace.enter(Phase::Transfer);
         recording.status.set(response.head.status);

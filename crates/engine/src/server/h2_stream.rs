@@ -113,9 +113,9 @@ fn unread(parts: &http::request::Parts) -> RequestHead {
 
 /// Waits for the answer and notices when the caller resets the stream.
 async fn attend(
-    mut answering: std::pin::Pin<&mut impl Future<Output = Response>>,
+    mut answering: std::pin::Pin<&mut impl Future<Output = Box<Response>>>,
     out: &Out,
-) -> Option<Response> {
+) -> Option<Box<Response>> {
     std::future::poll_fn(|cx| {
         // First, so that nothing is sent for a stream that is reset already.
         if out.poll_reset(cx).is_ready() {

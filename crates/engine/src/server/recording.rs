@@ -33,7 +33,7 @@ pub struct Recording {
 
 impl Recording {
     /// Begins to record an exchange.
-    pub fn new(core: &Rc<Core>, caller: &Caller, trace: Trace, version: Version) -> Recording {
+    pub fn new(core: &Rc<Core>, caller: &Caller, trace: Rc<Trace>, version: Version) -> Recording {
         // Only this core writes its own counters: no locked instruction is needed.
         let load = core.shared.load(core.index);
         load.requests.store(load.requests.load(Relaxed) + 1, Relaxed);
@@ -41,7 +41,7 @@ impl Recording {
         let started_unix_ms = date::unix_ms(trace.timeline().started_ns());
         Recording {
             core: Rc::clone(core),
-            trace: Rc::new(trace),
+            trace,
             route: Cell::new(RouteId::OTHER),
             status: Cell::new(0),
             grpc: Cell::new(false),

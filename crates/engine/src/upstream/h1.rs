@@ -102,7 +102,7 @@ pub async fn call(
     upstream: &Upstream,
     conn: Box<Conn>,
     exchange: &mut Exchange,
-) -> Result<Response, Lost> {
+) -> Result<Box<Response>, Lost> {
     let replica = exchange.body.replica();
     let intact = replica.is_some();
     let body = std::mem::replace(&mut exchange.body, replica.unwrap_or_default());
@@ -113,7 +113,7 @@ pub async fn call(
     encode::request(&mut out, &exchange.head, host, framing, exchange.upgrade.as_deref());
     let upload = Sender::new(out, body, framing).hold(exchange.expects_continue);
     let head_timeout_ns = exchange.route.head_timeout_ns;
-    let mut leaving = Leaving::<Box<Conn>>::new();
+    let mut leaving = Leaving::<Box<Conn>>::default();
     let mut call = Call {
         core,
         conn: leaving.hearing.insert(conn),
@@ -272,7 +272,7 @@ fn finish(
     exchange: &mut Exchange,
     upload: Sender,
     answer: Answer,
-) -> Result<Response, Error> {
+) -> Result<Box<Response>, Error> {
     let Answer { head, framing, persistent } = answer;
     let in_flight = exchange.chosen.take();
     if head.status == 101 {
@@ -320,15 +320,18 @@ fn finish(
             Body::Stream(Box::new(UpstreamBody::new(core, conn, decode, upload, persistent, limits, trace)))
         }
     };
-    Ok(Response { head, body, unsent: None, tunnel: None, in_flight, request: None })
+    let mut response = Response::new(head, body);
+    response.in_flight = in_flight;
+    Ok(response)
 }
 
-fn upgrade(conn: Conn, mut head: ResponseHead, in_flight: Option<crate::fleet::InFlight>) -> Response {
+fn upgrade(conn: Conn, mut head: ResponseHead, in_flight: Option<crate::fleet::InFlight>) -> Box<Response> {
     let protocol = head.fields.get(Name::Upgrade).unwrap_or_default().into();
     head.strip_hop();
     let (io, input) = conn.wire.into_parts();
-    let tunnel = Some(Box::new(Tunnel { io, input, protocol, in_flight, open: conn.open }));
-    Response { head, body: Body::Empty, unsent: None, tunnel, in_flight: None, request: None }
+    let mut response = Response::new(head, Body::Empty);
+    response.tunnel = Some(Box::new(Tunnel { io, input, protocol, in_flight, open: conn.open }));
+    response
 }
 
 /// Whether the upstream keeps the connection (RFC 9112 §9.3).

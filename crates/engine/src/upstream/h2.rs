@@ -30,7 +30,7 @@ pub async fn call(
     upstream: &Upstream,
     shared: Rc<Shared>,
     exchange: &mut Exchange,
-) -> Result<Response, Lost> {
+) -> Result<Box<Response>, Lost> {
     let Some(endpoint) = exchange.chosen.as_ref().map(|chosen| Arc::clone(chosen.endpoint())) else {
         return Err(Lost { error: Error::NoEndpoint, intact: false });
     };
@@ -63,7 +63,7 @@ pub async fn call(
         convert::request_out(&exchange.head, scheme, host, length).map_err(|error| lost(error, false))?;
     let (answer, stream) =
         send.send_request(request, ends).map_err(|error| lost(early_error(&error), intact))?;
-    let mut leaving = Leaving::new();
+    let mut leaving = Leaving::default();
     let mut call = Call {
         core,
         exchange,
@@ -123,7 +123,7 @@ fn finish(
     response: http::Response<RecvStream>,
     upload: Option<Upload>,
     in_stream: InStream,
-) -> Result<Response, Error> {
+) -> Result<Box<Response>, Error> {
     exchange.trace.enter(Phase::Overhead);
     let (parts, recv) = response.into_parts();
     let mut head = convert::response_in(&parts, core.limits().head.fields)?;
@@ -154,7 +154,9 @@ fn finish(
             }))
         }
     };
-    Ok(Response { head, body, unsent: None, tunnel: None, in_flight: exchange.chosen.take(), request: None })
+    let mut response = Response::new(head, body);
+    response.in_flight = exchange.chosen.take();
+    Ok(response)
 }
 
 /// A call until the head of its answer.

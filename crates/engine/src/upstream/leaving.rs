@@ -28,12 +28,14 @@ pub struct Leaving<H: Hearing> {
     pub is_sent: bool,
 }
 
-impl<H: Hearing> Leaving<H> {
+impl<H: Hearing> Default for Leaving<H> {
     /// Before the call.
-    pub const fn new() -> Leaving<H> {
+    fn default() -> Leaving<H> {
         Leaving { hearing: None, is_sent: false }
     }
+}
 
+impl<H: Hearing> Leaving<H> {
     /// After the call.
     pub fn end(mut self) -> Option<H> {
         self.hearing.take()

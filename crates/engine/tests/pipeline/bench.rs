@@ -108,7 +108,7 @@ impl Bench {
     pub(crate) fn exchange(&self, line: &str, body: Body) -> Box<Exchange> {
         let head = head(line);
         let route = Arc::clone(self.core.shared.current().routes.first().expect("one route"));
-        let trace = Rc::new(Trace::new(clock::now(), &head, None));
+        let trace = Trace::new(clock::now(), &head, None);
         Box::new(Exchange {
             asked_path: head.path,
             otherwise: None,

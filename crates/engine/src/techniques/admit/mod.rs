@@ -30,7 +30,7 @@ use crate::exchange::{Exchange, Failure, Outcome};
 use crate::fleet::{Endpoint, RegionId};
 use crate::http::Name;
 use crate::net::alarm::Borrowed;
-use crate::pipeline::{Next, Stage};
+use crate::pipeline::{Next, Stage, Way};
 use crate::plan::Upstream;
 use room::{Places, Promise, Verdict, Waiting};
 use shed::Rank;
@@ -91,6 +91,32 @@ impl Admit {
         let seconds = u16::try_from(back_ns.div_ceil(1_000_000_000)).unwrap_or(1).max(1);
         self.upstream.room.note_refused_lost();
         Err(Error::UpstreamLost { after_s: seconds })
+    }
+
+    /// Lets the exchange go on when there is room, or refuses it.
+    async fn admit<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+        let room = &self.upstream.room;
+        let look = match room.is_lost() {
+            true => self.look(&mut exchange),
+            false => Ok(None),
+        };
+        let _look = match look {
+            Ok(look) => look,
+            Err(error) => return Err(Failure { error, exchange: Some(exchange) }),
+        };
+        let may_go = || {
+            let promised = room.promised();
+            let (fleet, failed) = (self.upstream.fleet(), exchange.failed.as_slice());
+            !room.is_waited_in() && has_room(&fleet, exchange.region, failed, promised, clock::now())
+        };
+        if self.holds && exchange.only.is_none() && !may_go() {
+            // Boxed: most requests do not wait.
+            match Box::pin(self.wait(&exchange)).await {
+                Ok(promise) => exchange.promise = Some(promise),
+                Err(error) => return Err(Failure { error, exchange: Some(exchange) }),
+            }
+        }
+        next.run(exchange).await
     }
 
     /// Waits for room.
@@ -214,31 +240,10 @@ fn caller(exchange: &Exchange) -> &[u8] {
 }
 
 impl Stage for Admit {
-    async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
-        let room = &self.upstream.room;
-        if !self.holds && !room.is_lost() {
-            return next.run(exchange).await;
+    fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> impl Future<Output = Outcome> {
+        match self.holds || self.upstream.room.is_lost() {
+            false => Way::Past { next: next.run(exchange) },
+            true => Way::Through { stage: Box::pin(self.admit(exchange, next)) },
         }
-        let look = match room.is_lost() {
-            true => self.look(&mut exchange),
-            false => Ok(None),
-        };
-        let _look = match look {
-            Ok(look) => look,
-            Err(error) => return Err(Failure { error, exchange: Some(exchange) }),
-        };
-        let may_go = || {
-            let promised = room.promised();
-            let (fleet, failed) = (self.upstream.fleet(), exchange.failed.as_slice());
-            !room.is_waited_in() && has_room(&fleet, exchange.region, failed, promised, clock::now())
-        };
-        if self.holds && exchange.only.is_none() && !may_go() {
-            // Boxed: most requests do not wait.
-            match Box::pin(self.wait(&exchange)).await {
-                Ok(promise) => exchange.promise = Some(promise),
-                Err(error) => return Err(Failure { error, exchange: Some(exchange) }),
-            }
-        }
-        next.run(exchange).await
     }
 }

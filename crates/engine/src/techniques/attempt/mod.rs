@@ -22,7 +22,7 @@ mod tests;
 
 use crate::clock;
 use crate::error::{Error, Fault};
-use crate::exchange::{Exchange, Failure, Outcome, Trace};
+use crate::exchange::{Exchange, Failure, Outcome, Response, Trace};
 use crate::http::{Body, Name};
 use crate::net::alarm::Borrowed;
 use crate::pipeline::{Next, Stage};
@@ -113,7 +113,7 @@ impl Attempt {
             let share = if made == 1 { self.share(&exchange) } else { None };
             let sent_ns = trace.latest_ns();
             let outcome = match share {
-                None => race::alone(next.run(exchange), limit, &mut alarm).await,
+                None => race::alone(std::pin::pin!(next.run(exchange)), limit, &mut alarm).await,
                 // Boxed: what may be sent twice has room for both.
                 Some(share) => {
                     let race =
@@ -229,7 +229,7 @@ impl Again {
 }
 
 /// An answer as the stages around this one want it: with its request only if they asked for that.
-fn handed_back(mut response: crate::exchange::Response, comes_back: bool) -> crate::exchange::Response {
+fn handed_back(mut response: Box<Response>, comes_back: bool) -> Box<Response> {
     match &mut response.request {
         Some(request) if comes_back => request.comes_back = comes_back,
         request => *request = None,

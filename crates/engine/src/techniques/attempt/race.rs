@@ -24,9 +24,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use unlag_record::{Fate, Hedge, Late, Trigger};
 
-/// One attempt of a request that may have no second copy: until its answer or its limit.
-pub async fn alone(first: impl Future<Output = Outcome>, limit: Limit, alarm: &mut Borrowed) -> Outcome {
-    let mut first = std::pin::pin!(first);
+/// One attempt of a request that may have no second copy: until its answer or its limit. It is pinned by the caller: handed over,
+/// the future of all that follows would have room here twice.
+pub async fn alone(
+    mut first: Pin<&mut impl Future<Output = Outcome>>,
+    limit: Limit,
+    alarm: &mut Borrowed,
+) -> Outcome {
     alarm.set(limit.at_ns);
     std::future::poll_fn(|cx| match first.as_mut().poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(outcome),

@@ -140,8 +140,9 @@ fn verdict(response: &Response, status: u16) -> Verdict {
     policy::judge(status, grpc_status, retry_after_s)
 }
 
-impl Stage for Balance {
-    async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+impl Balance {
+    /// Chooses an endpoint for the exchange and counts it in there.
+    fn choose(&self, exchange: &mut Exchange) -> Result<Arc<Endpoint>, Error> {
         let fleet = self.upstream.fleet();
         let now = clock::now();
         let picked = match exchange.only.take() {
@@ -149,30 +150,37 @@ impl Stage for Balance {
                 .iter()
                 .find(|endpoint| endpoint.index == only)
                 .map(|endpoint| (How::Look, Picked::regardless(endpoint, 0, Looked::default()))),
-            None => self.pick(&fleet, &exchange, now),
+            None => self.pick(&fleet, exchange, now),
         };
         let Some((how, picked)) = picked else {
             let are_drained = !fleet.is_empty() && fleet.iter().all(|endpoint| endpoint.is_drained());
-            let error = if are_drained { Error::Drained } else { self.upstream.no_endpoint() };
-            return Err(Failure { error, exchange: Some(exchange) });
+            return Err(if are_drained { Error::Drained } else { self.upstream.no_endpoint() });
         };
-        let (endpoint, index) = (picked.endpoint, picked.endpoint.index);
+        let endpoint = picked.endpoint;
         // There is no other: what failed a moment ago fails again, unless it only had too much to do.
-        let again =
-            exchange.failed.iter().find(|(failed, error)| *failed == index && *error != Error::RefusedStream);
-        if let Some((_, error)) = again {
-            return Err(Failure { error: *error, exchange: Some(exchange) });
+        let has_failed =
+            |&&(failed, error): &&(u32, Error)| failed == endpoint.index && error != Error::RefusedStream;
+        if let Some((_, error)) = exchange.failed.iter().find(has_failed) {
+            return Err(*error);
         }
-        let trace = Rc::clone(&exchange.trace);
-        let waited_ns = trace.timeline().spent_ns(Phase::Wait);
-        self.note(&trace, &exchange.failed, fleet.len(), (how, &picked));
-        trace.endpoint.set(Some(endpoint.record));
+        self.note(&exchange.trace, &exchange.failed, fleet.len(), (how, &picked));
+        exchange.trace.endpoint.set(Some(endpoint.record));
         exchange.chosen = Some(endpoint.begin(now));
         if let Some(promise) = exchange.promise.take() {
             promise.keep();
         }
-        let endpoint = Arc::clone(endpoint);
-        drop(fleet);
+        Ok(Arc::clone(endpoint))
+    }
+}
+
+impl Stage for Balance {
+    async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+        let endpoint = match self.choose(&mut exchange) {
+            Ok(endpoint) => endpoint,
+            Err(error) => return Err(Failure { error, exchange: Some(exchange) }),
+        };
+        let trace = Rc::clone(&exchange.trace);
+        let waited_ns = trace.timeline().spent_ns(Phase::Wait);
         match next.run(exchange).await {
             Ok(mut response) => {
                 // The last thing that happened is that the head came.
@@ -196,7 +204,7 @@ impl Stage for Balance {
                 }
                 if let Some(exchange) = &mut failure.exchange {
                     exchange.chosen = None;
-                    exchange.failed.push((index, failure.error));
+                    exchange.failed.push((endpoint.index, failure.error));
                 }
                 Err(failure)
             }

@@ -25,7 +25,7 @@ impl Cache {
 
     /// Passes on what was not looked up. What changes something makes what is stored of it wrong (RFC 9111 §4.4), unless it says
     /// what is there now (RFC 9110 §9.3.3).
-    pub(super) fn passed(&self, mut response: Response) -> Response {
+    pub(super) fn passed(&self, mut response: Box<Response>) -> Box<Response> {
         let Some(request) = response.request.take() else { return response };
         if request.head.method.is_safe() || content::is_query(&request.head.method) {
             return response;

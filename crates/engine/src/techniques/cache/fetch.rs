@@ -215,7 +215,7 @@ impl Cache {
     }
 
     /// Serves what another node has fetched.
-    fn shared_hit(&self, found: &Stored, request: &Exchange) -> Response {
+    fn shared_hit(&self, found: &Stored, request: &Exchange) -> Box<Response> {
         let bytes = found.content.length().unwrap_or(0);
         self.counts.hit(bytes, self.learned.fetch_ns(), false);
         self.glance.found(true);
@@ -316,7 +316,7 @@ impl Cache {
     /// What the origin says about something stored.
     async fn told<N: Next>(
         &self,
-        mut response: Response,
+        mut response: Box<Response>,
         stored: &Arc<Stored>,
         or_serve: bool,
         request: Box<Exchange>,
@@ -363,7 +363,13 @@ impl Cache {
     }
 
     /// Serves what is stored although the origin fails. A hit, unless this is only a refresh beside one.
-    fn last_resort(&self, stored: &Stored, request: &Exchange, asking: &Asking, status: Status) -> Response {
+    fn last_resort(
+        &self,
+        stored: &Stored,
+        request: &Exchange,
+        asking: &Asking,
+        status: Status,
+    ) -> Box<Response> {
         match asking.is_beside() {
             true => self.serve(stored, request, status),
             false => self.hit(stored, request, status),

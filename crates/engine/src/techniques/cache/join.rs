@@ -288,7 +288,7 @@ impl Cache {
 }
 
 /// The answer to a caller that has copies.
-fn answered(response: Response, copies: Option<&Fields>) -> Response {
+fn answered(response: Box<Response>, copies: Option<&Fields>) -> Box<Response> {
     let fields = &response.head.fields;
     // A cookie that is set with the whole is not for a 304 to lose; and what has no date of its own is no older than anything.
     let may_be_known = response.head.status == 200 && !fields.has(Name::SetCookie);

@@ -93,7 +93,12 @@ impl Cache {
     }
 
     /// Hands an answer on, stores it on its way if it may be, and tells those who wait.
-    pub(super) fn take(&self, mut response: Response, request: &Exchange, mut asking: Asking) -> Response {
+    pub(super) fn take(
+        &self,
+        mut response: Box<Response>,
+        request: &Exchange,
+        mut asking: Asking,
+    ) -> Box<Response> {
         let judged = self.judged(&response, request, &asking);
         let teaches =
             !matches!(judged, Err(Refusal::Authorization | Refusal::RequestNoStore | Refusal::Method));
@@ -210,7 +215,13 @@ impl Cache {
     }
 
     /// Stores an answer while it passes.
-    fn keep(&self, mut response: Response, request: &Exchange, kept: &Kept, mut asking: Asking) -> Response {
+    fn keep(
+        &self,
+        mut response: Box<Response>,
+        request: &Exchange,
+        kept: &Kept,
+        mut asking: Asking,
+    ) -> Box<Response> {
         let head = response.head.clone();
         let Some((content, arriving)) = self.content_of(&mut response) else {
             self.supersede(&asking, request, &response.head);

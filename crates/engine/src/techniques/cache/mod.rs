@@ -92,7 +92,7 @@ const SPARE_BYTES_MAX: usize = 4 * 1024;
 /// What there is for a request.
 enum Found {
     /// An answer.
-    Answer(Response),
+    Answer(Box<Response>),
     /// None, or one that the origin is to be asked about.
     Missing(Missing),
 }
@@ -245,23 +245,23 @@ impl Cache {
         })
     }
 
-    fn hit(&self, stored: &Stored, request: &Exchange, status: Status) -> Response {
+    fn hit(&self, stored: &Stored, request: &Exchange, status: Status) -> Box<Response> {
         self.hit_at(stored, request, status, clock::now())
     }
 
     /// Serves what is stored, instead of asking.
-    fn hit_at(&self, stored: &Stored, request: &Exchange, status: Status, now: u64) -> Response {
+    fn hit_at(&self, stored: &Stored, request: &Exchange, status: Status, now: u64) -> Box<Response> {
         let bytes = stored.content.length().unwrap_or(0);
         let fetch_ns = stored.received.came_ns.saturating_sub(stored.received.asked_ns);
         self.counts.hit(bytes, fetch_ns, status.is_stale());
         self.serve_at(stored, request, status, now)
     }
 
-    fn serve(&self, stored: &Stored, request: &Exchange, status: Status) -> Response {
+    fn serve(&self, stored: &Stored, request: &Exchange, status: Status) -> Box<Response> {
         self.serve_at(stored, request, status, clock::now())
     }
 
-    fn serve_at(&self, stored: &Stored, request: &Exchange, status: Status, now: u64) -> Response {
+    fn serve_at(&self, stored: &Stored, request: &Exchange, status: Status, now: u64) -> Box<Response> {
         request.trace.cache.set(Some(status.record()));
         let mut response = stored.answer(&request.head.method, &request.head.fields, now);
         let ttl_s = stored.freshness.ttl_s(now);
@@ -273,7 +273,7 @@ impl Cache {
 }
 
 /// What is not stored and was not to be asked for (RFC 9111 §5.2.1.7).
-fn unavailable() -> Response {
+fn unavailable() -> Box<Response> {
     Response::new(ResponseHead::new(504), Body::Bytes(Bytes::new()))
 }
 

@@ -196,7 +196,7 @@ impl Stored {
     }
 
     /// The answer to a request that it is good for.
-    pub fn answer(&self, method: &Method, request: &Fields, now: u64) -> Response {
+    pub fn answer(&self, method: &Method, request: &Fields, now: u64) -> Box<Response> {
         let fields = self.head.fields.with_room(ADDED_TEXT_BYTES, ADDED_FIELDS);
         let mut head = ResponseHead { status: self.head.status, fields };
         let age_s = self.freshness.age_ns(now) / 1_000_000_000;
@@ -217,7 +217,9 @@ impl Stored {
                 Content::Whole(bytes) if self.trailers.is_none() => Some(bytes.clone()),
                 _ => None,
             };
-            return Response { unsent, ..Response::new(head, Body::Empty) };
+            let mut response = Response::new(head, Body::Empty);
+            response.unsent = unsent;
+            return response;
         }
         let part = self.part.as_deref();
         let length = part.map_or_else(|| self.content.length().unwrap_or(0), |part| part.total);
@@ -247,7 +249,7 @@ impl Stored {
 }
 
 /// A 304 with what belongs into one.
-pub fn not_modified(mut head: ResponseHead) -> Response {
+pub fn not_modified(mut head: ResponseHead) -> Box<Response> {
     head.status = 304;
     head.fields.retain(|field| {
         validate::belongs_in_304(field.known)

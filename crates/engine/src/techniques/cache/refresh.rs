@@ -62,7 +62,7 @@ impl Cache {
 pub(super) fn beside(exchange: &Exchange) -> Option<Box<Exchange>> {
     let mut exchange = exchange.replica()?;
     let now = clock::now();
-    exchange.trace = Rc::new(Trace::new(now, &exchange.head, None));
+    exchange.trace = Trace::new(now, &exchange.head, None);
     exchange.deadline_ns = now.saturating_add(exchange.route.total_timeout_ns);
     exchange.interim = None;
     if exchange.head.method == Method::HEAD {

@@ -58,10 +58,9 @@ impl Next for Origin {
                 None => Body::Bytes(Bytes::from_static(body.as_bytes())),
             },
         };
-        Ok(Response {
-            request: exchange.comes_back.then_some(exchange),
-            ..Response::new(ResponseHead { status, fields }, body)
-        })
+        let mut response = Response::new(ResponseHead { status, fields }, body);
+        response.request = exchange.comes_back.then_some(exchange);
+        Ok(response)
     }
 }
 
@@ -150,7 +149,7 @@ impl Bed {
         let path = fields.store(path.as_bytes());
         let authority = fields.store(b"a");
         let head = RequestHead { method, path, query: None, authority, version: Version::Http11, fields };
-        let trace = Rc::new(Trace::new(clock::now(), &head, None));
+        let trace = Trace::new(clock::now(), &head, None);
         Box::new(Exchange {
             head,
             asked_path: path,

@@ -52,7 +52,7 @@ impl Compress {
     }
 
     /// Encodes an answer, if it may be and that is worth it.
-    fn encode(&self, mut response: Response, wish: &Wish) -> Response {
+    fn encode(&self, mut response: Box<Response>, wish: &Wish) -> Box<Response> {
         let size = match wish.is_head {
             true => policy::told_size(&response.head.fields),
             false => response.body.size(),

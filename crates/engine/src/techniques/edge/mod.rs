@@ -90,7 +90,12 @@ impl Edge {
         Err(Error::FileChanged.into())
     }
 
-    async fn answer_named(&self, exchange: &Exchange, path: &[u8], named: &Named) -> Result<Response, Error> {
+    async fn answer_named(
+        &self,
+        exchange: &Exchange,
+        path: &[u8],
+        named: &Named,
+    ) -> Result<Box<Response>, Error> {
         let found = match (named.is_directory, &self.directory.index) {
             (false, _) => self.files.find(&self.directory, &named.path).await?,
             (true, None) => return Err(Error::NoFile),
@@ -106,7 +111,7 @@ impl Edge {
         }
     }
 
-    async fn answer(&self, exchange: &Exchange, path: &[u8], known: &Known) -> Result<Response, Error> {
+    async fn answer(&self, exchange: &Exchange, path: &[u8], known: &Known) -> Result<Box<Response>, Error> {
         let request = &exchange.head.fields;
         let chosen = self.choose(known, request);
         let validators = Validators {
@@ -231,7 +236,7 @@ impl Edge {
 }
 
 /// To the form of a directory's path in which the names in its index lead to its files.
-fn to_slash(path: &[u8], query: Option<&[u8]>) -> Response {
+fn to_slash(path: &[u8], query: Option<&[u8]>) -> Box<Response> {
     let mut location = [path, b"/"].concat();
     if let Some(query) = query {
         location.push(b'?');
@@ -243,7 +248,7 @@ fn to_slash(path: &[u8], query: Option<&[u8]>) -> Response {
     Response::new(head, Body::Bytes(Bytes::new()))
 }
 
-fn unsatisfiable(length: u64) -> Response {
+fn unsatisfiable(length: u64) -> Box<Response> {
     let mut head = ResponseHead::new(416);
     head.fields.push_known(Name::ContentRange, format!("bytes */{length}").as_bytes());
     Response::new(head, Body::Bytes(Bytes::new()))

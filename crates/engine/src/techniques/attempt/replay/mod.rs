@@ -168,7 +168,7 @@ fn replayed(answer: &Arc<Answer>, method: &Method) -> Outcome {
     }
 }
 
-fn refusal(status: u16, why: &'static str) -> Response {
+fn refusal(status: u16, why: &'static str) -> Box<Response> {
     let mut head = ResponseHead::new(status);
     head.fields.push_known(Name::ContentType, b"text/plain; charset=utf-8");
     if status == 409 || status == 503 {
