@@ -25,11 +25,16 @@ const USUAL: Duration = Duration::from_millis(10);
 /// Two origins of one service. The first request for `/slow` that comes to either waits for the gate; all others are answered at
 /// once, or after the usual time.
 fn origins(gate: &Gate) -> [RawOrigin; 2] {
+    holding(1, gate)
+}
+
+/// The same, of so many origins, which hold so many requests.
+fn holding<const N: usize>(held: usize, gate: &Gate) -> [RawOrigin; N] {
     let slow = Arc::new(AtomicUsize::new(0));
-    [(); 2].map(|()| {
+    [(); N].map(|()| {
         let (slow, gate) = (Arc::clone(&slow), gate.clone());
         RawOrigin::answering(move |request| match request.target().as_str() {
-            "/slow" if slow.fetch_add(1, Relaxed) == 0 => {
+            "/slow" if slow.fetch_add(1, Relaxed) < held => {
                 gate.pass();
                 ok("the first")
             }
@@ -42,7 +47,7 @@ fn origins(gate: &Gate) -> [RawOrigin; 2] {
     })
 }
 
-fn hedged(origins: &[RawOrigin; 2]) -> Unlag {
+fn hedged(origins: &[RawOrigin]) -> Unlag {
     let unlag = Setup::of(UNLAG)
         .to(origins.iter().map(RawOrigin::url))
         .route("hedge", "{}")
@@ -58,8 +63,10 @@ fn learn(unlag: &Unlag) {
     (0..120).for_each(|_| assert_eq!(caller.get("/usual").text(), "usual"));
 }
 
-fn slow_requests(origins: &[RawOrigin; 2]) -> [usize; 2] {
-    [0, 1].map(|at| origins[at].requests().iter().filter(|request| request.target() == "/slow").count())
+fn slow_requests<const N: usize>(origins: &[RawOrigin; N]) -> [usize; N] {
+    std::array::from_fn(|at| {
+        origins[at].requests().iter().filter(|request| request.target() == "/slow").count()
+    })
 }
 
 fn attempt_of_slow(origin: &RawOrigin) -> Option<String> {
@@ -145,6 +152,17 @@ fn u35_over_http_2_the_stream_that_lost_is_reset_and_its_connection_stays() {
     let before = first.connections();
     learn(&unlag);
     assert_eq!(first.connections(), before, "the connection goes on");
+}
+
+#[test]
+fn a_copy_that_is_caught_in_an_endpoint_that_is_silent_as_well_is_followed_by_another() {
+    let gate = Gate::new();
+    let origins = holding::<3>(2, &gate);
+    let unlag = hedged(&origins);
+    assert_eq!(unlag.get("/slow").text(), "the copy");
+    assert_eq!(slow_requests(&origins), [1, 1, 1]);
+    assert_eq!(line(&unlag)["attempts"], 3);
+    gate.open();
 }
 
 #[test]

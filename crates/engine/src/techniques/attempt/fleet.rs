@@ -33,18 +33,19 @@ pub fn progress_ns(endpoint: &Endpoint) -> Option<u64> {
     Some(endpoint.progress_ns())
 }
 
-/// Whether a copy of what `asked` has may go to another endpoint, in the region in which the request has to stay.
+/// Whether a copy of what the `asked` have may go to another endpoint, in the region in which the request has to stay.
 pub fn has_alternative(
     upstream: &Upstream,
-    asked: &Endpoint,
+    asked: impl Iterator<Item = u32>,
     only: Option<RegionId>,
     trigger: Trigger,
     now: u64,
 ) -> bool {
     let knee = upstream.service.figures().knee;
+    let asked: Vec<u32> = asked.collect();
     upstream.fleet().iter().any(|endpoint| {
         let is_out = is_out(endpoint, now) || is_elsewhere(endpoint, only);
-        endpoint.index != asked.index
+        !asked.contains(&endpoint.index)
             && !is_out
             && may_have(trigger, endpoint.in_flight(), endpoint.failing(), knee)
     })

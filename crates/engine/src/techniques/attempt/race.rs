@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! sent ────────── silent or late ──► copy to another endpoint ──► a good answer of either: the other is cancelled
-//!   └─ answered: nothing was copied                            └► a bad one waits for the other
+//!   └─ answered: nothing was copied                            ├► a bad one waits for the other
+//!                                                              └► silent as well ──► another copy instead, up to three
 //! ```
 
 use super::fleet;
@@ -23,6 +24,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use unlag_record::{Fate, Hedge, Late, Trigger};
+
+/// Copies of a request at most, one after the other: where a region freezes whole, the one that got the copy may be part of it.
+const COPIES_MAX: u32 = 3;
 
 /// One attempt of a request that may have no second copy: until its answer or its limit. It is pinned by the caller: handed over,
 /// the future of all that follows would have room here twice.
@@ -65,9 +69,10 @@ pub struct Limit {
 
 #[derive(Default)]
 struct Copies<'a> {
-    /// When it is to be looked whether a copy is due; none before the first one is under way.
+    /// When it is to be looked whether a copy is due; none before the latest one is under way.
     look_at_ns: Option<u64>,
     looks: u32,
+    made: u32,
     running: Option<Running<'a>>,
     /// A bad answer of the first, while the copy may have a better one.
     held: Option<Outcome>,
@@ -116,14 +121,13 @@ impl<'a, N: Next> Race<'a, N> {
         {
             return Poll::Ready(outcome);
         }
-        if self.copies.look_at_ns.is_none() {
-            self.copies.look_at_ns = Some(self.sight().due_ns());
-        }
         loop {
             if let Poll::Ready(outcome) = self.poll_copy(cx) {
                 return Poll::Ready(outcome);
             }
-            alarm.set(self.limit.at_ns.min(self.copies.look_at_ns.unwrap_or(NEVER)));
+            let look_at_ns = self.copies.look_at_ns.unwrap_or_else(|| self.sight().due_ns());
+            self.copies.look_at_ns = Some(look_at_ns);
+            alarm.set(self.limit.at_ns.min(look_at_ns));
             ready!(alarm.poll(cx));
             let now = clock::now();
             if now >= self.limit.at_ns {
@@ -141,18 +145,33 @@ impl<'a, N: Next> Race<'a, N> {
         }
     }
 
+    /// Who has the request, or its copy once there is one, and since when.
+    fn latest(&self) -> (&Trace, u64) {
+        self.copies.running.as_ref().map_or((&self.trace, self.sent_ns), |copy| (&copy.trace, copy.since_ns))
+    }
+
     fn sight(&self) -> Sight {
-        let endpoint = self.trace.lending.endpoint();
+        let (trace, sent_ns) = self.latest();
+        let endpoint = trace.lending.endpoint();
         let tempo = &self.learned.tempo;
         let figures = fleet::figures(self.upstream);
+        let is_first = self.copies.running.is_none();
         Sight {
-            sent_ns: self.sent_ns,
+            sent_ns,
             p50_ns: tempo.p50_ns(),
-            rung_ns: self.learned.rung_ns(self.sent_ns),
+            // That a copy takes long as well says that the request is large.
+            rung_ns: if is_first { self.learned.rung_ns(sent_ns) } else { None },
             progress_ns: endpoint.as_deref().and_then(fleet::progress_ns),
             gap_ns: figures.gap_ns,
             distance_ns: endpoint.as_ref().map_or(0, |endpoint| fleet::distance_ns(endpoint)),
         }
+    }
+
+    /// Endpoints that have the request or its copy.
+    fn asked(&self) -> impl Iterator<Item = u32> {
+        let of = |trace: &Trace| trace.lending.endpoint().as_ref().map(|endpoint| endpoint.index);
+        let copy = self.copies.running.as_ref().and_then(|copy| of(&copy.trace));
+        of(&self.trace).into_iter().chain(copy)
     }
 
     /// Whether a copy is due and may be sent; what was paid for it.
@@ -162,8 +181,10 @@ impl<'a, N: Next> Race<'a, N> {
             self.copies.look_at_ns = Some(sight.due_ns().max(now + 1));
             return None;
         };
-        let endpoint = self.trace.lending.endpoint().clone();
-        self.note_late(&sight, trigger, endpoint.as_deref(), now);
+        let endpoint = self.latest().0.lending.endpoint().clone();
+        if self.copies.made == 0 {
+            self.note_late(&sight, trigger, endpoint.as_deref(), now);
+        }
         let fate = match endpoint {
             // It waits for admission: more of it helps nobody.
             None => Fate::Overload,
@@ -172,7 +193,7 @@ impl<'a, N: Next> Race<'a, N> {
                 if trigger == Trigger::Stall {
                     fleet::suspect(&endpoint, now);
                 }
-                match fleet::has_alternative(self.upstream, &endpoint, self.only, trigger, now) {
+                match fleet::has_alternative(self.upstream, self.asked(), self.only, trigger, now) {
                     false => Fate::NoAlternative,
                     true => {
                         // Half of the route's requests cost no more, on an endpoint that works.
@@ -187,7 +208,7 @@ impl<'a, N: Next> Race<'a, N> {
             }
         };
         let hedge = Hedge { trigger, fate };
-        if self.trace.hedge.replace(Some(hedge)).is_none() {
+        if self.copies.made == 0 && self.trace.hedge.replace(Some(hedge)).is_none() {
             self.learned.count(hedge);
         }
         self.copies.look_at_ns = Some(now + hedge::again_ns(self.copies.looks, sight.p50_ns));
@@ -212,19 +233,28 @@ impl<'a, N: Next> Race<'a, N> {
     }
 
     fn send_copy(&mut self, paid: Paid, now: u64) {
-        // At most one, also where it could not be made.
+        self.copies.made += 1;
+        // No further one where it could not be made, or where it is the last.
         self.copies.look_at_ns = Some(NEVER);
-        let endpoint = self.trace.lending.endpoint().as_ref().map(|endpoint| endpoint.index);
+        let asked = self.asked().map(|index| (index, Error::NoOther)).collect::<Vec<_>>();
         let Some(mut copy) = self.trace.lending.take() else {
             return self.learned.settle(paid, Lost::Copy(0), now);
         };
-        // The copy has nothing to do with the endpoint that has the first, and nothing is held against that.
-        copy.failed.extend(endpoint.map(|index| (index, Error::NoOther)));
+        // One that is inside a frozen endpoint as well is given up. What was paid for it is spent.
+        if let Some(stalled) = self.copies.running.take() {
+            self.learned.count(Hedge { trigger: stalled.paid.trigger, fate: Fate::Lost });
+        }
+        // The copy has nothing to do with the endpoints that have the others, and nothing is held against those.
+        copy.failed.extend(asked);
         copy.interim = None;
-        copy.head.fields.set_known(Name::XAttempt, b"2");
         let made = self.trace.attempts.get() + 1;
         self.trace.attempts.set(made);
+        copy.head.fields.set_known(Name::XAttempt, itoa::Buffer::new().format(made).as_bytes());
         let (trace, next) = (Rc::clone(&copy.trace), self.next);
+        if self.copies.made < COPIES_MAX {
+            trace.lending.watch();
+            self.copies.look_at_ns = None;
+        }
         let answer = Box::pin(next.run(copy));
         self.copies.running = Some(Running { answer, trace, paid, since_ns: now });
     }
