@@ -64,7 +64,7 @@ pub(super) fn configure(
         Peer::Varnish => bail!("it is compared as a cache only"),
     };
     let program = installed.binary.clone();
-    Ok(Launch { program, arguments, environment, http1, http2, directory })
+    Ok(Launch { program, arguments, environment, http1, http2, admin: None, directory })
 }
 
 /// Where a proxy stands, and how many workers it gets.

@@ -111,6 +111,8 @@ pub(crate) struct Launch {
     pub(crate) http1: SocketAddr,
     /// Where it will serve cleartext HTTP/2.
     pub(crate) http2: SocketAddr,
+    /// Where it will say how it is.
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) directory: PathBuf,
 }
 
@@ -125,6 +127,8 @@ pub(crate) struct Process {
     pub(crate) http1: SocketAddr,
     /// Where it serves cleartext HTTP/2.
     pub(crate) http2: SocketAddr,
+    /// Where it says how it is.
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 impl Process {
@@ -143,8 +147,8 @@ impl Process {
         let group = Pid::from_child(&child);
         groups.push(group);
         drop(groups);
-        let (http1, http2) = (launch.http1, launch.http2);
-        Ok(Self { child, group, log, interrupt: interrupt.clone(), http1, http2 })
+        let Launch { http1, http2, admin, .. } = *launch;
+        Ok(Self { child, group, log, interrupt: interrupt.clone(), http1, http2, admin })
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -245,6 +249,7 @@ mod tests {
             environment: vec![("MARK", "7".into())],
             http1: nowhere,
             http2: nowhere,
+            admin: None,
             directory: directory.path.clone(),
         }
     }

@@ -15,6 +15,7 @@ mod shop;
 pub use backend::Backend;
 pub use fault::{Fault, Faults};
 pub use origin::{Origin, Policy, Resource};
+pub(crate) use replicas::ask;
 pub use replicas::{
     Addresses, Outage, RelaySpec, ReplicaCounts, ReplicaSpec, Replicas, ReplicasReport, ReplicasSpec, Role,
     SENT_FIELD, Timed, When, Work, Wrong,

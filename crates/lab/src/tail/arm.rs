@@ -23,6 +23,8 @@ pub(super) struct Arm {
     pub(super) chain: bool,
     /// Replicas come from a file that changes.
     pub(super) discovers: bool,
+    /// unlag: so many requests pass each technique by.
+    pub(super) holdout: Option<&'static str>,
 }
 
 const fn arm(name: &'static str, peer: Peer, balance: &'static str) -> Arm {
@@ -38,6 +40,7 @@ const fn arm(name: &'static str, peer: Peer, balance: &'static str) -> Arm {
         processes: 1,
         chain: false,
         discovers: false,
+        holdout: None,
     }
 }
 

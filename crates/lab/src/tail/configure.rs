@@ -45,6 +45,7 @@ pub(super) fn configure(arm: &Arm, installed: &Installed, parent: &Path, pool: &
     fs::create_dir(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut environment = vec![("HOME", directory.clone().into_os_string())];
     let at = At { arm, directory: &directory, listen, pool };
+    let admin = if arm.is_own() { Some(free_address()?) } else { None };
     let arguments: Vec<OsString> = match arm.peer {
         Peer::Haproxy => haproxy_arm(&at)?,
         Peer::Nginx => nginx_arm(&at)?,
@@ -53,11 +54,11 @@ pub(super) fn configure(arm: &Arm, installed: &Installed, parent: &Path, pool: &
             environment.push(("GOMAXPROCS", arm.workers.to_string().into()));
             traefik_arm(&at)?
         }
-        Peer::Unlag => unlag(&at)?,
+        Peer::Unlag => unlag(&at, admin)?,
         Peer::Caddy | Peer::Varnish => bail!("it has no arm"),
     };
     let program = installed.binary.clone();
-    Ok(Launch { program, arguments, environment, http1: listen, http2: listen, directory })
+    Ok(Launch { program, arguments, environment, http1: listen, http2: listen, admin, directory })
 }
 
 struct At<'a> {
@@ -148,8 +149,9 @@ fn traefik_arm(at: &At<'_>) -> Result<Vec<OsString>> {
 /// The name of unlag's config in its directory.
 pub(super) const UNLAG_FILE: &str = "unlag.toml";
 
-fn unlag(at: &At<'_>) -> Result<Vec<OsString>> {
-    let file = write_file(at.directory, UNLAG_FILE, &unlag_config(at, free_address()?))?;
+fn unlag(at: &At<'_>, admin: Option<SocketAddr>) -> Result<Vec<OsString>> {
+    let admin = admin.context("it has no address to say how it is")?;
+    let file = write_file(at.directory, UNLAG_FILE, &unlag_config(at, admin))?;
     let workers = at.arm.workers.to_string();
     Ok(words(&["run", "--workers", &workers, "-c"], file))
 }
@@ -197,6 +199,9 @@ fn unlag_config(at: &At<'_>, admin: SocketAddr) -> String {
     text.push_str("\n[[route]]\nname = \"all\"\nmatch = \"/{rest...}\"\nupstream = \"services\"\n");
     if arm.hedge {
         text.push_str("hedge = { budget = \"5%\" }\n");
+    }
+    if let Some(share) = arm.holdout {
+        let _ = writeln!(text, "holdout = \"{share}\"");
     }
     text
 }

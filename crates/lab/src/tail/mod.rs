@@ -18,6 +18,7 @@ mod rounds;
 mod sample;
 mod scenario;
 mod stack;
+mod trials;
 mod verdict;
 
 use std::path::PathBuf;
@@ -59,9 +60,8 @@ pub fn run(options: &TailOptions, say: &mut dyn FnMut(&str)) -> Result<TailRepor
     ensure!((100..=2_000_000).contains(&options.requests), "tail: requests must be 100 to 2,000,000");
     let interrupt = Interrupt::watch()?;
     let directory = Directory::create(&interrupt)?;
-    let mut skipped = Vec::new();
-    let variants = chosen(options, &mut skipped);
-    ensure!(!variants.is_empty(), "tail: nothing to run; {}", reasons(&skipped));
+    let variants = chosen(options);
+    ensure!(!variants.is_empty(), "tail: nothing to run: no variant has these arms");
     let mut peers: Vec<Peer> = Vec::new();
     for arm in variants.iter().flat_map(|variant| &variant.arms) {
         if !peers.contains(&arm.peer) {
@@ -70,8 +70,7 @@ pub fn run(options: &TailOptions, say: &mut dyn FnMut(&str)) -> Result<TailRepor
     }
     let mut peers_options = PeersOptions { peers, ..PeersOptions::default() };
     peers_options.unlag = options.unlag.clone().or(peers_options.unlag);
-    let (installed, not_installed) = peers::install::all(&peers_options, say);
-    skipped.extend(not_installed);
+    let (installed, mut skipped) = peers::install::all(&peers_options, say);
     ensure!(!installed.is_empty(), "tail: nothing to measure; {}", reasons(&skipped));
     peers::pin_to(LOAD_CORE).context("tail: two cores are needed")?;
     peers::raise_descriptor_limit();
@@ -96,7 +95,7 @@ pub fn run(options: &TailOptions, say: &mut dyn FnMut(&str)) -> Result<TailRepor
 }
 
 /// The variants that were asked for, each with the arms that were.
-fn chosen(options: &TailOptions, skipped: &mut Vec<Skipped>) -> Vec<Variant> {
+fn chosen(options: &TailOptions) -> Vec<Variant> {
     let amount = Amount { requests: options.requests, rounds: options.rounds };
     let mut chosen = Vec::new();
     let is_variant = |word: &str| {
@@ -104,13 +103,6 @@ fn chosen(options: &TailOptions, skipped: &mut Vec<Skipped>) -> Vec<Variant> {
     };
     let (names, arms): (Vec<&String>, Vec<&String>) = options.only.iter().partition(|word| is_variant(word));
     for scenario in &options.scenarios {
-        if let Some(reason) = scenario.missing() {
-            skipped.push(Skipped {
-                peer: "all".into(),
-                scenario: Some(scenario.name()),
-                reason: reason.into(),
-            });
-        }
         for mut variant in scenario::variants(*scenario, amount) {
             if !names.is_empty() && !names.iter().any(|name| *name == variant.name) {
                 continue;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::caller::{End, Outcome};
 use super::plan::Kind;
 use super::scenario::Variant;
+use super::trials::Estimate;
 use crate::services::{ReplicasReport, ReplicasSpec};
 
 /// Success is looked at in stretches of this.
@@ -77,6 +78,11 @@ pub(super) fn at_share(sorted_us: &[u32], share: f64) -> Option<f64> {
 
 fn facts(variant: &Variant, outcomes: &[Outcome], replicas: &ReplicasReport) -> BTreeMap<&'static str, f64> {
     let mut facts = BTreeMap::new();
+    if variant.arms.iter().any(|arm| arm.holdout.is_some()) {
+        let took: Vec<u32> = outcomes.iter().map(|outcome| micros(outcome.latency)).collect();
+        let Estimate { ms, error_ms } = Estimate::of(&took);
+        facts.extend([("mean_ms", ms), ("mean_error_ms", error_ms)]);
+    }
     let count = |which: &dyn Fn(&Outcome) -> bool| outcomes.iter().filter(|o| which(o)).count() as f64;
     facts.insert("executed_twice", replicas.executed_twice as f64);
     facts.insert("unsafe_executed_twice", replicas.unsafe_executed_twice as f64);

@@ -16,12 +16,13 @@ use super::configure::{Pool, UNLAG_FILE, configure};
 use super::plan::{Call, Load, Phase};
 use super::sample::Sample;
 use super::scenario::Variant;
+use super::trials::saved;
 use crate::cpu::{Ticks, tree_ns};
 use crate::peers::install::Installed;
 use crate::peers::measure::answers;
 use crate::peers::process::{Directory, Interrupt, Launch, Process, write_file};
 use crate::peers::{LOAD_CORE, PROXY_CORE};
-use crate::services::{Addresses, ReplicasSpec};
+use crate::services::{Addresses, ReplicasSpec, ask};
 
 /// Load before the clock is started: connections are opened, what is learned from load is learned.
 const WARM_UP_S: f64 = 2.0;
@@ -45,6 +46,8 @@ pub(super) struct Stack<'a> {
     addresses: Addresses,
     calling: Calling,
     pool: Pool,
+    /// Where the arm says what its hold-outs took.
+    trials: Option<SocketAddr>,
     variant: &'a Variant,
     place: &'a Place<'a>,
 }
@@ -75,7 +78,8 @@ impl<'a> Stack<'a> {
         }
         let (attempts, attempt_timeout) = (variant.attempts, variant.attempt_timeout);
         let calling = Calling { targets, attempts, attempt_timeout };
-        Ok(Self { proxies, _replicas: replicas, addresses, calling, pool, variant, place })
+        let trials = arm.holdout.and_then(|_| proxies.first()?.admin);
+        Ok(Self { proxies, _replicas: replicas, addresses, calling, pool, trials, variant, place })
     }
 
     /// Load that is not counted.
@@ -105,13 +109,18 @@ impl<'a> Stack<'a> {
             .map_or((0.0, 0.0), |(now, before)| (now.steal_since(&before), now.busy_since(&before)));
         self.place.interrupt.pause(SETTLE);
         let report = self.addresses.report()?;
-        Ok(Sample {
+        let mut sample = Sample {
             steal,
             foreign: (busy - own).max(0.0),
             load_core,
             cpu_us: cpu_ns as f64 / 1e3 / requests.max(1) as f64,
             ..Sample::new(self.variant, &outcomes, report)
-        })
+        };
+        if let Some(admin) = self.trials {
+            let saved = saved(&ask(admin, "GET /metrics")?, "hedge").context("nobody was held out")?;
+            sample.facts.extend([("saved_ms", saved.ms), ("saved_error_ms", saved.error_ms)]);
+        }
+        Ok(sample)
     }
 
     /// Runs `during`, while the file that lists the replicas is written again and again where the variant wants that.
@@ -181,6 +190,7 @@ fn start_replicas(place: &Place<'_>, variant: &Variant, round: usize) -> Result<
         environment: Vec::new(),
         http1: nowhere,
         http2: nowhere,
+        admin: None,
         directory,
     };
     let mut process = Process::start(&launch, &LOAD_CORE.to_string(), place.interrupt).context("replicas")?;

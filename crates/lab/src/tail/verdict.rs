@@ -1,6 +1,8 @@
 //! What a scenario is to show, and whether it does: pure functions of the table.
 
+use super::arm::UNLAG_HEDGE;
 use super::report::{Row, VariantReport};
+use super::trials::Estimate;
 
 /// The "first" column of the goals.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,6 +55,10 @@ pub(super) enum Goal {
         after_ms: f64,
     },
     OwnWrites,
+    /// What the hold-outs say that hedging saves is what two arms say; where there is nothing to save, that it saves nothing.
+    HoldOut {
+        saves: bool,
+    },
 }
 
 impl Goal {
@@ -88,6 +94,8 @@ impl Goal {
                 format!("the service is told no more than is left, nothing runs {after_ms} ms after it")
             }
             Self::OwnWrites => "nobody reads less than he wrote, no write fails".into(),
+            Self::HoldOut { saves: true } => "hold-outs say what hedging saves, within their interval".into(),
+            Self::HoldOut { saves: false } => "hold-outs say that hedging saves nothing".into(),
         })
     }
 
@@ -139,6 +147,12 @@ impl Goal {
                     && fact("worked_after_deadline_ms")? <= after_ms
             }
             Self::OwnWrites => fact("stale_own_reads")? == 0.0 && fact("failed_writes")? == 0.0,
+            Self::HoldOut { saves } => {
+                let mean = |row: &Row| Estimate::from_facts(&row.facts, "mean_ms", "mean_error_ms");
+                let said = Estimate::from_facts(&row.facts, "saved_ms", "saved_error_ms")?;
+                let truth = mean(named(&of.reference)?)?.minus(mean(named(UNLAG_HEDGE.name)?)?);
+                said.agrees_with(truth) && (said.ms > said.error_ms) == saves
+            }
         })
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn configure(
         Cache::Haproxy => haproxy(&at, HAPROXY_CACHE, &format!("{HAPROXY_RULES}{}", haproxy_server(origin)))?,
     };
     let (program, environment) = (program.to_path_buf(), vec![("HOME", directory.clone().into_os_string())]);
-    Ok(Launch { program, arguments, environment, http1: listen, http2: listen, directory })
+    Ok(Launch { program, arguments, environment, http1: listen, http2: listen, admin: None, directory })
 }
 
 fn unlag(listen: SocketAddr, origin: SocketAddr, purpose: &Purpose) -> String {

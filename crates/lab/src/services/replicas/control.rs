@@ -2,6 +2,7 @@
 //! once they hold no request.
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -33,16 +34,21 @@ impl Addresses {
     }
 
     fn ask(&self, line: &str) -> Result<String> {
-        let mut stream = std::net::TcpStream::connect_timeout(&self.control, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        stream
-            .write_all(format!("{line} HTTP/1.1\r\nhost: control\r\nconnection: close\r\n\r\n").as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).context("the replicas' control does not answer")?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
-            _ => bail!("the replicas' control answered: {answer}"),
-        }
+        ask(self.control, line).context("the replicas' control")
+    }
+}
+
+/// Asks one thing, and gives the content of the answer.
+pub(crate) fn ask(address: SocketAddr, line: &str) -> Result<String> {
+    let mut stream = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let request = format!("{line} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("no answer")?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+        _ => bail!("it answered: {answer}"),
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 pub use asked::SENT_FIELD;
+pub(crate) use control::ask;
 pub use counts::{ReplicaCounts, ReplicasReport};
 pub use spec::{Addresses, Outage, RelaySpec, ReplicaSpec, ReplicasSpec, Role, Timed, When, Work, Wrong};
 

@@ -1,6 +1,6 @@
 //! Second copies: where they are to save requests, where they are to do no harm, and what must never be sent twice.
 
-use super::super::arm::{ALL, FEW_AND_HEDGE, HAPROXY, NGINX, UNLAG, UNLAG_HEDGE};
+use super::super::arm::{ALL, Arm, FEW_AND_HEDGE, HAPROXY, NGINX, UNLAG, UNLAG_HEDGE};
 use super::super::plan::{Kind, Load, Mix};
 use super::super::verdict::Goal;
 use super::{Amount, Variant, equal, every_one, steady, variant};
@@ -61,6 +61,41 @@ pub(super) fn bimodal(amount: Amount) -> Vec<Variant> {
             amount,
         )
     }]
+}
+
+/// What hold-outs say beside what is true: in one round, as the two have to have the same freezes.
+pub(super) fn hold_outs(amount: Amount) -> Vec<Variant> {
+    let long = When::Every { period_ms: 20_000, for_ms: 800, jitter: 0.2 };
+    let frozen = every_one(5, Wrong::Freeze, long);
+    let arms = [UNLAG, UNLAG_HEDGE, Arm { name: "unlag+hedge+holdout", holdout: Some("5%"), ..UNLAG_HEDGE }];
+    let once = |requests| Amount { requests, rounds: 1 };
+    let (many, few) = (once(2 * amount.requests), once(amount.requests));
+    vec![
+        Variant {
+            goal: Goal::HoldOut { saves: true },
+            ..variant(
+                14,
+                "t14-freezes",
+                "replicas freeze 800 ms about every 20 s, 40 % load: what 5 % hold-outs say that hedging saves",
+                frozen,
+                steady(400.0, many),
+                &arms,
+                many,
+            )
+        },
+        Variant {
+            goal: Goal::HoldOut { saves: false },
+            ..variant(
+                14,
+                "t14-equal",
+                "5 equal replicas, 70 % load: what 5 % hold-outs say that hedging saves",
+                equal(5),
+                steady(700.0, few),
+                &arms,
+                few,
+            )
+        },
+    ]
 }
 
 pub(super) fn hedge_safety(amount: Amount) -> Vec<Variant> {
