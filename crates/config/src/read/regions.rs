@@ -36,6 +36,14 @@ fn secret(value: &Value<'_>) -> Option<Secret> {
 pub(super) fn primary(table: &mut Cursor<'_>, source: Option<&Source>) -> Option<String> {
     let text = table.take("primary")?.text()?;
     let primary = text.parse(region)?;
+    if let Some(Source::Dns { .. } | Source::Srv { .. }) = source {
+        let help = "list the endpoints by `regions.NAME`, or in a file (`file://`) with their regions";
+        text.error(
+            "names do not say in which region an endpoint is: nothing would ever be sent to the primary",
+            help,
+        );
+        return None;
+    }
     is_known(&text, source).then_some(primary)
 }
 
