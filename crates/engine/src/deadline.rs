@@ -32,6 +32,11 @@ pub fn asked_ns(fields: &Fields) -> Option<u64> {
     grpc.chain(plain).chain(moments).min()
 }
 
+/// Whether the caller says anything of its time.
+pub fn is_said(fields: &Fields) -> bool {
+    fields.has_any(DIALECTS)
+}
+
 /// Rewrites the dialects that are there to what is left. What cannot be read is taken out: it would mean to the next what it did
 /// not mean here.
 pub fn pass_on(fields: &mut Fields, remaining_ns: u64) {

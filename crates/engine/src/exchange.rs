@@ -31,6 +31,8 @@ pub struct Exchange {
     pub scheme: Scheme,
     /// The moment after which nobody waits for an answer.
     pub deadline_ns: u64,
+    /// From then on a missing answer is the endpoint's failure: what its route allows, however impatient the caller is.
+    pub overdue_ns: u64,
     /// The protocol that the caller asks to change to.
     pub upgrade: Option<Box<[u8]>>,
     /// Whether the caller waits for a `100 Continue` before it sends the content.
@@ -66,6 +68,7 @@ impl Exchange {
                 route: Arc::clone(&self.route),
                 scheme: self.scheme,
                 deadline_ns: self.deadline_ns,
+                overdue_ns: self.overdue_ns,
                 upgrade: None,
                 expects_continue: false,
                 interim: self.interim.clone(),
@@ -81,9 +84,11 @@ impl Exchange {
     }
 
     /// Whether sending it twice does what sending it once does: the method says so (RFC 9110 §9.2.2), or the caller, who put a key
-    /// on it by which its repetition is known.
+    /// on it by which the service knows its repetition. Where it is this route that knows keys, the service may not.
     pub fn is_idempotent(&self) -> bool {
-        self.head.method.is_idempotent() || self.head.fields.has(Name::IdempotencyKey)
+        let rules = &self.route.config.attempts;
+        let has_key = || rules.idempotency_key.is_none() && self.head.fields.has(Name::IdempotencyKey);
+        self.head.method.is_idempotent() || rules.idempotent || has_key()
     }
 
     /// Gives a copy to a stage that has asked for one ([`Lending::ask`]). Whoever has the exchange under way calls this when it is

@@ -16,6 +16,7 @@ use crate::upstream::Send;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use unlag_config::Network;
 
 thread_local! {
     /// Built when it is first asked for, and anew when another plan is in force.
@@ -66,6 +67,7 @@ pub fn forget() {
 impl LocalPlan {
     fn build(core: &Rc<Core>, plan: Arc<Plan>) -> LocalPlan {
         let cache_name: Rc<str> = plan.cache_name.as_str().into();
+        let trusted: Rc<[Network]> = plan.trusted.as_slice().into();
         let pipelines = plan.routes.iter().map(|route| {
             let upstream = match &route.action {
                 Action::Proxy(index) => plan.upstreams.get(*index)?,
@@ -84,7 +86,8 @@ impl LocalPlan {
             let (attempts, answers) = (core.shared.attempts.of(name), Arc::clone(&core.shared.answers));
             let attempt = Attempt::new(attempts, Arc::clone(upstream), answers);
             let region = region(core, &plan, upstream, route);
-            let admission = (Admit::new(Arc::clone(upstream)), Watch::new(Arc::clone(upstream)));
+            let admission =
+                (Admit::new(Arc::clone(upstream), Rc::clone(&trusted)), Watch::new(Arc::clone(upstream)));
             let balance = Balance::new(Arc::clone(upstream));
             Some(Pipeline::new(compress, cache, attempt, region, admission, balance, send))
         });

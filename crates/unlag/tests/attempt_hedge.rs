@@ -16,7 +16,7 @@ use unlag_testkit::h2::{H2Origin, Plan};
 use unlag_testkit::log::field;
 use unlag_testkit::origin::{Request, ok};
 use unlag_testkit::wait::pause;
-use unlag_testkit::{Gate, RawOrigin, Setup, Unlag, wait_until};
+use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 /// What a usual answer takes: long enough that a busy machine does not make it many times longer.
@@ -162,6 +162,53 @@ fn a_copy_that_is_caught_in_an_endpoint_that_is_silent_as_well_is_followed_by_an
     assert_eq!(unlag.get("/slow").text(), "the copy");
     assert_eq!(slow_requests(&origins), [1, 1, 1]);
     assert_eq!(line(&unlag)["attempts"], 3);
+    gate.open();
+}
+
+#[test]
+fn a_first_that_fails_while_its_copy_is_in_a_silent_endpoint_is_tried_elsewhere() {
+    let (fails, stays) = (Gate::new(), Gate::new());
+    let slow = Arc::new(AtomicUsize::new(0));
+    let origins = [(); 3].map(|()| {
+        let (slow, fails, stays) = (Arc::clone(&slow), fails.clone(), stays.clone());
+        RawOrigin::answering(move |request| match request.target().as_str() {
+            "/slow" => match slow.fetch_add(1, Relaxed) {
+                0 => {
+                    fails.pass();
+                    b"HTTP/1.1 503 Sorry\r\nContent-Length: 0\r\n\r\n".to_vec()
+                }
+                1 => {
+                    // The first fails once its copy is here, and this one gives no sign of life.
+                    fails.open();
+                    stays.pass();
+                    ok("too late")
+                }
+                _ => ok("the third"),
+            },
+            _ => {
+                pause(USUAL);
+                ok("usual")
+            }
+        })
+    });
+    let unlag = hedged(&origins);
+    assert_eq!(unlag.get("/slow").text(), "the third");
+    stays.open();
+}
+
+#[test]
+fn an_endpoint_that_does_not_answer_in_the_time_of_its_route_is_known_for_it() {
+    let gate = Gate::new();
+    let origins = [RawOrigin::always(Script::held(&gate, "late")), RawOrigin::ok("well")];
+    let unlag = Setup::of(UNLAG)
+        .to(origins.iter().map(RawOrigin::url))
+        .upstream("balance", "\"round-robin\"")
+        .route("timeout", "\"100ms\"")
+        .route("cache", "\"off\"")
+        .start();
+    let late = (0..20).filter(|_| unlag.get("/").status() == 504).count();
+    assert_eq!(late, 5, "so many in a row, and it is left out");
+    assert_eq!(unlag.endpoint(&origins[0].address()).expect("it is known")["state"], "ejected");
     gate.open();
 }
 

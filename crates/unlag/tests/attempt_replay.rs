@@ -87,12 +87,18 @@ fn nobody_gets_the_answer_to_the_key_of_another() {
     let origin = counting();
     let unlag = keyed(&origin);
     let mut seen = Vec::new();
-    for who in ["", "Authorization: Bearer a\r\n", "Authorization: Bearer b\r\n", "Cookie: session=c\r\n"] {
+    for who in [
+        "",
+        "Authorization: Bearer a\r\n",
+        "Authorization: Bearer b\r\n",
+        "Cookie: session=c\r\n",
+        "X-Api-Key: d\r\n",
+    ] {
         let response = ask(&unlag, &format!("{KEY}{who}"), "10 EUR");
         assert_eq!(response.header("idempotency-replayed"), None, "{who}");
         seen.push(response.text());
     }
-    assert_eq!(seen, ["payment 1", "payment 2", "payment 3", "payment 4"]);
+    assert_eq!(seen, ["payment 1", "payment 2", "payment 3", "payment 4", "payment 5"]);
 }
 
 #[test]
@@ -137,6 +143,35 @@ fn what_may_have_been_executed_is_not_sent_once_more() {
         assert_eq!(ask(&unlag, KEY, "10 EUR").status(), 502);
     }
     assert_eq!(origin.request_count(), 1);
+}
+
+#[test]
+fn what_may_have_been_executed_is_not_tried_at_another_endpoint_either() {
+    let origins = [(); 2].map(|()| RawOrigin::always(Script::new().request().close()));
+    let unlag =
+        Setup::of(UNLAG).to(origins.iter().map(RawOrigin::url)).route("idempotency_key", "\"1h\"").start();
+    assert_eq!(ask(&unlag, KEY, "10 EUR").status(), 502);
+    assert_eq!(origins.iter().map(RawOrigin::request_count).sum::<usize>(), 1);
+}
+
+#[test]
+fn a_key_that_comes_again_with_other_content_is_refused_however_long_that_is() {
+    let origin = counting();
+    let unlag = keyed(&origin);
+    let [long, other] = ["a", "b"].map(|begins| format!("{begins}{}", "x".repeat(400_000)));
+    assert_eq!(ask(&unlag, KEY, &long).status(), 201);
+    assert_eq!(ask(&unlag, KEY, &other).status(), 422);
+    assert_eq!(ask(&unlag, KEY, &long).header("idempotency-replayed"), Some("true"));
+}
+
+#[test]
+fn who_has_just_written_is_known_by_the_same_key_after_its_marker_is_gone() {
+    let origin = counting();
+    let unlag = keyed(&origin);
+    let with = |cookie: &str| ask(&unlag, &format!("{KEY}Cookie: {cookie}\r\n"), "10 EUR").text();
+    assert_eq!(with("session=a; x-ryw-orders=18f.abc"), "payment 1");
+    assert_eq!(with("session=a"), "payment 1");
+    assert_eq!(with("session=b"), "payment 2", "another caller");
 }
 
 #[test]

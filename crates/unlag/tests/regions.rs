@@ -8,9 +8,12 @@
     reason = "a test reports by panicking"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use unlag_testkit::origin::ok;
 use unlag_testkit::ports::RefusedPort;
-use unlag_testkit::{RawOrigin, Setup, Unlag};
+use unlag_testkit::{RawOrigin, Script, Setup, Unlag};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -58,6 +61,29 @@ fn a_write_whose_primary_is_lost_goes_nowhere_else() {
 }
 
 #[test]
+fn a_write_that_comes_while_nobody_is_there_is_not_the_one_that_looks_whether_a_replica_is_back() {
+    let cut = || Script::new().request().close();
+    let is_back = Arc::new(AtomicBool::new(false));
+    let back = Arc::clone(&is_back);
+    let eu = RawOrigin::scripted(
+        move |_| if back.load(Relaxed) { Script::new().answer(|_| ok("eu")) } else { cut() },
+    );
+    let us = RawOrigin::always(cut());
+    let unlag = beside(&eu.url(), &us.url(), "", "retry = \"off\"");
+    for _ in 0..12 {
+        get(&unlag, "/orders", "");
+        post(&unlag, "/orders");
+    }
+    assert!(unlag.admin("/metrics").text().contains("upstream_lost"), "the upstream is lost");
+    is_back.store(true, Relaxed);
+    unlag_testkit::wait_until("reads are answered", || {
+        assert_ne!(post(&unlag, "/orders").text(), "eu");
+        get(&unlag, "/orders", "").text() == "eu"
+    });
+    assert!(eu.requests().iter().all(|request| request.method() == "GET"));
+}
+
+#[test]
 fn who_wrote_reads_from_the_primary_past_what_is_stored_and_nobody_else_does() {
     let stored = |name: &'static str| {
         RawOrigin::answering(move |_| {
@@ -71,9 +97,12 @@ fn who_wrote_reads_from_the_primary_past_what_is_stored_and_nobody_else_does() {
     let wrote = post(&unlag, "/orders");
     let marker = wrote.header("x-ryw").expect("a marker").to_owned();
     let cookie = wrote.header("set-cookie").expect("a cookie").to_owned();
-    assert!(cookie.starts_with(&format!("x-ryw={marker};")) && cookie.contains("HttpOnly"), "{cookie}");
+    assert!(
+        cookie.starts_with(&format!("x-ryw-orders={marker};")) && cookie.contains("HttpOnly"),
+        "{cookie}"
+    );
     assert_eq!(get(&unlag, "/orders/1", &format!("x-ryw: {marker}\r\n")).text(), "us");
-    assert_eq!(get(&unlag, "/orders/1", &format!("Cookie: a=b; x-ryw={marker}\r\n")).text(), "us");
+    assert_eq!(get(&unlag, "/orders/1", &format!("Cookie: a=b; x-ryw-orders={marker}\r\n")).text(), "us");
     assert_eq!(get(&unlag, "/orders/1", "").text(), "eu", "who has not written is given what is stored");
     let forged = marker.replace(['a', '1'], "b");
     assert_eq!(get(&unlag, "/orders/1", &format!("x-ryw: {forged}\r\n")).text(), "eu", "{forged}");

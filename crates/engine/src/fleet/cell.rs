@@ -66,8 +66,8 @@ pub struct Cell {
     pub(super) flags: AtomicU32,
     /// When it last answered anything, or began to be waited for.
     pub(super) progress_ns: AtomicU64,
-    /// When it joined a fleet at work; 0 if it was there from the start.
-    pub(super) joined_ns: AtomicU64,
+    /// From when on it may have more and more: it is new, or was left out; 0 if it may have what there is.
+    pub(super) warm_from_ns: AtomicU64,
     /// It is known not to move, until it does or then.
     pub(super) suspect_until_ns: AtomicU64,
 
@@ -139,7 +139,7 @@ impl Default for Cell {
             toll_ms: AtomicF32::new(0.0),
             ejected_until_ns: 0.into(),
             answers_at_join: 0.into(),
-            joined_ns: 0.into(),
+            warm_from_ns: 0.into(),
             suspect_until_ns: 0.into(),
             stalled_ns: 0.into(),
             failures_in_a_row: 0.into(),

@@ -20,7 +20,7 @@ const STEP_ANSWERS: f32 = 1_000.0;
 /// A step counts after so many answers.
 const KNOWN_ANSWERS: f32 = 30.0;
 /// A knee is looked for after so many answers, and the usual time until then is the mean.
-const LOOKED_FOR_AFTER: u32 = 500;
+const LOOKED_FOR_AFTER: u64 = 500;
 /// One answer counts as at most so many times the usual one: a few that wait for something else decide nothing.
 const CLIPPED_AT: f32 = 6.0;
 /// A knee is as good as the best up to this factor of its squared error, and so many squared standard errors: three.
@@ -35,7 +35,7 @@ pub(super) struct Curve {
     steps: [Step; STEPS],
     /// What the steps say together; 0 where nothing is known.
     expected_ms: [f32; STEPS],
-    answers: u32,
+    answers: u64,
     knee: f32,
     unit_ms: f32,
 }
@@ -84,7 +84,7 @@ impl Default for Curve {
 impl Curve {
     /// Learns from an answer that took `wait_ms` while `before` others were in flight to a usual endpoint.
     pub(super) fn learn(&mut self, before: f32, wait_ms: f32) {
-        self.answers = self.answers.saturating_add(1);
+        self.answers += 1;
         if let Some(step) = self.steps.get_mut(step_of(before)) {
             step.learn(before, wait_ms);
         }
@@ -141,7 +141,7 @@ impl Curve {
     }
 
     /// Answers that were learned from.
-    pub(super) fn answers(&self) -> u32 {
+    pub(super) fn answers(&self) -> u64 {
         self.answers
     }
 

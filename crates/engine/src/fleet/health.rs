@@ -54,6 +54,11 @@ impl Endpoint {
         self.cell.progress_ns.load(Relaxed)
     }
 
+    /// Whether it has answered anything since then.
+    pub fn has_moved_since(&self, moment_ns: u64) -> bool {
+        self.progress_ns() > moment_ns
+    }
+
     /// It does not move, until it gives a sign of life or `until` has passed.
     pub fn suspect(&self, until: u64) {
         self.cell.suspect_until_ns.store(until, Relaxed);
@@ -93,13 +98,24 @@ impl Endpoint {
     }
 
     /// Leaves it out because its upstream is pinned to others, or not any more.
-    pub fn set_left_out(&self, is_left_out: bool) {
-        self.cell.set(flags::LEFT_OUT, is_left_out);
+    pub fn set_left_out(&self, is_left_out: bool, now: u64) {
+        self.set_out(flags::LEFT_OUT, is_left_out, now);
     }
 
     /// Takes it out or back in; what is under way goes on.
-    pub fn set_drained(&self, drained: bool) {
-        self.cell.set(flags::DRAINED, drained);
+    pub fn set_drained(&self, drained: bool, now: u64) {
+        self.set_out(flags::DRAINED, drained, now);
+    }
+
+    /// Whoever was out, for whatever reason, gets its share back slowly: it may have been started anew.
+    fn set_out(&self, reason: u32, is_out: bool, now: u64) {
+        let was_out = self.cell.is(reason);
+        if was_out != is_out {
+            self.cell.set(reason, is_out);
+        }
+        if was_out && !is_out {
+            self.comes_back(now);
+        }
     }
 
     /// Notes an answer that came from the application. One of before an ejection does not end it.
@@ -115,6 +131,7 @@ impl Endpoint {
         if cell.is(flags::ON_PROBATION) && cell.ejected_until_ns.load(Relaxed) <= now {
             cell.set(flags::ON_PROBATION, false);
             cell.ejections_in_a_row.store(0, Relaxed);
+            tracing::info!(upstream = %self.upstream, endpoint = %self.authority(), "an endpoint that was left out answers again");
             self.comes_back(now);
         }
         self.trust();
@@ -138,6 +155,8 @@ impl Endpoint {
         let is_again = cell.is(flags::ON_PROBATION);
         if (failures >= FAILURES_TO_EJECT || is_again) && cell.ejected_until_ns.load(Relaxed) <= now {
             self.eject(now);
+            let seconds = cell.ejected_until_ns.load(Relaxed).saturating_sub(now) / 1_000_000_000;
+            tracing::warn!(upstream = %self.upstream, endpoint = %self.authority(), cause, seconds, "an endpoint is left out for a while: it failed too often in a row");
         }
     }
 
@@ -153,8 +172,8 @@ impl Endpoint {
 
     /// Says what an active health check found. An ejection is left to run out: a check that passes says nothing about the
     /// requests that failed.
-    pub fn set_healthy(&self, healthy: bool) {
-        self.cell.set(flags::UNHEALTHY, !healthy);
+    pub fn set_healthy(&self, healthy: bool, now: u64) {
+        self.set_out(flags::UNHEALTHY, !healthy, now);
     }
 
     /// Nobody checks it any more.

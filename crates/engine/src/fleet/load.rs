@@ -47,6 +47,12 @@ impl Endpoint {
         self.cell.distance_ms.get() + self.cell.toll_ms.get()
     }
 
+    /// The same without what the operator adds: how much later its answers come for the way.
+    #[inline]
+    pub fn way_ms(&self) -> f32 {
+        self.cell.distance_ms.get()
+    }
+
     /// Adds to its distance when endpoints are compared.
     pub fn set_toll_ms(&self, toll_ms: f32) {
         self.cell.toll_ms.set(toll_ms);
@@ -55,7 +61,7 @@ impl Endpoint {
     /// Whether nothing speaks against it: no check, no ejection, no operator and no limit, and it is not new.
     #[inline]
     pub fn is_as_ever(&self) -> bool {
-        self.cell.flags.load(Relaxed) & !flags::BUSY == 0 && self.cell.joined_ns.load(Relaxed) == 0
+        self.cell.flags.load(Relaxed) & !flags::BUSY == 0 && self.cell.warm_from_ns.load(Relaxed) == 0
     }
 
     /// The share of the requests in flight to it that are there, and not on the way.
@@ -97,25 +103,30 @@ impl Endpoint {
 
     /// It joins a fleet at work: until all cores have had the time to connect, its peers are asked.
     pub fn joins(&self, now: u64) {
-        self.cell.answers_at_join.store(self.cell.successes.load(Relaxed), Relaxed);
-        self.cell.joined_ns.store(now.max(1), Relaxed);
+        self.warms_from(now + COLD_NS);
     }
 
     /// It comes back after it was left out: its connections are there, and it gets its share slowly.
     pub(super) fn comes_back(&self, now: u64) {
-        self.joins(now.saturating_sub(COLD_NS));
+        self.warms_from(now.max(1));
+    }
+
+    fn warms_from(&self, moment_ns: u64) {
+        let cell = &self.cell;
+        cell.answers_at_join.store(cell.successes.load(Relaxed), Relaxed);
+        cell.fill.store(1, Relaxed);
+        cell.warm_from_ns.store(moment_ns, Relaxed);
     }
 
     /// Whether cores are still connecting to it.
     pub fn is_cold(&self, now: u64) -> bool {
-        let joined = self.cell.joined_ns.load(Relaxed);
-        joined != 0 && joined + COLD_NS > now
+        self.cell.warm_from_ns.load(Relaxed) > now
     }
 
     /// Whether it is new and has as many requests in flight as it may have so soon.
     pub fn has_its_fill(&self) -> bool {
         let cell = &self.cell;
-        cell.joined_ns.load(Relaxed) != 0 && cell.in_flight.load(Relaxed) >= cell.fill.load(Relaxed)
+        cell.warm_from_ns.load(Relaxed) != 0 && cell.in_flight.load(Relaxed) >= cell.fill.load(Relaxed)
     }
 
     /// Lets a new one have more as time passes, up to `knee`; what has passed is over.
@@ -124,14 +135,14 @@ impl Endpoint {
         if cell.is(flags::BUSY) && cell.busy_until_ns.load(Relaxed) <= now {
             cell.set(flags::BUSY, false);
         }
-        let joined = cell.joined_ns.load(Relaxed);
-        if joined == 0 {
+        let warm_from_ns = cell.warm_from_ns.load(Relaxed);
+        if warm_from_ns == 0 || self.is_cold(now) {
             return;
         }
-        let age_ns = now.saturating_sub(joined).saturating_sub(COLD_NS);
+        let age_ns = now.saturating_sub(warm_from_ns);
         let answers = cell.successes.load(Relaxed).saturating_sub(cell.answers_at_join.load(Relaxed));
         if age_ns >= slow_start_ns || answers >= WARM_ANSWERS {
-            cell.joined_ns.store(0, Relaxed);
+            cell.warm_from_ns.store(0, Relaxed);
             return;
         }
         let fill = (knee * age_ns as f32 / slow_start_ns as f32).ceil().max(1.0);

@@ -21,7 +21,7 @@ mod vigil;
 pub use cell::Cell;
 pub use guard::{InFlight, Open};
 pub use health::FAILURES_TO_EJECT;
-pub use service::{Figures, Service};
+pub use service::{Figures, STALL_GAPS, Service};
 pub use status::EndpointStatus;
 pub use vigil::Vigil;
 

@@ -20,7 +20,7 @@ const SWEEP_NS: u64 = 100_000_000;
 /// Of an only endpoint, one answer in so many is learned from.
 const ONLY_ONE_IN: u64 = 8;
 /// Answers after which there is a usual one to compare with.
-const USUAL_ANSWERS: u32 = 50;
+const USUAL_ANSWERS: u64 = 50;
 /// How fast failures are forgotten that no answer confirms, and what is as good as none.
 const FAILING_FORGOTTEN_MS: f32 = 2_000.0;
 const FAILING_MIN: f32 = 0.005;
@@ -34,7 +34,7 @@ const LEAVING_REQUESTS: f32 = 128.0;
 const BETWEEN_TIMES: f32 = 4.0;
 const BETWEEN_MS: f32 = 100.0;
 /// Silence beyond so many usual ones is a stall: what lived through it says nothing about speed.
-const STALL_GAPS: f32 = 2.0;
+pub const STALL_GAPS: f32 = 2.0;
 /// No silence is shorter than what our own scheduling adds.
 const GAP_MIN_MS: f32 = 1.0;
 
@@ -217,7 +217,7 @@ impl Service {
         }
         known.unit_ms.set(curve.unit_ms());
         known.knee.set(curve.knee());
-        known.answers.store(curve.answers(), Relaxed);
+        known.answers.store(u32::try_from(curve.answers()).unwrap_or(u32::MAX), Relaxed);
         self.sweep(fleet, now);
     }
 

@@ -50,6 +50,7 @@ pub struct Upstream {
     pub queue: Option<Queue>,
     /// Where its requests wait.
     pub room: Arc<Room>,
+    slow_start_ns: u64,
     host: HostHeader,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     /// How TLS is spoken to it; `None` when no endpoint wants it.
@@ -64,16 +65,21 @@ impl Upstream {
         self.endpoints.load()
     }
 
-    /// Replaces the endpoints; those that stay keep their state.
+    /// Replaces the endpoints; those that stay keep their state. While its plan is built, and once another is in force, that changes
+    /// nothing for anybody.
     pub fn set_endpoints(self: &Arc<Self>, endpoints: Vec<Arc<Endpoint>>) {
         self.endpoints.store(Arc::new(endpoints));
-        self.enforce();
+        let places: Weak<Upstream> = Arc::downgrade(self);
+        if self.room.is_of(&places) {
+            self.enforce();
+        }
     }
 
     /// Has its endpoints go by its limit: when its plan is put in force, and not before.
     pub fn enforce(self: &Arc<Self>) {
         let places: Weak<Upstream> = Arc::downgrade(self);
         self.room.set_places(places);
+        self.service.set_slow_start(self.slow_start_ns);
         self.room.set_queue(self.queue.as_ref());
         self.fleet().iter().for_each(|endpoint| endpoint.set_limit(self.limit));
         self.leave_out();
@@ -168,7 +174,6 @@ pub(super) fn build_upstream(
         .name()
         .map(|_| registry.discovered(&format!("{:?} {:?}", config.source, config.resolver)));
     let service = registry.service(&config.name);
-    service.set_slow_start(config.slow_start.map_or(0, clock::ns));
     let upstream = Upstream {
         name: config.name.as_str().into(),
         protocol: config.protocol,
@@ -179,6 +184,7 @@ pub(super) fn build_upstream(
         discovered,
         balance: config.balance.clone(),
         service,
+        slow_start_ns: config.slow_start.map_or(0, clock::ns),
         primary: config.primary.as_ref().map(|name| registry.region(name)),
         read_your_writes: config.read_your_writes,
         spill_max: config.spill.max as f32,

@@ -106,6 +106,7 @@ pub fn admit(
         body,
         scheme: asked.scheme,
         deadline_ns: u64::MAX,
+        overdue_ns: u64::MAX,
         upgrade: None,
         expects_continue: false,
         interim,
@@ -175,7 +176,9 @@ fn make_ready(exchange: &mut Exchange, wishes: Wishes, plan: &LocalPlan) {
     }
     let allowed_ns = deadline::asked_ns(&head.fields).unwrap_or(u64::MAX).min(route.total_timeout_ns);
     // From its first byte on: that is when the caller began to wait.
-    exchange.deadline_ns = trace.timeline().started_ns().saturating_add(allowed_ns);
+    let started_ns = trace.timeline().started_ns();
+    exchange.deadline_ns = started_ns.saturating_add(allowed_ns);
+    exchange.overdue_ns = started_ns.saturating_add(route.total_timeout_ns);
     exchange.upgrade = wishes.upgrade;
 }
 

@@ -85,7 +85,18 @@ impl Drop for Recording {
         let streams = &self.core.shared.load(self.core.index).streams;
         streams.store(streams.load(Relaxed).saturating_sub(1), Relaxed);
         let trace = &self.trace;
-        trace.finish(clock::now());
+        let now = clock::now();
+        // Work that goes on without its caller learns from what it still writes there.
+        let is_shared = Rc::strong_count(trace) > 1;
+        let so_far = is_shared.then(|| {
+            let mut timeline = trace.timeline().clone();
+            timeline.finish(now);
+            timeline
+        });
+        if !is_shared {
+            trace.finish(now);
+        }
+        let whole = trace.timeline();
         trace.note(|why| why.retry_after_s = trace.error.get().and_then(Error::retry_after_s));
         let protocol = match self.version {
             Version::Http10 => Protocol::Http10,
@@ -113,7 +124,7 @@ impl Drop for Recording {
             attempts: trace.attempts.get(),
             reused: trace.reused.get(),
             started_unix_ms: self.started_unix_ms,
-            timeline: &trace.timeline(),
+            timeline: so_far.as_ref().unwrap_or(&whole),
         });
     }
 }

@@ -2,6 +2,7 @@
 //! requests use. What only accepts connections is not healthy.
 
 use super::connect;
+use crate::clock;
 use crate::error::Error;
 use crate::fleet::Endpoint;
 use crate::net::io::Io;
@@ -25,7 +26,7 @@ pub async fn keep_checking(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>, hea
             healthy = now_healthy;
             tracing::warn!(upstream = %upstream.name, endpoint = %endpoint.authority(), healthy, "health changed");
         }
-        endpoint.set_healthy(healthy);
+        endpoint.set_healthy(healthy, clock::now());
         tokio::time::sleep(health.interval).await;
     }
 }

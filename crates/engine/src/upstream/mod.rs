@@ -20,7 +20,9 @@ pub mod resolve;
 pub mod tls;
 pub mod warm;
 
+use crate::clock;
 use crate::core::Core;
+use crate::deadline;
 use crate::error::{Error, Retry};
 use crate::exchange::{Exchange, Failure, Outcome};
 use crate::pipeline::Next;
@@ -89,8 +91,10 @@ impl Next for Send {
                 Err(error) => return Err(Failure { error, exchange: Some(exchange) }),
             };
             exchange.trace.reused.set(reused);
-            let remaining = exchange.deadline_ns.saturating_sub(crate::clock::now());
-            crate::deadline::pass_on(&mut exchange.head.fields, remaining);
+            if deadline::is_said(&exchange.head.fields) {
+                let remaining_ns = exchange.deadline_ns.saturating_sub(clock::now());
+                deadline::pass_on(&mut exchange.head.fields, remaining_ns);
+            }
             let result = match connected {
                 Connected::Http1(conn) => h1::call(&self.core, &self.upstream, conn, &mut exchange).await,
                 Connected::Http2(conn) => {

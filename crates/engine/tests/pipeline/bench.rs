@@ -117,6 +117,7 @@ impl Bench {
             route,
             scheme: Scheme::Http,
             deadline_ns: NEVER,
+            overdue_ns: NEVER,
             upgrade: None,
             expects_continue: false,
             interim: None,

@@ -78,7 +78,7 @@ impl Allowance {
         match &self.by {
             RateBy::Route => secret,
             RateBy::Header(name) => xxh3_64_with_seed(fields.get_named(name).unwrap_or_default(), secret),
-            RateBy::Client => match self.address(fields) {
+            RateBy::Client => match caller_address(fields, &self.trusted) {
                 Some(IpAddr::V4(ip)) => xxh3_64_with_seed(&ip.octets(), secret),
                 Some(IpAddr::V6(ip)) => xxh3_64_with_seed(&(ip.to_bits() >> 64).to_be_bytes(), secret),
                 // Over a unix socket all are one.
@@ -86,21 +86,21 @@ impl Allowance {
             },
         }
     }
+}
 
-    /// The last address in `X-Forwarded-For` that is not a trusted peer's: ours is the last entry of all, and what stands before
-    /// one that is not trusted is what that one claims.
-    fn address(&self, fields: &Fields) -> Option<IpAddr> {
-        let mut address = None;
-        let all: Vec<&[u8]> = fields.all(Name::XForwardedFor).collect();
-        for entry in all.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b',')) {
-            let text = std::str::from_utf8(entry.trim_ascii()).ok();
-            let Some(ip) = text.and_then(|text| text.parse::<IpAddr>().ok()) else { break };
-            let ip = ip.to_canonical();
-            address = Some(ip);
-            if !self.trusted.iter().any(|network| network.contains(ip)) {
-                break;
-            }
+/// The last address in `X-Forwarded-For` that is not a trusted peer's: ours is the last entry of all, and what stands before one that
+/// is not trusted is what that one claims.
+pub fn caller_address(fields: &Fields, trusted: &[Network]) -> Option<IpAddr> {
+    let mut address = None;
+    let all: Vec<&[u8]> = fields.all(Name::XForwardedFor).collect();
+    for entry in all.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b',')) {
+        let text = std::str::from_utf8(entry.trim_ascii()).ok();
+        let Some(ip) = text.and_then(|text| text.parse::<IpAddr>().ok()) else { break };
+        let ip = ip.to_canonical();
+        address = Some(ip);
+        if !trusted.iter().any(|network| network.contains(ip)) {
+            break;
         }
-        address
     }
+    address
 }

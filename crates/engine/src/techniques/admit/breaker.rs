@@ -8,7 +8,7 @@
 //! there is nobody left to prefer.
 
 use crate::error::Error;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Failures in a row that give an endpoint up: a restart of a few hundred milliseconds under light load stays below.
 pub const FAILURES: u32 = 5;
@@ -44,7 +44,8 @@ pub struct Contact {
     /// In a row.
     failures: AtomicU32,
     look_at_ns: AtomicU64,
-    is_looked_at: AtomicBool,
+    /// Since when somebody looks; 0 while nobody does.
+    looked_at_ns: AtomicU64,
 }
 
 impl Contact {
@@ -57,15 +58,13 @@ impl Contact {
 
     /// It was not to be reached. Whether that gives it up, now or before.
     pub fn failed(&self, jitter: u64, now: u64) -> bool {
-        let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
-        let Some(looks) = failures.checked_sub(FAILURES) else { return false };
+        let is_looked_at = self.looked_at_ns.load(Relaxed) != 0;
         // Of those that were under way when it was given up, each is a failure and none a look.
-        let is_first = looks == 0;
-        if is_first || self.is_looked_at.load(Relaxed) {
-            self.look_at_ns.store(now + pause_ns(if is_first { 0 } else { looks }, jitter), Relaxed);
-        } else {
-            self.failures.fetch_sub(1, Relaxed);
-        }
+        let counts =
+            |failures: u32| (failures < FAILURES || is_looked_at).then(|| failures.saturating_add(1));
+        let Ok(before) = self.failures.fetch_update(Relaxed, Relaxed, counts) else { return true };
+        let Some(looks) = (before + 1).checked_sub(FAILURES) else { return false };
+        self.look_at_ns.store(now + pause_ns(looks, jitter), Relaxed);
         true
     }
 
@@ -82,7 +81,11 @@ impl Contact {
     /// Whether this request is the one that looks. If so, [`Contact::looked`] follows.
     pub fn looks(&self, now: u64) -> bool {
         let is_time = || self.is_lost() && self.look_at_ns() <= now;
-        if !is_time() || self.is_looked_at.swap(true, Relaxed) {
+        // Whoever takes long, by slow content or a long poll, must not keep the others from looking.
+        let since = self.looked_at_ns.load(Relaxed);
+        let is_free = since == 0 || now.saturating_sub(since) >= PAUSE_MAX_NS;
+        let begins = || self.looked_at_ns.compare_exchange(since, now.max(1), Relaxed, Relaxed).is_ok();
+        if !is_time() || !is_free || !begins() {
             return false;
         }
         // Who looked before may have come back in vain a moment ago.
@@ -95,6 +98,6 @@ impl Contact {
 
     /// It has looked.
     pub fn looked(&self) {
-        self.is_looked_at.store(false, Relaxed);
+        self.looked_at_ns.store(0, Relaxed);
     }
 }

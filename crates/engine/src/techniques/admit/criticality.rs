@@ -2,8 +2,10 @@
 //! urgent the caller itself calls it.
 
 use crate::http::{Fields, Name};
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::LazyLock;
 use unlag_config::Criticality;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// All classes, the least first (the SRE book has four of them as well).
 pub const ALL: [Criticality; 4] =
@@ -57,7 +59,9 @@ fn urgency(value: &[u8]) -> Option<u8> {
 
 /// Which of the [`SHARES`](super::shed::SHARES) of its class a caller belongs to: for an hour the same, so that a page of forty
 /// requests is answered whole or not at all; and then another, so that it is not always the same callers who are refused.
-pub fn share(caller: &[u8], now: u64) -> u8 {
+/// Nobody finds out which by computing it.
+pub fn share(caller: Option<IpAddr>, now: u64) -> u8 {
     const HOUR_NS: u64 = 3_600_000_000_000;
-    (xxh3_64_with_seed(caller, now / HOUR_NS) % u64::from(super::shed::SHARES)) as u8
+    static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    (SECRET.hash_one((caller, now / HOUR_NS)) % u64::from(super::shed::SHARES)) as u8
 }

@@ -28,15 +28,16 @@ use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Failure, Outcome};
 use crate::fleet::{Endpoint, RegionId};
-use crate::http::Name;
 use crate::net::alarm::Borrowed;
 use crate::pipeline::{Next, Stage, Way};
 use crate::plan::Upstream;
+use allowance::caller_address;
 use room::{Places, Promise, Verdict, Waiting};
 use shed::Rank;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use unlag_config::Network;
 use unlag_record::{Phase, Refusal};
 
 /// How often who waits looks for room that no answer made: an endpoint that joined, or whose ejection has run out.
@@ -49,6 +50,8 @@ pub struct Admit {
     /// Whether a limit holds; else only an upstream that is lost stops a request.
     holds: bool,
     wait_max_ns: u64,
+    /// Whose word on the caller is believed.
+    trusted: Rc<[Network]>,
 }
 
 /// A request that looks whether an endpoint is back, and nobody else does while it lives.
@@ -61,11 +64,11 @@ impl Drop for Look {
 }
 
 impl Admit {
-    /// Admits to `upstream`.
-    pub fn new(upstream: Arc<Upstream>) -> Admit {
+    /// Admits to `upstream`; what `trusted` peers say of a caller is believed.
+    pub fn new(upstream: Arc<Upstream>, trusted: Rc<[Network]>) -> Admit {
         let holds = upstream.limit.is_enforced();
         let wait_max_ns = upstream.queue.as_ref().map_or(0, |queue| clock::ns(queue.wait_max));
-        Admit { upstream, holds, wait_max_ns }
+        Admit { upstream, holds, wait_max_ns, trusted }
     }
 
     /// What stands in for an answer while nobody can be reached: nothing if somebody can, else the right to look, or a refusal.
@@ -82,7 +85,9 @@ impl Admit {
                 self.upstream.room.set_lost(false);
                 return Ok(None);
             }
-            if contact.looks(now) {
+            // What has to stay in a region does not look elsewhere.
+            let is_meant = exchange.region.is_none() || endpoint.region == exchange.region;
+            if is_meant && contact.looks(now) {
                 exchange.only = Some(endpoint.index);
                 return Ok(Some(Look(Arc::clone(endpoint))));
             }
@@ -124,8 +129,9 @@ impl Admit {
         let now = exchange.trace.enter(Phase::Queue);
         let room = &self.upstream.room;
         let due_ns = (now + self.wait_max_ns).min(exchange.deadline_ns.saturating_sub(room.p10_ns()));
-        let rank =
-            Rank::new(criticality::of(&exchange.head.fields), criticality::share(caller(exchange), now));
+        let fields = &exchange.head.fields;
+        let caller = caller_address(fields, &self.trusted);
+        let rank = Rank::new(criticality::of(fields), criticality::share(caller, now));
         let mut alarm = Borrowed::set_to(due_ns.min(now + LOOK_NS));
         let mut waiting: Option<Waiting<'_>> = None;
         let verdict = std::future::poll_fn(|cx| {
@@ -231,12 +237,6 @@ impl Places for Upstream {
 /// A second from now to three: who was refused at the same moment does not come back at the same moment.
 fn jittered_s(now: u64) -> u16 {
     1 + ((now / 1_000).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62) as u16 % 3
-}
-
-/// Who asks, as far as that is known: the address that the first trusted peer saw.
-fn caller(exchange: &Exchange) -> &[u8] {
-    let said = exchange.head.fields.get(Name::XForwardedFor).unwrap_or_default();
-    said.split(|&byte| byte == b',').next().unwrap_or_default().trim_ascii()
 }
 
 impl Stage for Admit {

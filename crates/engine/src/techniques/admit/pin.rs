@@ -1,9 +1,10 @@
 //! Which endpoints an operator takes out of service, or leaves in: switches of the admin API. They hold until they are turned
 //! back, over reloads and for endpoints that discovery finds later.
 
+use crate::clock;
 use crate::fleet::{Endpoint, RegionId};
 use crate::plan::Upstream;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 /// The only endpoints that are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +33,40 @@ impl Pin {
     }
 }
 
+/// Which endpoints are out of service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// All of them, but for the exceptions; else only these.
+    all: bool,
+    exceptions: BTreeSet<String>,
+}
+
+impl Drained {
+    /// Takes the one at `address`, or all, out or back in.
+    pub fn set(&mut self, address: Option<&str>, is_out: bool) {
+        match address {
+            None => *self = Drained { all: is_out, exceptions: BTreeSet::new() },
+            Some(address) if is_out == self.all => _ = self.exceptions.remove(address),
+            Some(address) => _ = self.exceptions.insert(address.to_owned()),
+        }
+    }
+
+    /// Whether the one at `address` is out.
+    pub fn holds(&self, address: &str) -> bool {
+        self.all != self.exceptions.contains(address)
+    }
+}
+
 impl Upstream {
     /// Takes the endpoint at `address`, or all, out of service or back in. What is under way goes on. Whether there is one.
     pub fn drain(&self, address: Option<&str>, is_out: bool) -> bool {
-        let is_meant =
-            |endpoint: &&Arc<Endpoint>| address.is_none_or(|address| endpoint.authority() == address);
-        let fleet = self.fleet();
-        let is_any = fleet.iter().filter(is_meant).map(|endpoint| endpoint.set_drained(is_out)).count() > 0;
-        self.room.settle(crate::clock::now());
+        let is_any =
+            self.fleet().iter().any(|endpoint| address.is_none_or(|address| endpoint.authority() == address));
+        if is_any {
+            self.room.drain(address, is_out);
+            self.leave_out();
+            self.room.settle(clock::now());
+        }
         is_any
     }
 
@@ -61,15 +88,35 @@ impl Upstream {
         }
         self.room.set_pin(pin);
         self.leave_out();
-        self.room.settle(crate::clock::now());
+        self.room.settle(clock::now());
         Ok(())
     }
 
-    /// Has its endpoints go by the pin.
+    /// Has its endpoints go by the switches.
     pub(crate) fn leave_out(&self) {
-        let pin = self.room.pin();
+        let (pin, drained, now) = (self.room.pin(), self.room.drained(), clock::now());
         for endpoint in self.fleet().iter() {
-            endpoint.set_left_out(pin.as_ref().is_some_and(|pin| !pin.holds(endpoint)));
+            endpoint.set_drained(drained.holds(&endpoint.authority()), now);
+            endpoint.set_left_out(pin.as_ref().is_some_and(|pin| !pin.holds(endpoint)), now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_may_be_out_but_for_some_and_none_but_for_some() {
+        let mut drained = Drained::default();
+        assert!(!drained.holds("a"));
+        drained.set(Some("a"), true);
+        assert!(drained.holds("a") && !drained.holds("b"));
+        drained.set(None, true);
+        assert!(drained.holds("a") && drained.holds("found later"));
+        drained.set(Some("b"), false);
+        assert!(drained.holds("a") && !drained.holds("b"));
+        drained.set(None, false);
+        assert_eq!(drained, Drained::default());
     }
 }

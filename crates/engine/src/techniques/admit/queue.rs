@@ -145,7 +145,7 @@ impl<T> Line<T> {
             return Err(who);
         }
         if self.length >= self.patience.length_max && !self.make_room(rank.class(), now, refused) {
-            self.shed.left(0, true);
+            self.shed.left(rank.class(), 0, true);
             return Err(who);
         }
         self.next_id += 1;
@@ -165,9 +165,9 @@ impl<T> Line<T> {
     pub fn next_of(&mut self, now: u64, refused: &mut Vec<T>, fits: impl Fn(&T) -> bool) -> Option<T> {
         self.look(now);
         let next = loop {
-            let Some(place) = self.take_next(&fits) else { break None };
+            let Some((class, place)) = self.take_next(&fits) else { break None };
             let is_doomed = place.due_ns <= now;
-            self.shed.left(now.saturating_sub(place.since_ns), is_doomed);
+            self.shed.left(class, now.saturating_sub(place.since_ns), is_doomed);
             match is_doomed {
                 true => refused.push(place.who),
                 false => break Some(place.who),
@@ -203,10 +203,10 @@ impl<T> Line<T> {
         self.overloaded = self.overloaded.min(waiting.map_or(0, |class| class + 1));
     }
 
-    fn take_next(&mut self, fits: impl Fn(&T) -> bool) -> Option<Place<T>> {
-        for (class, line) in self.classes.iter_mut().enumerate().rev() {
+    fn take_next(&mut self, fits: impl Fn(&T) -> bool) -> Option<(Criticality, Place<T>)> {
+        for (class, line) in criticality::ALL.into_iter().zip(&mut self.classes).rev() {
             let is_next = |place: &Place<T>| fits(&place.who);
-            let at = if class < self.overloaded {
+            let at = if (class as usize) < self.overloaded {
                 let newest = line.iter().rev().take(LOOKED_AT_MAX).position(is_next);
                 newest.map(|from_back| line.len() - 1 - from_back)
             } else {
@@ -214,7 +214,7 @@ impl<T> Line<T> {
             };
             if let Some(place) = at.and_then(|at| line.remove(at)) {
                 self.length -= 1;
-                return Some(place);
+                return Some((class, place));
             }
         }
         None
@@ -226,15 +226,15 @@ impl<T> Line<T> {
         let target_ns = self.patience.target_ns;
         let is_late = |since_ns: u64| now.saturating_sub(since_ns) > target_ns;
         let mut newest_ns = None;
-        for (class, line) in self.classes.iter_mut().enumerate().rev() {
+        for (class, line) in criticality::ALL.into_iter().zip(&mut self.classes).rev() {
             newest_ns = newest_ns.max(line.back().map(|place| place.since_ns));
-            if class >= self.overloaded || newest_ns.is_none_or(is_late) {
+            if class as usize >= self.overloaded || newest_ns.is_none_or(is_late) {
                 continue;
             }
             while let Some(place) = line.pop_front_if(|place| is_late(place.since_ns) || place.due_ns <= now)
             {
                 self.length -= 1;
-                self.shed.left(now.saturating_sub(place.since_ns), true);
+                self.shed.left(class, now.saturating_sub(place.since_ns), true);
                 refused.push(place.who);
             }
         }
@@ -242,14 +242,14 @@ impl<T> Line<T> {
 
     /// Somebody of a lower class gives up their place; of the same, who has waited longest, once the newest are served first.
     fn make_room(&mut self, class: Criticality, now: u64, refused: &mut Vec<T>) -> bool {
-        let lowest = self.classes.iter_mut().enumerate().find(|(_, line)| !line.is_empty());
-        let Some((lowest, line)) = lowest else { return false };
-        if lowest > class as usize || lowest == class as usize && lowest >= self.overloaded {
+        let all = criticality::ALL.into_iter().zip(&mut self.classes);
+        let Some((lowest, line)) = all.into_iter().find(|(_, line)| !line.is_empty()) else { return false };
+        if lowest > class || lowest == class && lowest as usize >= self.overloaded {
             return false;
         }
         let Some(place) = line.pop_front() else { return false };
         self.length -= 1;
-        self.shed.left(now.saturating_sub(place.since_ns), true);
+        self.shed.left(lowest, now.saturating_sub(place.since_ns), true);
         refused.push(place.who);
         true
     }

@@ -10,7 +10,7 @@
 //! same moment, so a limit is exceeded by one per core at most. Who begins to wait says so first and then looks for room once
 //! more; who frees a place counts it free first and then looks whether anybody waits: one of them sees the other.
 
-use super::pin::Pin;
+use super::pin::{Drained, Pin};
 use super::queue::{Line, Patience, Standing};
 use super::shed::Rank;
 use crate::fleet::RegionId;
@@ -37,6 +37,7 @@ pub struct Room {
     waited: AtomicU64,
     /// What an operator says; seldom.
     pin: Mutex<Option<Pin>>,
+    drained: Mutex<Drained>,
 }
 
 #[derive(Debug, Default)]
@@ -162,9 +163,24 @@ impl Room {
         self.inner().places = Some(places);
     }
 
+    /// Whether it is there that there may be room.
+    pub fn is_of(&self, places: &Weak<impl Places>) -> bool {
+        self.inner().places.as_ref().is_some_and(|known| std::ptr::addr_eq(known.as_ptr(), places.as_ptr()))
+    }
+
     /// The only endpoints that are asked, if not all are.
     pub fn pin(&self) -> Option<Pin> {
         self.pin.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The endpoints that are out of service.
+    pub fn drained(&self) -> Drained {
+        self.drained.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// See [`Upstream::drain`](crate::plan::Upstream::drain).
+    pub(super) fn drain(&self, address: Option<&str>, is_out: bool) {
+        self.drained.lock().unwrap_or_else(PoisonError::into_inner).set(address, is_out);
     }
 
     /// See [`Upstream::pin`](crate::plan::Upstream::pin).

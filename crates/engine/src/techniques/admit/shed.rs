@@ -2,7 +2,8 @@
 //!
 //! The line alone refuses whoever is unlucky, so that of forty requests of a page each caller loses some and nobody has a whole
 //! page. DAGOR (WeChat, 2018): callers are sorted into shares of their class, and a floor moves up through the shares while
-//! requests queue for too long, and down again slowly while they do not.
+//! requests queue for too long, and down again slowly while they do not. It goes up into a class only for those of that class and
+//! above: once all of the lower are refused, what is still left of them in the line is no reason to refuse others.
 
 use super::criticality;
 use unlag_config::Criticality;
@@ -42,6 +43,12 @@ pub struct Shed {
     /// Who came in this window, by rank.
     came: [u32; RANKS],
     began_ns: u64,
+    /// What became of those who left the line in this window, by class.
+    ends: [Ends; criticality::ALL.len()],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
     queued_ns: u64,
     left: u64,
     refused: bool,
@@ -49,7 +56,7 @@ pub struct Shed {
 
 impl Default for Shed {
     fn default() -> Shed {
-        Shed { floor: 0, came: [0; RANKS], began_ns: 0, queued_ns: 0, left: 0, refused: false }
+        Shed { floor: 0, came: [0; RANKS], began_ns: 0, ends: Default::default() }
     }
 }
 
@@ -62,11 +69,12 @@ impl Shed {
         rank.0 >= self.floor
     }
 
-    /// One has left the line after so long, answered or `refused`.
-    pub fn left(&mut self, queued_ns: u64, refused: bool) {
-        self.queued_ns = self.queued_ns.saturating_add(queued_ns);
-        self.left += 1;
-        self.refused |= refused;
+    /// One of a class has left the line after so long, answered or `refused`.
+    pub fn left(&mut self, class: Criticality, queued_ns: u64, refused: bool) {
+        let Some(ends) = self.ends.get_mut(class as usize) else { return };
+        ends.queued_ns = ends.queued_ns.saturating_add(queued_ns);
+        ends.left += 1;
+        ends.refused |= refused;
     }
 
     /// Moves the floor once an interval has passed.
@@ -74,21 +82,29 @@ impl Shed {
         if now.saturating_sub(self.began_ns) < interval_ns {
             return;
         }
-        let is_hot = self.refused || self.queued_ns > self.left * target_ns * QUEUEING_TARGETS;
+        // Those of a class that the floor cuts, and of all above.
+        let cut = usize::from(self.floor / u16::from(SHARES));
+        let let_in = self.ends.get(cut..).unwrap_or_default();
+        let (left, queued_ns) = let_in.iter().fold((0, 0u64), |(left, queued_ns), ends| {
+            (left + ends.left, queued_ns.saturating_add(ends.queued_ns))
+        });
+        let is_hot =
+            let_in.iter().any(|ends| ends.refused) || queued_ns > left * target_ns * QUEUEING_TARGETS;
         let came: u64 = self.came.iter().map(|&came| u64::from(came)).sum();
         let share = (came as f64 * if is_hot { LESS } else { MORE }).ceil() as u64;
         match is_hot {
             true => self.raise(share),
             false => self.lower(share),
         }
-        (self.began_ns, self.queued_ns, self.left, self.refused) = (now, 0, 0, false);
-        self.came = [0; RANKS];
+        (self.began_ns, self.ends, self.came) = (now, Default::default(), [0; RANKS]);
     }
 
-    /// Up past as many ranks as brought `count` requests.
+    /// Up past as many ranks as brought `count` requests, and not beyond their class.
     fn raise(&mut self, count: u64) {
+        let class = self.floor / u16::from(SHARES);
+        let max = ((class + 1) * u16::from(SHARES)).min(FLOOR_MAX);
         let mut cut = 0;
-        while cut < count && self.floor < FLOOR_MAX {
+        while cut < count && self.floor < max {
             cut += self.came_at(self.floor);
             self.floor += 1;
         }
@@ -105,10 +121,5 @@ impl Shed {
 
     fn came_at(&self, rank: u16) -> u64 {
         self.came.get(usize::from(rank)).copied().unwrap_or_default().into()
-    }
-
-    /// The least rank that is let in.
-    pub fn floor(&self) -> Rank {
-        Rank(self.floor)
     }
 }

@@ -29,9 +29,8 @@ impl Stage for Watch {
         let Some(chosen) = &exchange.chosen else { return next.run(exchange).await };
         let (endpoint, in_flight) = (Arc::clone(chosen.endpoint()), chosen.before() + 1);
         endpoint.gauge.begun(in_flight);
+        let (begun_ns, overdue_ns) = (chosen.begun_ns(), exchange.overdue_ns);
         let trace = Rc::clone(&exchange.trace);
-        // A deadline that the route sets and not the caller: a caller cannot have an upstream given up by being impatient.
-        let own_deadline_ns = trace.timeline().started_ns().saturating_add(exchange.route.total_timeout_ns);
         let waited_ns = trace.timeline().spent_ns(Phase::Wait);
         let mut sent = Sent {
             upstream: &self.upstream,
@@ -39,7 +38,8 @@ impl Stage for Watch {
             waited_ns,
             trace,
             in_flight,
-            own_deadline_ns,
+            begun_ns,
+            overdue_ns,
             is_over: false,
         };
         let outcome = next.run(exchange).await;
@@ -59,7 +59,8 @@ struct Sent<'a> {
     trace: Rc<Trace>,
     waited_ns: u64,
     in_flight: u32,
-    own_deadline_ns: u64,
+    begun_ns: u64,
+    overdue_ns: u64,
     is_over: bool,
 }
 
@@ -86,9 +87,14 @@ impl Sent<'_> {
         if error == Error::AnswerTimeout {
             self.endpoint.gauge.learns().then(|| self.sample(now));
         }
-        if breaker::is_unreachable(error) {
+        if breaker::is_unreachable(error) && !self.answers_others(error) {
             self.lost_contact(now);
         }
+    }
+
+    /// Whether it is only this request that it does not answer: one that is slow by nature, however many are sent of it.
+    fn answers_others(&self, error: Error) -> bool {
+        error == Error::AnswerTimeout && self.endpoint.has_moved_since(self.begun_ns)
     }
 
     fn lost_contact(&self, now: u64) {
@@ -118,7 +124,9 @@ impl Drop for Sent<'_> {
         if gauge.learns() && gauge.says_something(waits_ns) {
             gauge.sample(waits_ns, self.in_flight, self.upstream.knee(), now);
         }
-        if now >= self.own_deadline_ns && matches!(phase, Phase::Wait | Phase::Connect | Phase::Tls) {
+        let is_overdue = now >= self.overdue_ns && matches!(phase, Phase::Wait | Phase::Connect | Phase::Tls);
+        if is_overdue && !self.answers_others(Error::AnswerTimeout) {
+            self.endpoint.failed(Error::AnswerTimeout.cause(), now);
             self.lost_contact(now);
         }
     }

@@ -9,23 +9,14 @@ use unlag_record::Trigger;
 /// How long an endpoint that stalled is given nothing if it gives no sign of life.
 const SUSPECT_NS: u64 = 1_000_000_000;
 
-/// What is known of all endpoints of an upstream together.
-#[derive(Clone, Copy, Debug)]
-pub struct Figures {
-    /// The longest usual silence of an endpoint that works.
-    pub gap_ns: u64,
-}
-
-/// What is known of the endpoints of `upstream`.
-pub fn figures(upstream: &Upstream) -> Figures {
-    let known = upstream.service.figures();
-    let ns = |ms: f32| (f64::from(ms) * 1e6) as u64;
-    Figures { gap_ns: ns(known.gap_ms) }
+/// The longest usual silence of an endpoint of `upstream` that works.
+pub fn gap_ns(upstream: &Upstream) -> u64 {
+    (f64::from(upstream.service.figures().gap_ms) * 1e6) as u64
 }
 
 /// How far away an endpoint is.
 pub fn distance_ns(endpoint: &Endpoint) -> u64 {
-    (f64::from(endpoint.distance_ms()) * 1e6) as u64
+    (f64::from(endpoint.way_ms()) * 1e6) as u64
 }
 
 /// When an endpoint last gave a sign of life.
@@ -66,7 +57,7 @@ pub fn has_better(upstream: &Upstream, request: &Exchange, answered: u32, now: u
 
 fn is_new_to(endpoint: &Endpoint, request: &Exchange) -> bool {
     let has_failed = request.failed.iter().any(|(index, _)| *index == endpoint.index);
-    !has_failed && !is_elsewhere(endpoint, request.region)
+    !has_failed && !endpoint.is_drained() && !is_elsewhere(endpoint, request.region)
 }
 
 fn is_out(endpoint: &Endpoint, now: u64) -> bool {

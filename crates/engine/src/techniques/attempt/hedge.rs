@@ -7,10 +7,9 @@
 //!
 //! Idea: "The Tail at Scale" (Dean, Barroso 2013); a budget in work instead of requests, half of it kept for stalls, is ours.
 
+use crate::fleet::STALL_GAPS;
 use unlag_record::Trigger;
 
-/// Silence beyond this many usual gaps is a stall.
-const STALL_GAPS: f64 = 2.0;
 /// The youngest request that is looked at while the route's own times are unknown, and the shortest time between two looks.
 const LOOK_NS: u64 = 1_000_000;
 /// Looks at a request that a copy was due for and could not be sent: each waits twice as long, so that a route whose answers take
@@ -40,7 +39,7 @@ impl Sight {
     /// When it stalls, if nothing is heard of the endpoint until then.
     fn stalls_at(&self) -> u64 {
         let (Some(progress), Some(p50)) = (self.progress_ns, self.p50_ns) else { return u64::MAX };
-        let patience = (self.gap_ns as f64 * STALL_GAPS) as u64 + self.distance_ns;
+        let patience = (self.gap_ns as f64 * f64::from(STALL_GAPS)) as u64 + self.distance_ns;
         progress.saturating_add(patience).max(self.sent_ns.saturating_add(p50.max(LOOK_NS)))
     }
 

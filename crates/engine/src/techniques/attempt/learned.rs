@@ -118,8 +118,10 @@ impl Learned {
 
     /// Whether a request with so little time left is refused.
     pub fn is_doomed(&self, remaining_ns: u64) -> bool {
-        self.is_too_late(remaining_ns)
-            && !self.counts.doomed.fetch_add(1, Relaxed).is_multiple_of(DOOMED_TRIED_ONE_IN)
+        let is_over = remaining_ns == 0;
+        is_over
+            || self.is_too_late(remaining_ns)
+                && !self.counts.doomed.fetch_add(1, Relaxed).is_multiple_of(DOOMED_TRIED_ONE_IN)
     }
 
     /// A second copy was considered, and this became of it.

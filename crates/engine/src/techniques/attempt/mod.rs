@@ -94,6 +94,9 @@ impl Attempt {
         let trace = Rc::clone(&exchange.trace);
         let began_ns = trace.latest_ns();
         let limit = self.limit(&exchange, began_ns);
+        if limit.error == Error::AnswerTimeout {
+            exchange.overdue_ns = exchange.overdue_ns.min(limit.at_ns);
+        }
         let left_ns = exchange.deadline_ns.saturating_sub(began_ns);
         if self.learned.is_doomed(left_ns) {
             let takes_ns = self.learned.tempo.p10_ns().unwrap_or_default();
@@ -218,7 +221,7 @@ struct Again {
 impl Again {
     fn of(exchange: &Exchange) -> Again {
         let rules = &exchange.route.config.attempts;
-        let is_idempotent = rules.idempotent || exchange.is_idempotent();
+        let is_idempotent = exchange.is_idempotent();
         let is_anothers = policy::is_retried_by_another(exchange.head.fields.get(Name::XAttempt));
         let retry = rules.retry.filter(|_| !is_anothers);
         let is_at_hand = !matches!(exchange.body, Body::Stream(_)) && exchange.upgrade.is_none();

@@ -76,6 +76,8 @@ struct Copies<'a> {
     running: Option<Running<'a>>,
     /// A bad answer of the first, while the copy may have a better one.
     held: Option<Outcome>,
+    /// What the copy that won has noted.
+    won: Option<Rc<Trace>>,
 }
 
 struct Running<'a> {
@@ -103,10 +105,20 @@ impl<'a, N: Next> Race<'a, N> {
     pub async fn run(mut self, exchange: Box<Exchange>, alarm: &mut Borrowed) -> Outcome {
         let next = self.next;
         self.only = exchange.region;
-        let mut first = std::pin::pin!(next.run(exchange));
-        let outcome = std::future::poll_fn(|cx| self.poll(cx, first.as_mut(), alarm)).await;
+        let outcome = {
+            let mut first = std::pin::pin!(next.run(exchange));
+            std::future::poll_fn(|cx| self.poll(cx, first.as_mut(), alarm)).await
+        };
         self.trace.lending.forget();
-        outcome
+        let Some(winner) = self.copies.won.take() else { return outcome };
+        // Not before the first is dropped, whose own times say what became of it.
+        self.trace.becomes(&winner);
+        outcome.map(|mut response| {
+            if let Some(request) = &mut response.request {
+                request.trace = Rc::clone(&self.trace);
+            }
+            response
+        })
     }
 
     fn poll(
@@ -133,6 +145,15 @@ impl<'a, N: Next> Race<'a, N> {
             if now >= self.limit.at_ns {
                 return Poll::Ready(self.copies.held.take().unwrap_or(Err(self.limit.error.into())));
             }
+            if self.copies.held.is_some() {
+                // The first is over, and nothing is left to make a copy of: one that is silent is not waited for.
+                let sight = self.sight();
+                if sight.trigger(now).is_some() {
+                    return self.copies.held.take().map_or(Poll::Pending, Poll::Ready);
+                }
+                self.copies.look_at_ns = Some(sight.due_ns().max(now + 1));
+                continue;
+            }
             let Some(paid) = self.look(now) else { continue };
             // Whoever has the request gives a copy of it when it is polled.
             self.trace.lending.ask();
@@ -154,7 +175,6 @@ impl<'a, N: Next> Race<'a, N> {
         let (trace, sent_ns) = self.latest();
         let endpoint = trace.lending.endpoint();
         let tempo = &self.learned.tempo;
-        let figures = fleet::figures(self.upstream);
         let is_first = self.copies.running.is_none();
         Sight {
             sent_ns,
@@ -162,7 +182,7 @@ impl<'a, N: Next> Race<'a, N> {
             // That a copy takes long as well says that the request is large.
             rung_ns: if is_first { self.learned.rung_ns(sent_ns) } else { None },
             progress_ns: endpoint.as_deref().and_then(fleet::progress_ns),
-            gap_ns: figures.gap_ns,
+            gap_ns: fleet::gap_ns(self.upstream),
             distance_ns: endpoint.as_ref().map_or(0, |endpoint| fleet::distance_ns(endpoint)),
         }
     }
@@ -286,13 +306,8 @@ impl<'a, N: Next> Race<'a, N> {
             return self.copies.held.take().map_or(Poll::Pending, Poll::Ready);
         }
         self.ended(&running, Fate::Won, Lost::First(now.saturating_sub(self.sent_ns)));
-        self.trace.becomes(&running.trace);
-        Poll::Ready(outcome.map(|mut response| {
-            if let Some(request) = &mut response.request {
-                request.trace = Rc::clone(&self.trace);
-            }
-            response
-        }))
+        self.copies.won = Some(running.trace);
+        Poll::Ready(outcome)
     }
 
     fn ended(&self, running: &Running<'_>, fate: Fate, lost: Lost) {

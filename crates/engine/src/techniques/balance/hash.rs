@@ -67,18 +67,16 @@ pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], key: u64, ask: &Ask<'_>) -> Option<P
     let has_room = |endpoint: &Endpoint| {
         u64::from(endpoint.in_flight()) < share_max(u64::from(endpoint.weight()), weights, in_flight) + SLACK
     };
-    let mut best: Option<(bool, f64, &Arc<Endpoint>)> = None;
+    // Another core may have changed a rank meanwhile: whoever has the least now.
+    let (mut best, mut most) = (None, (0, false, 0.0));
     for endpoint in fleet {
-        if ranking.of(endpoint) != Some(least) {
-            continue;
-        }
-        let (room, drawn) = (has_room(endpoint), draw(endpoint, key));
-        let wins = |&(other, most, _): &(bool, f64, _)| (room, drawn) > (other, most);
-        if best.as_ref().is_none_or(wins) {
-            best = Some((room, drawn, endpoint));
+        let Some(rank) = ranking.of(endpoint) else { continue };
+        let drawn = (u8::MAX - rank, has_room(endpoint), draw(endpoint, key));
+        if best.is_none() || drawn > most {
+            (best, most) = (Some((endpoint, rank)), drawn);
         }
     }
-    best.map(|(.., endpoint)| Picked::regardless(endpoint, least, looked))
+    best.map(|(endpoint, rank)| Picked::regardless(endpoint, rank, looked))
 }
 
 /// How many of `in_flight` an endpoint of this weight may have at most, apart from the slack.

@@ -17,7 +17,7 @@ mod tests;
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Failure, Outcome, Response, Trace};
-use crate::fleet::{Endpoint, InFlight};
+use crate::fleet::{Endpoint, InFlight, RegionId};
 use crate::http::Name;
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
@@ -66,19 +66,24 @@ impl Balance {
             By::Adaptive if exchange.trace.is_held_out(Technique::Balance, exchange.route.config.holdout) => {
                 (How::HeldOut, policy::round_robin(fleet, &ask)?)
             }
-            By::Adaptive => self.stay(policy::pick(fleet, &service.figures(), &ask)?),
+            By::Adaptive => {
+                let figures = service.figures();
+                self.stay(policy::pick(fleet, &figures, &ask)?, figures.home)
+            }
         };
         Some((if fleet.len() == 1 { How::OnlyOne } else { how }, picked))
     }
 
     /// Keeps a request in the nearest region when too many have left it.
-    fn stay<'a>(&self, picked: Picked<'a>) -> (How, Picked<'a>) {
+    fn stay<'a>(&self, picked: Picked<'a>, home: Option<RegionId>) -> (How, Picked<'a>) {
         let service = &self.upstream.service;
         let Some((home, cost)) = picked.at_home else {
-            service.note_leaving(false);
-            return (How::Adaptive, picked);
+            // Where all of it are at their limit, nobody can be kept in it.
+            let leaves = home.is_some() && picked.endpoint.region != home;
+            service.note_leaving(leaves);
+            return (if leaves { How::Spilled } else { How::Adaptive }, picked);
         };
-        if policy::may_leave(&cost, service.leaving(), self.upstream.spill_max) {
+        if policy::may_leave(&cost, home.failing(), service.leaving(), self.upstream.spill_max) {
             service.note_leaving(true);
             return (How::Spilled, Picked { other: picked.at_home, ..picked });
         }
@@ -181,6 +186,7 @@ impl Stage for Balance {
         };
         let trace = Rc::clone(&exchange.trace);
         let waited_ns = trace.timeline().spent_ns(Phase::Wait);
+        let begun_ns = exchange.chosen.as_ref().map_or(0, InFlight::begun_ns);
         match next.run(exchange).await {
             Ok(mut response) => {
                 // The last thing that happened is that the head came.
@@ -195,12 +201,17 @@ impl Stage for Balance {
                     response.in_flight = Some(request);
                 } else if let Some(tunnel) = &mut response.tunnel {
                     tunnel.in_flight.iter_mut().for_each(InFlight::answered);
+                    endpoint.succeeded(now);
                 }
                 Ok(response)
             }
             Err(mut failure) => {
                 if policy::blames_endpoint(failure.error) {
-                    endpoint.failed(failure.error.cause(), clock::now());
+                    // One that answers others meanwhile is there: a slow request is no reason to leave it out.
+                    match failure.error == Error::AnswerTimeout && endpoint.has_moved_since(begun_ns) {
+                        true => endpoint.answered_badly(),
+                        false => endpoint.failed(failure.error.cause(), clock::now()),
+                    }
                 }
                 if let Some(exchange) = &mut failure.exchange {
                     exchange.chosen = None;

@@ -32,7 +32,7 @@ pub fn cost(endpoint: &Endpoint, figures: &Figures, now: u64) -> Cost {
     let load = endpoint.load(figures, now);
     // Of two, the heavier takes more at once.
     let knee = figures.knee * endpoint.weight() as f32 / figures.weight;
-    let silence_ms = endpoint.silence_ns(now) as f32 / 1e6 - endpoint.distance_ms();
+    let silence_ms = endpoint.silence_ns(now) as f32 / 1e6 - endpoint.way_ms();
     let is_silent = silence_ms > SILENT_GAPS * figures.gap_ms;
     let suspicion_ms = if endpoint.is_suspect(now) { SUSPECT_MS } else { 0.0 };
     let slower = endpoint.slower();

@@ -164,7 +164,8 @@ pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], figures: &Figures, ask: &Ask<'_>) ->
     let lacks_home = figures.home.is_some() && best.at_home.is_none();
     if best.rank != Some(0) || lacks_home {
         // None of them is well, or near: of the others somebody may be.
-        (ranking.looked, best.suspects) = Default::default();
+        ranking.looked = Looked::default();
+        best = Best::new(figures, ask.now);
         fleet.iter().for_each(|endpoint| best.consider(ranking.of(endpoint), endpoint));
     }
     best.picked(ranking.looked)
@@ -222,12 +223,12 @@ impl<'f, 'a> Best<'f, 'a> {
 
 /// Whether a request may leave the nearest region because it is busy, when `share` of them did lately. A region that does not
 /// answer, or answers failures, is not busy but lost, and nobody is held back in it.
-pub fn may_leave(home: &Cost, share: f32, share_max: f32) -> bool {
-    share < share_max || home.silence_ms > 0.0 || home.failure_ms > LOST_MS
+pub fn may_leave(home: &Cost, failing: f32, share: f32, share_max: f32) -> bool {
+    share < share_max || home.silence_ms > 0.0 || failing > LOST_SHARE
 }
 
-/// Failures cost so much in a region that is lost: a tenth of its answers or more.
-const LOST_MS: f32 = 20.0;
+/// So many of the last answers fail in a region that is lost.
+const LOST_SHARE: f32 = 0.1;
 
 /// The endpoint with the fewest requests in flight for its weight, among those that may best be asked.
 pub fn least_requests<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<Picked<'a>> {
@@ -280,12 +281,23 @@ fn first_in_turn(fleet: &[Arc<Endpoint>], turn: u32) -> usize {
     0
 }
 
-/// Positions of endpoints to compare, as good as drawn: from one that changes every turn, in steps that do as well.
+/// Positions of endpoints to compare, as good as drawn: from one that changes every turn, in steps that do as well and that meet
+/// none twice.
 fn draw(count: usize, turn: u32) -> impl Iterator<Item = usize> {
     let drawn = (u64::from(turn) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let first = (drawn >> 32) as usize % count;
-    let step = 1 + (drawn as u32 >> 8) as usize % (count - 1);
+    let from = (drawn as u32 >> 8) as usize % (count - 1);
+    // So many in a row hold one that has no factor in common with any count that there may be.
+    let steps = (0..count).map(|nth| 1 + (from + nth) % (count - 1));
+    let step = steps.into_iter().find(|step| has_no_common_factor(*step, count)).unwrap_or(1);
     (0..DRAWN).map(move |nth| (first + nth * step) % count)
+}
+
+fn has_no_common_factor(mut a: usize, mut b: usize) -> bool {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a == 1
 }
 
 /// What an answer says of the endpoint that gave it.

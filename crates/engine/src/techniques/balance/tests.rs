@@ -68,7 +68,7 @@ fn five_failures_in_a_row_eject_but_never_the_last_endpoint() {
 #[test]
 fn in_a_large_fleet_nobody_who_may_not_be_asked_is_picked_while_another_may() {
     let fleet = fleet(60);
-    fleet[..40].iter().for_each(|endpoint| endpoint.set_healthy(false));
+    fleet[..40].iter().for_each(|endpoint| endpoint.set_healthy(false, 0));
     let failed: Vec<(u32, Error)> = (40..59).map(|index| (index, Error::ConnectRefused)).collect();
     for turn in 0..120 {
         assert!(picked(&fleet, &[], turn) >= 40, "turn {turn}");
@@ -86,8 +86,8 @@ fn nobody_is_picked_from_nobody() {
 #[test]
 fn a_choice_says_who_was_left_out_why_and_what_the_next_best_would_have_cost() {
     let fleet = fleet(5);
-    fleet[1].set_healthy(false);
-    fleet[2].set_drained(true);
+    fleet[1].set_healthy(false, 0);
+    fleet[2].set_drained(true, 0);
     (0..5).for_each(|_| fleet[3].failed("connect_refused", 1));
     let _busy = fleet[4].begin(1);
     let picked = pick(&fleet, &unknown(), &Ask { now: 1, ..Ask::default() }).expect("somebody");

@@ -158,6 +158,7 @@ impl Bed {
             route: Arc::clone(&self.route),
             scheme: Scheme::Http,
             deadline_ns: u64::MAX,
+            overdue_ns: u64::MAX,
             upgrade: None,
             expects_continue: false,
             interim: None,

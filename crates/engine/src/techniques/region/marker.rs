@@ -80,7 +80,11 @@ fn is_hex_of(text: &str, bytes: &[u8]) -> bool {
 /// Every marker that a request shows, by its header or its cookie.
 pub fn shown(head: &RequestHead) -> impl Iterator<Item = &[u8]> {
     let pairs = head.fields.all(Name::Cookie).flat_map(|line| line.split(|&byte| byte == b';'));
-    let in_cookies = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(b"x-ryw="));
+    let in_cookies = pairs.filter_map(|pair| {
+        let named = pair.trim_ascii().strip_prefix(NAME.as_bytes())?;
+        let at = memchr::memchr(b'=', named)?;
+        named.get(at + 1..)
+    });
     head.fields.get_named(NAME).into_iter().chain(in_cookies).take(SHOWN_MAX)
 }
 

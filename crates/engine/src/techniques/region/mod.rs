@@ -76,8 +76,9 @@ impl Region {
         let marker = self.markers.make(&self.upstream, clock::wall() + window);
         let secure = if is_secure { "; Secure" } else { "" };
         let seconds = window.as_secs().max(1);
-        let cookie =
-            format!("{}={marker}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}", marker::NAME);
+        // One for each upstream: a browser keeps one cookie of a name.
+        let name = format!("{}-{}", marker::NAME, self.upstream);
+        let cookie = format!("{name}={marker}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
         response.head.fields.push(marker::NAME.as_bytes(), marker.as_bytes());
         response.head.fields.push(b"set-cookie", cookie.as_bytes());
     }

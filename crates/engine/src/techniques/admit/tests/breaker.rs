@@ -32,11 +32,19 @@ fn one_at_a_time_looks_and_only_after_the_pause() {
     assert!(!contact.looks(contact.look_at_ns() - 1));
     let now = contact.look_at_ns();
     assert!(contact.looks(now));
-    assert!(!contact.looks(now + 60_000 * MS), "while somebody looks, nobody else does");
+    assert!(!contact.looks(now + 4_999 * MS), "while somebody looks, nobody else does");
     contact.failed(0, now);
     contact.looked();
     assert!(!contact.looks(now), "it came back in vain: the next pause begins");
     assert!(contact.looks(contact.look_at_ns()));
+}
+
+#[test]
+fn whoever_looks_for_long_keeps_nobody_else_from_looking() {
+    let contact = lost(0);
+    let now = contact.look_at_ns();
+    assert!(contact.looks(now));
+    assert!(contact.looks(now + 5_000 * MS), "a slow upload is still on its way");
 }
 
 #[test]

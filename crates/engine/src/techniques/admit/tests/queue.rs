@@ -176,6 +176,25 @@ fn overload_refuses_the_same_callers_again_and_sheddable_ones_first() {
     assert!(usize::from(highest) < others.len() + 4, "from the bottom up: {others:?}");
 }
 
+#[test]
+fn one_caller_with_too_much_of_a_lower_class_shuts_the_door_to_nobody_of_a_higher() {
+    let mut line: Line<Criticality> = Line::default();
+    let (mut refused, mut now) = (Vec::new(), 0);
+    // Twice as many come as are served, a fifth of them critical, all from one address.
+    for round in 0..20_000u32 {
+        now += MS / 2;
+        let class = if round % 5 == 0 { Criticality::Critical } else { Criticality::Default };
+        let at_door = line.arrive(Rank::new(class, 7), NEVER, class, now, &mut refused);
+        refused.extend(at_door.err());
+        if round % 2 == 0 {
+            line.next(now, &mut refused);
+        }
+    }
+    let critical = refused.iter().filter(|class| **class == Criticality::Critical).count();
+    assert!(critical <= 4, "{critical} of 4,000, before the line knew");
+    assert!(refused.len() > 9_000, "half of what came");
+}
+
 /// What happens to a line.
 #[derive(Clone, Copy, Debug)]
 enum Step {

@@ -23,7 +23,7 @@ pub mod store;
 use super::Attempt;
 use crate::clock;
 use crate::error::Error;
-use crate::exchange::{Exchange, Outcome, Response};
+use crate::exchange::{Exchange, Outcome, Response, Trace};
 use crate::http::{Body, Chunk, Name, ResponseHead, Size};
 use crate::panics;
 use crate::pipeline::Next;
@@ -45,10 +45,10 @@ impl Attempt {
     /// For how long the answer to this request is kept, if it is.
     pub(super) fn keeps(&self, exchange: &Exchange) -> Option<Duration> {
         let ttl = exchange.route.config.attempts.idempotency_key?;
-        let is_safe =
-            matches!(exchange.head.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-        (!is_safe && exchange.upgrade.is_none() && exchange.head.fields.has(Name::IdempotencyKey))
-            .then_some(ttl)
+        (!exchange.head.method.is_safe()
+            && exchange.upgrade.is_none()
+            && exchange.head.fields.has(Name::IdempotencyKey))
+        .then_some(ttl)
     }
 
     /// Answers with what there is, or has the request executed, once.
@@ -79,8 +79,9 @@ impl Attempt {
         let (stage, next) = (self.clone(), Rc::clone(next));
         // On its own: who sends a key asks again when it was cut off, and then wants to know what became of the first.
         panics::spawn("idempotent request", async move {
+            let trace = Rc::clone(&exchange.trace);
             let outcome = stage.attempts(exchange, &next).await;
-            let _ = tell.send(kept(outcome, running, ttl).await);
+            let _ = tell.send(kept(outcome, &trace, running, ttl).await);
         });
         told.await.unwrap_or_else(|_| Err(Error::Internal.into()))
     }
@@ -89,25 +90,38 @@ impl Attempt {
 /// Takes in the content, as far as it is compared, and returns what stands for it.
 async fn content(exchange: &mut Exchange) -> Result<u128, Error> {
     let declared = exchange.body.size();
-    if let Body::Stream(_) = &exchange.body {
-        exchange.trace.enter(Phase::Receive);
-        let mut body = std::mem::take(&mut exchange.body);
-        let (taken, rest) = gathered(&mut body, CONTENT_BYTES_MAX).await;
-        exchange.body = match rest {
-            None => Body::Bytes(taken),
-            Some(Err(error)) => return Err(error),
-            Some(more) => body.after(taken, more),
+    let fields = &exchange.head.fields;
+    let Body::Stream(_) = &exchange.body else {
+        let whole = match &exchange.body {
+            Body::Bytes(bytes) => bytes.as_ref(),
+            Body::Empty | Body::Stream(_) => &[],
         };
-        exchange.trace.enter(Phase::Overhead);
-        if exchange.expects_continue {
-            exchange.expects_continue = false;
-            exchange.head.fields.remove_known(Name::Expect);
+        return Ok(policy::fingerprint(fields, &[whole], None));
+    };
+    exchange.trace.enter(Phase::Receive);
+    let mut body = std::mem::take(&mut exchange.body);
+    let (taken, rest) = gathered(&mut body, CONTENT_BYTES_MAX).await;
+    let more = rest.transpose()?;
+    let (longer, next) = match &more {
+        Some(Chunk::Data(data)) => {
+            (Some(declared), data.get(..CONTENT_BYTES_MAX - taken.len()).unwrap_or(data))
         }
-        if let (Body::Bytes(bytes), Size::Unknown) = (&exchange.body, declared) {
-            exchange.trace.received(bytes.len() as u64);
-        }
+        Some(Chunk::Trailers(_)) | None => (None, &[][..]),
+    };
+    let fingerprint = policy::fingerprint(fields, &[&taken, next], longer);
+    if more.is_none() && declared == Size::Unknown {
+        exchange.trace.received(taken.len() as u64);
     }
-    Ok(policy::fingerprint(&exchange.head.fields, &exchange.body, declared))
+    exchange.body = match more {
+        None => Body::Bytes(taken),
+        Some(more) => body.after(taken, Ok(more)),
+    };
+    exchange.trace.enter(Phase::Overhead);
+    if exchange.expects_continue {
+        exchange.expects_continue = false;
+        exchange.head.fields.remove_known(Name::Expect);
+    }
+    Ok(fingerprint)
 }
 
 /// Reads content until its end, or until there is more than so much: then what came last comes as well, and is not in it.
@@ -125,12 +139,13 @@ async fn gathered(body: &mut Body, bytes_max: usize) -> (Bytes, Option<Result<Ch
 }
 
 /// Keeps an outcome for whoever asks again, if it is to be kept, and passes it on.
-async fn kept(outcome: Outcome, running: Running, ttl: Duration) -> Outcome {
+async fn kept(outcome: Outcome, trace: &Trace, running: Running, ttl: Duration) -> Outcome {
     let until = clock::now().saturating_add(clock::ns(ttl));
     let mut response = match outcome {
         Ok(response) => response,
         Err(failure) => {
-            if policy::may_have_been_executed(failure.error) {
+            let was_sent = trace.timeline().first_ns(Phase::Send).is_some();
+            if was_sent && policy::may_have_been_executed(failure.error) {
                 running.answered(Answer::Failure(failure.error), until);
             }
             return Err(failure.error.into());

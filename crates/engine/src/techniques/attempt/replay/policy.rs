@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Fault, Retry};
 use crate::exchange::Exchange;
-use crate::http::{Body, Fields, Name, Size};
+use crate::http::{Fields, Name, Size};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Why a key is refused.
 pub const BAD_KEY: &str = "an Idempotency-Key is one value of 1 to 255 characters";
@@ -34,23 +34,56 @@ pub fn key(exchange: &Exchange) -> Option<Box<[u8]>> {
     part(head.path());
     part(head.query().unwrap_or_default());
     part(exchange.trace.certificate().map_or(&[], |certificate| certificate));
-    let credentials = head.fields.all(Name::Authorization).chain(head.fields.all(Name::Cookie));
-    credentials.for_each(part);
+    head.fields.all(Name::Authorization).for_each(&mut part);
+    let cookies = head.fields.all(Name::Cookie).flat_map(|line| line.split(|&byte| byte == b';'));
+    // What says that somebody has just written changes by writing, and says nothing of who it is.
+    let cookies = cookies.map(<[u8]>::trim_ascii).filter(|pair| !pair.starts_with(MARKER));
+    cookies.for_each(&mut part);
+    for name in IDENTITIES {
+        if let Some(value) = head.fields.get_named(name) {
+            part(name.as_bytes());
+            part(value);
+        }
+    }
     Some(key.into_boxed_slice())
 }
 
-/// What stands for the content of a request: who sends another with the same key has made a mistake.
-pub fn fingerprint(fields: &Fields, body: &Body, declared: Size) -> u128 {
+/// How the cookie begins that says who has just written (`techniques/region/marker.rs`).
+const MARKER: &[u8] = b"x-ryw";
+
+/// What else says who asks, by custom: keys of APIs, and what proxies that know who it is say of it.
+const IDENTITIES: [&str; 14] = [
+    "api-key",
+    "apikey",
+    "x-access-token",
+    "x-amz-security-token",
+    "x-api-key",
+    "x-auth-request-email",
+    "x-auth-request-user",
+    "x-auth-token",
+    "x-forwarded-user",
+    "x-goog-api-key",
+    "x-remote-user",
+    "x-session-id",
+    "x-tenant-id",
+    "x-user-id",
+];
+
+/// What stands for the content of a request: who sends another with the same key has made a mistake. Of content that is too long to
+/// be looked at whole, it is how it begins and, if that is known, its length.
+pub fn fingerprint(fields: &Fields, beginning: &[&[u8]], longer: Option<Size>) -> u128 {
     static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
+    let mut hash = Xxh3::with_seed(*SEED);
     let kind = fields.get(Name::ContentType).unwrap_or_default();
-    let seed = xxh3_128_with_seed(kind, *SEED) as u64;
-    match (body, declared) {
-        (Body::Bytes(bytes), _) => xxh3_128_with_seed(bytes, seed),
-        (Body::Empty, _) => xxh3_128_with_seed(b"", seed),
-        // Too long to be looked at: as far as its length tells.
-        (Body::Stream(_), Size::Exact(length)) => xxh3_128_with_seed(&length.to_le_bytes(), !seed),
-        (Body::Stream(_), Size::Unknown) => xxh3_128_with_seed(b"", !seed),
+    hash.update(&(kind.len() as u64).to_le_bytes());
+    hash.update(kind);
+    beginning.iter().for_each(|part| hash.update(part));
+    match longer {
+        None => {}
+        Some(Size::Unknown) => hash.update(b"longer"),
+        Some(Size::Exact(length)) => hash.update(&length.to_le_bytes()),
     }
+    hash.digest128()
 }
 
 /// Whether an answer says that nothing was done: who is asked again may do it.
