@@ -1,6 +1,6 @@
 //! PACE as the research has it, to compare with: least in flight at heart; a learned knee past which crowding costs the cube;
 //! a speed factor per replica that acts only when it is significant; network distance; failures; silence. What became of it
-//! in production is [`super::unlag`].
+//! in production is `unlag.rs`.
 
 use super::balancer::{Balancer, Ended, Ending, Ticket, least};
 use super::knee::Latency;
