@@ -5,6 +5,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::fleet::{Endpoint, InFlight, Open, RegionId};
 use crate::http::{Body, Name, RequestHead, ResponseHead, Scheme, Span};
+use crate::net::alarm::NEVER;
 use crate::plan::Route;
 use crate::techniques::admit::room::Promise;
 use bytes::{Bytes, BytesMut};
@@ -56,6 +57,36 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// One that has just come, for as long as it takes, and without wishes of its caller.
+    pub fn new(
+        head: RequestHead,
+        body: Body,
+        route: Arc<Route>,
+        scheme: Scheme,
+        trace: Rc<Trace>,
+    ) -> Box<Exchange> {
+        Box::new(Exchange {
+            asked_path: head.path,
+            head,
+            otherwise: None,
+            body,
+            route,
+            scheme,
+            deadline_ns: NEVER,
+            overdue_ns: NEVER,
+            upgrade: None,
+            expects_continue: false,
+            interim: None,
+            trace,
+            chosen: None,
+            region: None,
+            only: None,
+            promise: None,
+            failed: Vec::new(),
+            comes_back: false,
+        })
+    }
+
     /// A second one with the same content, if that is at hand: what retries and hedges send.
     pub fn replica(&self) -> Option<Box<Exchange>> {
         let body = self.body.replica()?;

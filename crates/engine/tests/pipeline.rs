@@ -22,6 +22,7 @@ use unlag_engine::http::body::Source;
 use unlag_engine::http::{Body, Chunk, ResponseHead, Size};
 use unlag_engine::pipeline::{Next, Then};
 use unlag_engine::techniques::balance::Balance;
+use unlag_record::Phase;
 
 const SLOW: Duration = Duration::from_secs(10);
 const FAST: Duration = Duration::from_secs(1);
@@ -193,5 +194,17 @@ fn callers_may_share_one_answer_even_when_the_one_who_asked_first_leaves() {
         // The next one is a question of its own again.
         let again = pipeline.run(bench.exchange("GET /same", Body::Empty)).await;
         assert_eq!(bench::content(&mut again.expect("an answer").body).await, b"answer 2");
+    });
+}
+
+#[test]
+fn what_goes_on_without_its_caller_is_timed_to_its_own_end() {
+    run(async {
+        let trace = Bench::with_endpoints(1).left_alone();
+        let before = trace.enter(Phase::Wait);
+        while clock::now() <= before {}
+        trace.enter(Phase::Overhead);
+        assert!(trace.timeline().spent_ns(Phase::Wait) > 0, "the wait went on");
+        assert!(trace.latest_ns() > before);
     });
 }

@@ -154,19 +154,20 @@ impl Plan {
 
 fn markers(region: &unlag_config::Region) -> Result<Option<Arc<Markers>>, PlanError> {
     let Some(secret) = &region.secret else { return Ok(None) };
-    if !secret.is_resolved() {
-        let message = "the variable or file that it names is not there".into();
-        return Err(PlanError { place: "region.secret".into(), message });
-    }
-    Ok(Some(Arc::new(Markers::with_key(secret.expose().as_bytes()))))
+    Ok(Some(Arc::new(Markers::with_key(resolved(secret, "region.secret")?.as_bytes()))))
 }
 
 fn shared_address(secret: &unlag_config::Secret) -> Result<unlag_tier::Address, PlanError> {
-    let refused = |message: String| PlanError { place: "cache.shared".into(), message };
-    if !secret.is_resolved() {
-        return Err(refused("the variable or file that it names is not there".into()));
-    }
-    secret.expose().parse().map_err(|error: unlag_tier::AddressError| refused(error.to_string()))
+    let place = "cache.shared";
+    let refused =
+        |error: unlag_tier::AddressError| PlanError { place: place.into(), message: error.to_string() };
+    resolved(secret, place)?.parse().map_err(refused)
+}
+
+/// A secret's own text.
+fn resolved<'a>(secret: &'a unlag_config::Secret, place: &str) -> Result<&'a str, PlanError> {
+    let message = "the variable or file that it names is not there".into();
+    secret.is_resolved().then(|| secret.expose()).ok_or(PlanError { place: place.into(), message })
 }
 
 fn build_route(config: &unlag_config::Route, whole: &Config, registry: &Registry, bounds: &Bounds) -> Route {

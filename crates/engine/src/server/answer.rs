@@ -99,26 +99,8 @@ pub fn admit(
         recording.grpc.get() && head.version == Version::Http2 && body.size() == Size::Unknown;
     let body = Paced::watch(body, &core.limits(), route.config.body_max, is_conversation);
     let body = if wishes.expects_continue { continued::on_demand(body, interim.as_ref()) } else { body };
-    let exchange = Box::new(Exchange {
-        asked_path: head.path,
-        head,
-        otherwise: asked.otherwise,
-        body,
-        scheme: asked.scheme,
-        deadline_ns: u64::MAX,
-        overdue_ns: u64::MAX,
-        upgrade: None,
-        expects_continue: false,
-        interim,
-        trace: Rc::clone(&recording.trace),
-        chosen: None,
-        region: None,
-        only: None,
-        promise: None,
-        failed: Vec::new(),
-        comes_back: false,
-        route,
-    });
+    let mut exchange = Exchange::new(head, body, route, asked.scheme, Rc::clone(&recording.trace));
+    (exchange.otherwise, exchange.interim) = (asked.otherwise, interim);
     Ok(Prepared { exchange, wishes, plan, index })
 }
 

@@ -16,7 +16,6 @@ use unlag_engine::fleet::Endpoint;
 use unlag_engine::http::h1::parse::{self, HeadLimits};
 use unlag_engine::http::{Body, Chunk, RequestHead, ResponseHead, Scheme};
 use unlag_engine::local;
-use unlag_engine::net::alarm::NEVER;
 use unlag_engine::pipeline::Next;
 use unlag_engine::plan::{Plan, Registry, Upstream};
 use unlag_engine::server::answer::{self, Incoming};
@@ -109,26 +108,16 @@ impl Bench {
         let head = head(line);
         let route = Arc::clone(self.core.shared.current().routes.first().expect("one route"));
         let trace = Trace::new(clock::now(), &head, None);
-        Box::new(Exchange {
-            asked_path: head.path,
-            otherwise: None,
-            head,
-            body,
-            route,
-            scheme: Scheme::Http,
-            deadline_ns: NEVER,
-            overdue_ns: NEVER,
-            upgrade: None,
-            expects_continue: false,
-            interim: None,
-            trace,
-            chosen: None,
-            region: None,
-            only: None,
-            promise: None,
-            failed: Vec::new(),
-            comes_back: false,
-        })
+        Exchange::new(head, body, route, Scheme::Http, trace)
+    }
+
+    /// The trace of a request whose caller has left, and that goes on without it.
+    pub(crate) fn left_alone(&self) -> Rc<Trace> {
+        let head = head("GET /");
+        let caller = Caller::new(None, Scheme::Http, None, Default::default());
+        let trace = Trace::new(clock::now(), &head, None);
+        drop(Recording::new(&self.core, &caller, Rc::clone(&trace), head.version));
+        trace
     }
 
     /// Has a request answered as a connection does.

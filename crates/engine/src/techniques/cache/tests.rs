@@ -150,26 +150,7 @@ impl Bed {
         let authority = fields.store(b"a");
         let head = RequestHead { method, path, query: None, authority, version: Version::Http11, fields };
         let trace = Trace::new(clock::now(), &head, None);
-        Box::new(Exchange {
-            head,
-            asked_path: path,
-            otherwise: None,
-            body: Body::Empty,
-            route: Arc::clone(&self.route),
-            scheme: Scheme::Http,
-            deadline_ns: u64::MAX,
-            overdue_ns: u64::MAX,
-            upgrade: None,
-            expects_continue: false,
-            interim: None,
-            trace,
-            chosen: None,
-            region: None,
-            only: None,
-            promise: None,
-            failed: Vec::new(),
-            comes_back: false,
-        })
+        Exchange::new(head, Body::Empty, Arc::clone(&self.route), Scheme::Http, trace)
     }
 
     async fn raw(&self, method: Method, path: &str, list: &[(&str, &str)]) -> Outcome {
