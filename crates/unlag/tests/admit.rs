@@ -393,6 +393,19 @@ fn an_upstream_that_is_drained_answers_503_and_says_why() {
 }
 
 #[test]
+fn what_is_drained_stays_so_when_a_reload_makes_its_endpoints_anew() {
+    let origin = RawOrigin::ok("done");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    assert_eq!(turn(&unlag, "drain", "{\"all\": true}"), 200);
+    unlag.write_config(&unlag.setup().upstream("protocol", "\"http1\""));
+    unlag.signal("HUP");
+    unlag.wait_for_log("reloaded");
+    assert_eq!(unlag.get("/").status(), 503);
+    assert_eq!(turn(&unlag, "undrain", "{\"all\": true}"), 200);
+    assert_eq!(unlag.get("/").text(), "done");
+}
+
+#[test]
 fn a_pinned_upstream_asks_only_those_it_is_pinned_to() {
     let (first, second) = (RawOrigin::ok("first"), RawOrigin::ok("second"));
     let unlag = Setup::of(UNLAG).to([first.url(), second.url()]).start();

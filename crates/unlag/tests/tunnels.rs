@@ -115,6 +115,7 @@ fn a_tunnel_counts_as_a_request_up_to_its_101_and_as_a_connection_to_its_end() {
     assert_eq!(tunnel.read_exact(10).expect("the echo"), b"still open");
     let open = || unlag.endpoints()[0]["connections_open"].as_u64();
     assert_eq!(open(), Some(1), "its connection is open");
+    assert_eq!(unlag.endpoints()[0]["successes"], 1, "and speaks for its endpoint");
     drop(tunnel);
     wait_until("its connection is closed", || open() == Some(0));
 }

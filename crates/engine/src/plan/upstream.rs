@@ -152,6 +152,8 @@ impl Tolls {
 
 /// Answers after which a knee is one that was learned, and not where learning begins.
 const KNEE_ANSWERS: u32 = 1_000;
+
+/// Builds an upstream. Nothing of what serves is changed before it is put in force ([`Upstream::enforce`]).
 pub(super) fn build_upstream(
     config: &unlag_config::Upstream,
     own: Option<&unlag_config::Region>,
@@ -201,4 +203,32 @@ pub(super) fn build_upstream(
     let listed: Vec<Found> = list.iter().map(Found::listed).collect();
     upstream.endpoints.store(Arc::new(upstream.cells(registry, &listed)));
     Ok(Arc::new(upstream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::endpoint;
+
+    fn limited(registry: &Registry, limit: u32) -> Arc<Upstream> {
+        let config = unlag_config::Upstream::new("shop", Source::Endpoints(Vec::new()));
+        let config = unlag_config::Upstream { limit: Limit::Fixed(limit), ..config };
+        build_upstream(&config, None, registry).unwrap()
+    }
+
+    #[test]
+    fn a_plan_that_is_built_or_no_longer_in_force_changes_no_limit_of_what_serves() {
+        let registry = Registry::new(unlag_record::Registry::new(unlag_record::Bounds::default(), None));
+        let shared = endpoint(1);
+        let found = || vec![Arc::clone(&shared)];
+        let (first, second) = (limited(&registry, 10), limited(&registry, 20));
+        first.set_endpoints(found());
+        assert_eq!(shared.gauge.limit(), None, "nothing is in force");
+        first.enforce();
+        second.set_endpoints(found());
+        assert_eq!(shared.gauge.limit(), Some(10), "the second was only built");
+        second.enforce();
+        first.set_endpoints(found());
+        assert_eq!(shared.gauge.limit(), Some(20), "the first is over");
+    }
 }

@@ -63,7 +63,7 @@ impl Contact {
         let counts =
             |failures: u32| (failures < FAILURES || is_looked_at).then(|| failures.saturating_add(1));
         let Ok(before) = self.failures.fetch_update(Relaxed, Relaxed, counts) else { return true };
-        let Some(looks) = (before + 1).checked_sub(FAILURES) else { return false };
+        let Some(looks) = before.saturating_add(1).checked_sub(FAILURES) else { return false };
         self.look_at_ns.store(now + pause_ns(looks, jitter), Relaxed);
         true
     }

@@ -330,3 +330,30 @@ pub fn judge(status: u16, grpc_status: Option<u8>, retry_after_s: Option<u32>) -
 pub fn blames_endpoint(error: Error) -> bool {
     error.fault() == Fault::Upstream && error != Error::RefusedStream
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_eight_are_compared_and_none_twice() {
+        for count in COMPARED_MAX + 1..300 {
+            for turn in 0..200 {
+                let mut drawn: Vec<usize> = draw(count, turn).collect();
+                drawn.sort_unstable();
+                drawn.dedup();
+                assert_eq!(drawn.len(), DRAWN, "{count} endpoints, turn {turn}");
+                assert!(drawn.iter().all(|at| *at < count));
+            }
+        }
+    }
+
+    #[test]
+    fn a_region_of_which_a_tenth_fails_is_lost_and_one_that_is_busy_keeps_its_share() {
+        let busy = Cost { work_ms: 500.0, failure_ms: 400.0, ..Cost::default() };
+        assert!(!may_leave(&busy, 0.05, 0.5, 0.5), "one failure of a slow service");
+        assert!(may_leave(&busy, 0.05, 0.4, 0.5), "fewer than may have left");
+        assert!(may_leave(&busy, 0.11, 0.5, 0.5), "it fails");
+        assert!(may_leave(&Cost { silence_ms: 9.0, ..busy }, 0.0, 0.5, 0.5), "it is silent");
+    }
+}
