@@ -21,6 +21,7 @@ impl<T> Default for Flights<T> {
 pub struct Flight<T> {
     flights: Arc<Flights<T>>,
     key: Vec<u8>,
+    found: Option<T>,
     landing: watch::Sender<Option<T>>,
 }
 
@@ -36,7 +37,7 @@ impl<T> Flights<T> {
         }
         let (landing, wait) = watch::channel(None);
         flights.insert(key.into(), wait.clone());
-        (Waiting(wait), Some(Flight { flights: Arc::clone(self), key: key.into(), landing }))
+        (Waiting(wait), Some(Flight { flights: Arc::clone(self), key: key.into(), found: None, landing }))
     }
 }
 
@@ -49,8 +50,8 @@ impl<T: Clone> Waiting<T> {
 
 impl<T> Flight<T> {
     /// Tells all who wait.
-    pub fn land(self, found: T) {
-        self.landing.send_replace(Some(found));
+    pub fn land(mut self, found: T) {
+        self.found = Some(found);
     }
 }
 
@@ -58,6 +59,9 @@ impl<T> Drop for Flight<T> {
     fn drop(&mut self) {
         let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
         flights.remove(&self.key);
+        drop(flights);
+        // Told only now: whoever asks after he has heard looks anew, for what he heard may have changed since.
+        self.landing.send_replace(self.found.take());
     }
 }
 
@@ -78,6 +82,19 @@ mod tests {
         drop(flight.expect("a look of its own"));
         assert_eq!(third.found().await, None, "it ended without a word");
         assert!(flights.join(b"a").1.is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_after_a_landing_is_not_told_what_it_found() {
+        let flights: Arc<Flights<u16>> = Arc::default();
+        for round in 0..2_000 {
+            let (waiting, flight) = flights.join(b"a");
+            let flight = flight.expect("a look of its own");
+            let reader = std::thread::spawn(move || flight.land(round));
+            assert_eq!(waiting.found().await, Some(round));
+            assert!(flights.join(b"a").1.is_some(), "round {round}");
+            reader.join().unwrap();
+        }
     }
 
     #[tokio::test]
