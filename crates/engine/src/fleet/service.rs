@@ -124,6 +124,11 @@ impl Service {
         }
     }
 
+    /// Whether endpoints say what they have in flight, from others too.
+    pub fn hears_of_others(&self) -> bool {
+        self.published.others.get() >= 0.0
+    }
+
     /// Share of the last requests that left the nearest region because it was busy.
     pub fn leaving(&self) -> f32 {
         self.published.leaving.get()
