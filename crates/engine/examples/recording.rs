@@ -12,6 +12,7 @@ use unlag_engine::clock;
 use unlag_engine::exchange::Trace;
 use unlag_engine::http::h1::parse::{self, HeadLimits};
 use unlag_engine::http::{RequestHead, date};
+use unlag_engine::net::alarm::Timer;
 use unlag_record::{
     Bounds, EndpointId, Outcome, Phase, Protocol, Record, Recorder, Registry, RequestId, RouteId,
 };
@@ -55,7 +56,7 @@ impl Core {
     }
 
     fn request(&self, step: u64) {
-        let trace = Trace::new(clock::now(), &self.head, Some(self.caller));
+        let trace = Trace::new(clock::now(), &self.head, Some(self.caller), &Timer::default());
         let started_unix_ms = date::unix_ms(clock::now());
         trace.id.set(RequestId(u128::from(step)));
         *trace.request_id.borrow_mut() = b"4bf92f3577b34da6a3ce929d0e0e4736".as_slice().into();

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::fleet::{Endpoint, InFlight, Open, RegionId};
 use crate::http::{Body, Name, RequestHead, ResponseHead, Scheme, Span};
-use crate::net::alarm::NEVER;
+use crate::net::alarm::{NEVER, Timer};
 use crate::plan::Route;
 use crate::techniques::admit::room::Promise;
 use bytes::{Bytes, BytesMut};
@@ -287,6 +287,8 @@ pub struct Trace {
     why: RefCell<Why>,
     /// Towards the stage that may send it.
     pub lending: Lending,
+    /// What wakes the task that works on it.
+    pub timer: Timer,
     /// Of a copy whose answer the caller gets: the record that everything goes to.
     into: OnceCell<Rc<Trace>>,
     bytes_in: Cell<u64>,
@@ -300,8 +302,8 @@ pub struct Trace {
 pub const TARGET_RECORDED_MAX: usize = 256;
 
 impl Trace {
-    /// A trace of a request whose first byte came at `started`.
-    pub fn new(started: u64, head: &RequestHead, caller: Option<SocketAddr>) -> Rc<Trace> {
+    /// A trace of a request whose first byte came at `started`, for the task that has this timer.
+    pub fn new(started: u64, head: &RequestHead, caller: Option<SocketAddr>, timer: &Timer) -> Rc<Trace> {
         Rc::new(Trace {
             timeline: RefCell::new(Timeline::start(started)),
             id: Cell::new(RequestId(0)),
@@ -319,6 +321,7 @@ impl Trace {
             trials: Cell::default(),
             why: RefCell::new(Why::NONE),
             lending: Lending::default(),
+            timer: timer.clone(),
             into: OnceCell::new(),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
@@ -348,6 +351,7 @@ impl Trace {
             trials: self.trials.clone(),
             why: RefCell::new(Why { placed: self.why().placed, ..Why::NONE }),
             lending: Lending::default(),
+            timer: self.timer.clone(),
             into: OnceCell::new(),
             bytes_in: self.bytes_in.clone(),
             bytes_out: self.bytes_out.clone(),

@@ -102,9 +102,15 @@ const fn index() -> Index {
     index
 }
 
-/// Whether it is one of the many names in which proxies say what they were asked.
+/// Whether it is one of the many names in which proxies say what they were asked. Most names are told by their first letter.
 fn is_forwarded(name: &[u8]) -> bool {
-    name.first_chunk::<12>().is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+    matches!(name.first(), Some(b'x' | b'X'))
+        && name.first_chunk::<12>().is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+}
+
+/// Compares all words before it decides.
+fn is_same(one: Folded, other: Folded) -> bool {
+    one.iter().zip(other).fold(0, |differs, (one, other)| differs | (one ^ other)) == 0
 }
 
 impl Name {
@@ -135,7 +141,7 @@ impl Name {
         }
         let folded = fold(name);
         while let Some(at) = usize::from(candidate).checked_sub(1) {
-            if INDEX.folded.get(at) == Some(&folded) {
+            if INDEX.folded.get(at).is_some_and(|known| is_same(*known, folded)) {
                 return Name::ALL.get(at).copied().unwrap_or(Name::Other);
             }
             candidate = INDEX.next.get(at).copied().unwrap_or_default();

@@ -5,7 +5,7 @@ mod registry;
 mod upstream;
 
 pub use registry::Registry;
-pub use upstream::Upstream;
+pub use upstream::{Upstream, View};
 
 use crate::clock;
 use crate::limits::Bounds;

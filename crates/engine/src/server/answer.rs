@@ -107,11 +107,13 @@ pub fn admit(
 /// Has a prepared request answered. Never fails: a failure is an answer too.
 pub async fn answer(core: &Core, recording: &Recording, prepared: Prepared) -> Box<Response> {
     let Prepared { mut exchange, wishes, plan, index } = prepared;
-    let route = Arc::clone(&exchange.route);
-    let result = match (pipeline::begin(&route, &exchange.head), &route.action) {
+    let Some(route) = plan.plan.routes.get(index) else {
+        return refuse(recording, Error::Internal);
+    };
+    let result = match (pipeline::begin(route, &exchange.head), &route.action) {
         (Err(refused), _) => Err(refused),
         (_, Action::Respond { status, location, body, content_type }) => {
-            let location = location.as_ref().map(|template| fill(&template.0, &exchange.head, &route));
+            let location = location.as_ref().map(|template| fill(&template.0, &exchange.head, route));
             Ok(fixed(*status, location, body, content_type, &exchange.head.method))
         }
         (_, Action::Proxy(_) | Action::Static(_)) => match plan.pipelines.get(index) {

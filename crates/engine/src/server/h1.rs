@@ -15,7 +15,7 @@ use crate::http::h1::parse::ParsedRequest;
 use crate::http::h1::{Framing, framing};
 use crate::http::{Body, RequestHead, ResponseHead, Version};
 use crate::limits::READ_AHEAD_BYTES;
-use crate::net::alarm::Alarm;
+use crate::net::alarm::{Alarm, Timer};
 use crate::net::io::Io;
 use crate::net::turn;
 use crate::net::wire::{Wire, take};
@@ -59,6 +59,8 @@ pub(super) struct Driver {
     pub(super) out: Rc<Out>,
     pub(super) slot: Rc<Slot>,
     pub(super) alarm: Alarm,
+    /// What wakes this task.
+    pub(super) timer: Timer,
     pub(super) first: bool,
     /// The caller said that this is its last request: when its side ends, it may still be listening.
     pub(super) last_request: bool,
@@ -68,8 +70,9 @@ pub(super) struct Driver {
 pub async fn drive(core: Rc<Core>, io: Io, caller: Rc<Caller>, slot: Rc<Slot>) {
     let wire = Rc::new(Wire::new(io, BytesMut::new()));
     let out = Rc::new(Out { pending: RefCell::default(), version: std::cell::Cell::new(Version::Http11) });
-    let mut driver =
-        Driver { core, caller, wire, out, slot, alarm: Alarm::default(), first: true, last_request: false };
+    let timer = Timer::default();
+    let alarm = Alarm::by(&timer);
+    let mut driver = Driver { core, caller, wire, out, slot, alarm, timer, first: true, last_request: false };
     let _reset = ResetOnPanic(Rc::downgrade(&driver.wire));
     loop {
         match driver.next().await {
@@ -106,7 +109,7 @@ impl Driver {
         let head = parsed.head;
         let version = head.version;
         self.out.version.set(version);
-        let trace = Trace::new(started, &head, self.caller.peer);
+        let trace = Trace::new(started, &head, self.caller.peer, &self.timer);
         let recording = Recording::new(&self.core, &self.caller, trace, version);
         recording.trace.enter(Phase::Overhead);
         let framed = check_server_name(&head, &self.caller)

@@ -147,7 +147,7 @@ impl Driver {
     /// Answers a head that could not be read, and closes.
     pub(super) async fn refuse(mut self, error: Error, started: u64) {
         let head = as_far_as_known(&self.wire.input());
-        let trace = Trace::new(started, &head, self.caller.peer);
+        let trace = Trace::new(started, &head, self.caller.peer, &self.timer);
         let recording = Recording::new(&self.core, &self.caller, trace, Version::Http11);
         self.refuse_recorded(recording, error).await;
         self.close().await;

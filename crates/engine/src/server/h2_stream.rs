@@ -13,6 +13,7 @@ use crate::http::h1::parse::HeadError;
 use crate::http::h2::convert;
 use crate::http::{RequestHead, Version};
 use crate::local;
+use crate::net::alarm::Timer;
 use crate::net::turn;
 use h2::{Reason, RecvStream};
 use std::cell::RefCell;
@@ -32,7 +33,7 @@ pub async fn serve(session: &Session, request: http::Request<RecvStream>, respon
         Ok(head) => (head, None),
         Err(error) => (unread(&parts), Some(error)),
     };
-    let trace = Trace::new(started, &head, session.caller.peer);
+    let trace = Trace::new(started, &head, session.caller.peer, &Timer::default());
     let recording = Recording::new(&session.core, &session.caller, trace, Version::Http2);
     recording.trace.enter(Phase::Overhead);
     let recv: Recv = Rc::new(RefCell::new(recv));

@@ -54,8 +54,9 @@ impl Conn {
         self.peer.is_left(self.endpoint(), now)
     }
 
-    /// Gives memory back before it waits.
-    pub fn release(&self) {
+    /// Lets go of what it needs for requests only, before it waits for one: memory, and the timer of the task that used it.
+    pub fn rest(&mut self) {
+        self.alarm = Alarm::default();
         self.wire.release();
     }
 }
@@ -100,13 +101,14 @@ struct Call<'a> {
 pub async fn call(
     core: &Rc<Core>,
     upstream: &Upstream,
-    conn: Box<Conn>,
+    mut conn: Box<Conn>,
     exchange: &mut Exchange,
 ) -> Result<Box<Response>, Lost> {
     let replica = exchange.body.replica();
     let intact = replica.is_some();
     let body = std::mem::replace(&mut exchange.body, replica.unwrap_or_default());
     exchange.trace.enter(Phase::Send);
+    conn.alarm = Alarm::by(&exchange.trace.timer);
     let mut out = core.buffers.take();
     let framing = request_framing(exchange, &body);
     let host = upstream.host_for(conn.endpoint(), exchange.head.authority());

@@ -69,7 +69,7 @@ pub async fn call(
         exchange,
         stream: leaving.hearing.insert(Waiting { answer, in_stream, endpoint }),
         upload: Upload { stream, body, chunk: Bytes::new(), over: ends, sent: 0 },
-        alarm: Alarm::default(),
+        alarm: Alarm::by(&exchange.trace.timer),
         waiting: &mut leaving.is_sent,
         interims: 0,
     };
@@ -146,7 +146,7 @@ fn finish(
                 declared,
                 owed: 0,
                 data_ended: false,
-                alarm: Alarm::default(),
+                alarm: Alarm::by(&trace.timer),
                 limits,
                 write_timeout_ns,
                 trace,

@@ -20,17 +20,28 @@ pub struct Peer {
     ip: Option<IpAddr>,
     /// Since when the name has been without it; 0 while it has it.
     missing_since_ns: Cell<u64>,
+    /// The change of addresses up to which it is known that the name has it.
+    seen_moved_ns: Cell<Option<u64>>,
 }
 
 impl Peer {
     /// Where this stream leads.
     pub fn of(io: &Io) -> Peer {
-        Peer { ip: io.peer_ip(), missing_since_ns: Cell::new(0) }
+        Peer { ip: io.peer_ip(), missing_since_ns: Cell::default(), seen_moved_ns: Cell::default() }
     }
 
     /// Whether the name of the endpoint has been without this address for so long at `now` that nothing more is sent there.
     pub fn is_left(&self, endpoint: &Endpoint, now: u64) -> bool {
-        self.is_missing(&endpoint.addresses.load(), endpoint.moved_ns.load(Relaxed), now)
+        let moved_ns = endpoint.moved_ns.load(Relaxed);
+        if self.seen_moved_ns.get() == Some(moved_ns) {
+            return false;
+        }
+        let is_missing = self.is_missing(&endpoint.addresses.load(), moved_ns, now);
+        // A change is known before its addresses are.
+        let is_settled = now.saturating_sub(moved_ns) >= MISSING_NS;
+        let is_there = self.missing_since_ns.get() == 0;
+        self.seen_moved_ns.set((is_there && is_settled).then_some(moved_ns));
+        is_missing
     }
 
     /// `moved_ns` is when these became the addresses.
@@ -59,7 +70,7 @@ mod tests {
     }
 
     fn peer(ip: Option<IpAddr>) -> Peer {
-        Peer { ip, missing_since_ns: Cell::new(0) }
+        Peer { ip, missing_since_ns: Cell::default(), seen_moved_ns: Cell::default() }
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl Pools {
         self.keep(conn, false);
     }
 
-    fn keep(&self, conn: Box<Conn>, used: bool) {
+    fn keep(&self, mut conn: Box<Conn>, used: bool) {
+        conn.rest();
         let (endpoint, since_ns) = (conn.endpoint(), clock::now());
         if conn.is_left(since_ns) {
             return;
@@ -127,7 +128,6 @@ impl Pools {
             }
             return;
         }
-        conn.release();
         let mut pools = self.by_endpoint.borrow_mut();
         let pool = pools.entry(endpoint.index).or_default();
         if used {

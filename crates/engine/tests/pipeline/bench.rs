@@ -16,6 +16,7 @@ use unlag_engine::fleet::Endpoint;
 use unlag_engine::http::h1::parse::{self, HeadLimits};
 use unlag_engine::http::{Body, Chunk, RequestHead, ResponseHead, Scheme};
 use unlag_engine::local;
+use unlag_engine::net::alarm::Timer;
 use unlag_engine::pipeline::Next;
 use unlag_engine::plan::{Plan, Registry, Upstream};
 use unlag_engine::server::answer::{self, Incoming};
@@ -107,7 +108,7 @@ impl Bench {
     pub(crate) fn exchange(&self, line: &str, body: Body) -> Box<Exchange> {
         let head = head(line);
         let route = Arc::clone(self.core.shared.current().routes.first().expect("one route"));
-        let trace = Trace::new(clock::now(), &head, None);
+        let trace = Trace::new(clock::now(), &head, None, &Timer::default());
         Exchange::new(head, body, route, Scheme::Http, trace)
     }
 
@@ -115,7 +116,7 @@ impl Bench {
     pub(crate) fn left_alone(&self) -> Rc<Trace> {
         let head = head("GET /");
         let caller = Caller::new(None, Scheme::Http, None, Default::default());
-        let trace = Trace::new(clock::now(), &head, None);
+        let trace = Trace::new(clock::now(), &head, None, &Timer::default());
         drop(Recording::new(&self.core, &caller, Rc::clone(&trace), head.version));
         trace
     }
@@ -125,7 +126,12 @@ impl Bench {
         let head = head(line);
         let caller = Caller::new(None, Scheme::Http, None, Default::default());
         let version = head.version;
-        let recording = Recording::new(&self.core, &caller, Trace::new(clock::now(), &head, None), version);
+        let recording = Recording::new(
+            &self.core,
+            &caller,
+            Trace::new(clock::now(), &head, None, &Timer::default()),
+            version,
+        );
         let incoming = Incoming { head, body, interim, content_has_begun: false };
         let admitted = answer::admit(&self.core, &caller, &recording, incoming);
         let prepared = admitted.unwrap_or_else(|error| panic!("{line}: {error}"));

@@ -28,7 +28,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Failure, Outcome};
 use crate::fleet::{Endpoint, RegionId};
-use crate::net::alarm::Borrowed;
+use crate::net::alarm::Alarm;
 use crate::pipeline::{Next, Stage, Way};
 use crate::plan::Upstream;
 use allowance::caller_address;
@@ -132,7 +132,8 @@ impl Admit {
         let fields = &exchange.head.fields;
         let caller = caller_address(fields, &self.trusted);
         let rank = Rank::new(criticality::of(fields), criticality::share(caller, now));
-        let mut alarm = Borrowed::set_to(due_ns.min(now + LOOK_NS));
+        let mut alarm = Alarm::by(&exchange.trace.timer);
+        alarm.set(due_ns.min(now + LOOK_NS));
         let mut waiting: Option<Waiting<'_>> = None;
         let verdict = std::future::poll_fn(|cx| {
             let waiting = match &mut waiting {
@@ -177,7 +178,7 @@ impl Admit {
         &self,
         waiting: &mut Waiting<'_>,
         due_ns: u64,
-        alarm: &mut Borrowed,
+        alarm: &mut Alarm,
         cx: &mut Context<'_>,
     ) -> Poll<Verdict> {
         loop {

@@ -24,7 +24,7 @@ use crate::clock;
 use crate::error::{Error, Fault};
 use crate::exchange::{Exchange, Failure, Outcome, Response, Trace};
 use crate::http::{Body, Name};
-use crate::net::alarm::Borrowed;
+use crate::net::alarm::Alarm;
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
 use crate::tempo::Ending;
@@ -116,7 +116,7 @@ impl Attempt {
         let comes_back = exchange.comes_back;
         // An answer that is not passed on is followed by the same request.
         exchange.comes_back |= again.on_answers;
-        let mut alarm = Borrowed::set_to(limit.at_ns);
+        let mut alarm = Alarm::by(&trace.timer);
         let mut made = 0;
         loop {
             made += 1;

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::exchange::{Exchange, Outcome, Trace};
 use crate::fleet::{Endpoint, RegionId};
 use crate::http::Name;
-use crate::net::alarm::{Borrowed, NEVER};
+use crate::net::alarm::{Alarm, NEVER};
 use crate::pipeline::Next;
 use crate::plan::Upstream;
 use std::pin::Pin;
@@ -33,7 +33,7 @@ const COPIES_MAX: u32 = 3;
 pub async fn alone(
     mut first: Pin<&mut impl Future<Output = Outcome>>,
     limit: Limit,
-    alarm: &mut Borrowed,
+    alarm: &mut Alarm,
 ) -> Outcome {
     alarm.set(limit.at_ns);
     std::future::poll_fn(|cx| match first.as_mut().poll(cx) {
@@ -102,7 +102,7 @@ impl<'a, N: Next> Race<'a, N> {
     }
 
     /// Runs it.
-    pub async fn run(mut self, exchange: Box<Exchange>, alarm: &mut Borrowed) -> Outcome {
+    pub async fn run(mut self, exchange: Box<Exchange>, alarm: &mut Alarm) -> Outcome {
         let next = self.next;
         self.only = exchange.region;
         let outcome = {
@@ -125,7 +125,7 @@ impl<'a, N: Next> Race<'a, N> {
         &mut self,
         cx: &mut Context<'_>,
         mut first: Pin<&mut impl Future<Output = Outcome>>,
-        alarm: &mut Borrowed,
+        alarm: &mut Alarm,
     ) -> Poll<Outcome> {
         if self.copies.held.is_none()
             && let Poll::Ready(outcome) = first.as_mut().poll(cx)

@@ -20,9 +20,9 @@ use crate::exchange::{Exchange, Failure, Outcome, Response, Trace};
 use crate::fleet::{Endpoint, InFlight, RegionId};
 use crate::http::Name;
 use crate::pipeline::{Next, Stage};
-use crate::plan::Upstream;
+use crate::plan::{Upstream, View};
 use policy::{Ask, Looked, Picked, Verdict};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use unlag_config::Balance as By;
@@ -31,17 +31,26 @@ use unlag_record::{Before, How, Phase, Technique};
 /// The longest that an endpoint is spared because it says so: what it says is about load, and load changes.
 const BUSY_S_MAX: u32 = 10;
 
+/// Where a request went, and when.
+#[derive(Clone, Copy, Debug)]
+struct Chosen {
+    index: u32,
+    begun_ns: u64,
+}
+
 /// The stage: one upstream's endpoints, seen from one core.
 #[derive(Debug)]
 pub struct Balance {
     upstream: Arc<Upstream>,
+    fleet: RefCell<View>,
     turn: Cell<u32>,
 }
 
 impl Balance {
     /// Balances over the endpoints of `upstream`.
     pub fn new(upstream: Arc<Upstream>) -> Balance {
-        Balance { upstream, turn: Cell::new(0) }
+        let fleet = RefCell::new(upstream.view());
+        Balance { upstream, fleet, turn: Cell::new(0) }
     }
 
     /// The endpoint for an exchange, and by which rule it was chosen.
@@ -56,6 +65,9 @@ impl Balance {
         let ask = Ask { failed: &exchange.failed, only: exchange.region, turn, now };
         let service = &self.upstream.service;
         service.sweep(fleet, now);
+        if fleet.len() == 1 {
+            return policy::the_only(fleet, &ask).map(|picked| (How::OnlyOne, picked));
+        }
         let (how, picked) = match &self.upstream.balance {
             By::Hash(by) => match hash::key(&exchange.head, by) {
                 Some(key) => (How::Hash, hash::pick(fleet, key, &ask)?),
@@ -71,7 +83,7 @@ impl Balance {
                 self.stay(policy::pick(fleet, &figures, &ask)?, figures.home)
             }
         };
-        Some((if fleet.len() == 1 { How::OnlyOne } else { how }, picked))
+        Some((how, picked))
     }
 
     /// Keeps a request in the nearest region when too many have left it.
@@ -116,7 +128,7 @@ impl Balance {
             status => verdict(response, status),
         };
         self.upstream.service.observe(
-            &self.upstream.fleet(),
+            self.fleet.borrow_mut().load(),
             request,
             wait_ns,
             verdict == Verdict::Good,
@@ -147,15 +159,16 @@ fn verdict(response: &Response, status: u16) -> Verdict {
 
 impl Balance {
     /// Chooses an endpoint for the exchange and counts it in there.
-    fn choose(&self, exchange: &mut Exchange) -> Result<Arc<Endpoint>, Error> {
-        let fleet = self.upstream.fleet();
+    fn choose(&self, exchange: &mut Exchange) -> Result<Chosen, Error> {
+        let mut view = self.fleet.borrow_mut();
+        let fleet = view.load();
         let now = clock::now();
         let picked = match exchange.only.take() {
             Some(only) => fleet
                 .iter()
                 .find(|endpoint| endpoint.index == only)
                 .map(|endpoint| (How::Look, Picked::regardless(endpoint, 0, Looked::default()))),
-            None => self.pick(&fleet, exchange, now),
+            None => self.pick(fleet, exchange, now),
         };
         let Some((how, picked)) = picked else {
             let are_drained = !fleet.is_empty() && fleet.iter().all(|endpoint| endpoint.is_drained());
@@ -174,48 +187,56 @@ impl Balance {
         if let Some(promise) = exchange.promise.take() {
             promise.keep();
         }
-        Ok(Arc::clone(endpoint))
+        Ok(Chosen { index: endpoint.index, begun_ns: now })
+    }
+
+    /// Holds a failure against the endpoint, if it is one of its own and the endpoint is still there.
+    fn blame(&self, chosen: Chosen, error: Error) {
+        let mut view = self.fleet.borrow_mut();
+        let endpoint = view.load().iter().find(|endpoint| endpoint.index == chosen.index);
+        let Some(endpoint) = endpoint.filter(|_| policy::blames_endpoint(error)) else { return };
+        // One that answers others meanwhile is there: a slow request is no reason to leave it out.
+        match error == Error::AnswerTimeout && endpoint.has_moved_since(chosen.begun_ns) {
+            true => endpoint.answered_badly(),
+            false => endpoint.failed(error.cause(), clock::now()),
+        }
     }
 }
 
 impl Stage for Balance {
     async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
-        let endpoint = match self.choose(&mut exchange) {
-            Ok(endpoint) => endpoint,
+        let chosen = match self.choose(&mut exchange) {
+            Ok(chosen) => chosen,
             Err(error) => return Err(Failure { error, exchange: Some(exchange) }),
         };
         let trace = Rc::clone(&exchange.trace);
         let waited_ns = trace.timeline().spent_ns(Phase::Wait);
-        let begun_ns = exchange.chosen.as_ref().map_or(0, InFlight::begun_ns);
         match next.run(exchange).await {
             Ok(mut response) => {
                 // The last thing that happened is that the head came.
                 let now = trace.latest_ns();
-                if let Some(in_flight) = reports::take(&mut response.head.fields) {
-                    endpoint.reported(in_flight, endpoint.in_flight(), now);
-                }
+                let in_flight = reports::take(&mut response.head.fields);
                 let wait_ns = trace.timeline().spent_ns(Phase::Wait).saturating_sub(waited_ns);
                 if let Some(mut request) = response.in_flight.take() {
                     request.answered();
+                    if let Some(in_flight) = in_flight {
+                        request.endpoint().reported(in_flight, request.endpoint().in_flight(), now);
+                    }
                     self.answered(&response, &request, wait_ns, now);
                     response.in_flight = Some(request);
-                } else if let Some(tunnel) = &mut response.tunnel {
-                    tunnel.in_flight.iter_mut().for_each(InFlight::answered);
-                    endpoint.succeeded(now);
+                } else if let Some(request) =
+                    response.tunnel.iter_mut().find_map(|tunnel| tunnel.in_flight.as_mut())
+                {
+                    request.answered();
+                    request.endpoint().succeeded(now);
                 }
                 Ok(response)
             }
             Err(mut failure) => {
-                if policy::blames_endpoint(failure.error) {
-                    // One that answers others meanwhile is there: a slow request is no reason to leave it out.
-                    match failure.error == Error::AnswerTimeout && endpoint.has_moved_since(begun_ns) {
-                        true => endpoint.answered_badly(),
-                        false => endpoint.failed(failure.error.cause(), clock::now()),
-                    }
-                }
+                self.blame(chosen, failure.error);
                 if let Some(exchange) = &mut failure.exchange {
                     exchange.chosen = None;
-                    exchange.failed.push((endpoint.index, failure.error));
+                    exchange.failed.push((chosen.index, failure.error));
                 }
                 Err(failure)
             }

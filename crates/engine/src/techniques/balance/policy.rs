@@ -230,6 +230,14 @@ pub fn may_leave(home: &Cost, failing: f32, share: f32, share_max: f32) -> bool 
 /// So many of the last answers fail in a region that is lost.
 const LOST_SHARE: f32 = 0.1;
 
+/// The only endpoint that there is: nothing is compared.
+pub fn the_only<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<Picked<'a>> {
+    let mut ranking = Ranking::new(fleet, *ask);
+    let endpoint = fleet.first()?;
+    let rank = ranking.of(endpoint)?;
+    Some(Picked::regardless(endpoint, rank, ranking.looked))
+}
+
 /// The endpoint with the fewest requests in flight for its weight, among those that may best be asked.
 pub fn least_requests<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<Picked<'a>> {
     let has_less = |a: &Endpoint, b: &Endpoint| {

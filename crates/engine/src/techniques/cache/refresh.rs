@@ -10,6 +10,7 @@ use super::{Cache, policy};
 use crate::clock;
 use crate::exchange::{Exchange, Outcome, Trace};
 use crate::http::Chunk;
+use crate::net::alarm::Timer;
 use crate::panics;
 use crate::pipeline::Next;
 use http::Method;
@@ -62,7 +63,7 @@ impl Cache {
 pub(super) fn beside(exchange: &Exchange) -> Option<Box<Exchange>> {
     let mut exchange = exchange.replica()?;
     let now = clock::now();
-    exchange.trace = Trace::new(now, &exchange.head, None);
+    exchange.trace = Trace::new(now, &exchange.head, None, &Timer::default());
     exchange.deadline_ns = now.saturating_add(exchange.route.total_timeout_ns);
     exchange.interim = None;
     if exchange.head.method == Method::HEAD {

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::exchange::{Failure, Trace};
 use crate::http::body::Source;
 use crate::http::{Body, Chunk, Fields, RequestHead, Scheme, Version};
+use crate::net::alarm::Timer;
 use crate::plan::{Action, Route};
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -149,7 +150,7 @@ impl Bed {
         let path = fields.store(path.as_bytes());
         let authority = fields.store(b"a");
         let head = RequestHead { method, path, query: None, authority, version: Version::Http11, fields };
-        let trace = Trace::new(clock::now(), &head, None);
+        let trace = Trace::new(clock::now(), &head, None, &Timer::default());
         Exchange::new(head, Body::Empty, Arc::clone(&self.route), Scheme::Http, trace)
     }
 
