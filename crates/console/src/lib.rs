@@ -17,9 +17,10 @@ mod view;
 pub use guard::SERVER;
 pub use plane::{
     Applied, AttemptsStatus, CacheRoute, CacheServer, CacheShared, CacheStatus, ConfigView, Counter,
-    EndpointAdmission, EndpointLearned, EndpointState, EndpointStatus, LearnedTimeout, Match, Plane,
-    PurgeCount, PurgeOrder, PurgeWhat, PutError, QueueRules, Readiness, RetryRules, RouteRules, RouteStatus,
-    Switch, SwitchError, UpstreamAdmission, UpstreamLearned, UpstreamRules, UpstreamStatus, WorkerStatus,
+    EndpointAdmission, EndpointLearned, EndpointState, EndpointStatus, KeysStatus, LearnedTimeout, Match,
+    Plane, PurgeCount, PurgeOrder, PurgeWhat, PutError, QueueRules, Readiness, RetryRules, RouteRules,
+    RouteStatus, Switch, SwitchError, UpstreamAdmission, UpstreamLearned, UpstreamRegions, UpstreamRules,
+    UpstreamStatus, WorkerStatus,
 };
 pub use token::Token;
 

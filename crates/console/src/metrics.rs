@@ -5,7 +5,7 @@ mod admission;
 mod cache;
 mod learned;
 
-use crate::plane::{Counter, EndpointState, Plane, Readiness, UpstreamStatus, WorkerStatus};
+use crate::plane::{Counter, EndpointState, KeysStatus, Plane, Readiness, UpstreamStatus, WorkerStatus};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use unlag_record::{Histogram, Registry};
@@ -44,6 +44,7 @@ pub(crate) fn render(plane: &dyn Plane) -> String {
     admission::render(&mut page, &upstreams);
     learned::render(&mut page, &upstreams, &plane.routes(), plane.registry());
     workers(&mut page, &plane.workers());
+    keys(&mut page, plane.keys());
     cache::render(&mut page, &plane.cache(), plane.registry());
     let ready = u64::from(plane.readiness() == Readiness::Ready);
     page.family("unlag_ready", "gauge", "Whether new requests are welcome.");
@@ -146,6 +147,18 @@ fn workers(page: &mut Page, workers: &[WorkerStatus]) {
             let (sample, number) = (format!("{name}{suffix}"), number.to_string());
             page.sample(&sample, &[("worker", &number)], read(worker));
         }
+    }
+}
+
+fn keys(page: &mut Page, status: KeysStatus) {
+    let gauges = [
+        ("unlag_idempotency_keys", "Idempotency keys that are known.", status.keys),
+        ("unlag_idempotency_bytes", "Memory for these and the answers to them.", status.bytes),
+        ("unlag_idempotency_under_way", "Requests with such a key under way.", status.under_way),
+    ];
+    for (name, help, value) in gauges {
+        page.family(name, "gauge", help);
+        page.sample(name, &[], value);
     }
 }
 

@@ -7,7 +7,10 @@ mod switch;
 
 pub use admission::{EndpointAdmission, UpstreamAdmission};
 pub use cache::{CacheRoute, CacheServer, CacheShared, CacheStatus, PurgeCount, PurgeOrder, PurgeWhat};
-pub use rules::{EndpointLearned, Match, QueueRules, RetryRules, RouteRules, UpstreamLearned, UpstreamRules};
+pub use rules::{
+    EndpointLearned, Match, QueueRules, RetryRules, RouteRules, UpstreamLearned, UpstreamRegions,
+    UpstreamRules,
+};
 pub use switch::{Switch, SwitchError};
 
 use serde::Serialize;
@@ -34,6 +37,8 @@ pub trait Plane: Send + Sync + 'static {
     fn readiness(&self) -> Readiness;
     /// Counters that are no histograms: refused heads, reloads, dropped log lines, shed connections.
     fn counters(&self) -> Vec<Counter>;
+    /// What is known of requests with an `Idempotency-Key`.
+    fn keys(&self) -> KeysStatus;
     /// What the cache holds and has done.
     fn cache(&self) -> CacheStatus;
     /// Takes something out of the cache, or counts what that would mean. Fails with what is wrong with the order.
@@ -63,6 +68,8 @@ pub struct UpstreamStatus {
     pub rules: UpstreamRules,
     /// What was learned of its endpoints together.
     pub learned: UpstreamLearned,
+    /// Requests that went to a region against the cost of its endpoints.
+    pub regions: UpstreamRegions,
     /// Its endpoints.
     pub endpoints: Vec<EndpointStatus>,
 }
@@ -201,6 +208,17 @@ pub struct WorkerStatus {
     pub requests: u64,
     /// Requests under way.
     pub streams: u64,
+}
+
+/// What is known of requests with an `Idempotency-Key`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeysStatus {
+    /// Keys that are known.
+    pub keys: u64,
+    /// Memory for them and their answers.
+    pub bytes: u64,
+    /// Requests with a key that are under way.
+    pub under_way: u64,
 }
 
 /// Whether new requests are welcome.

@@ -75,6 +75,12 @@ pub enum Error {
     Loop,
     #[error("the request may go no further (Max-Forwards) and is not answered here")]
     LastForward,
+    #[error("an Idempotency-Key is one value of 1 to 255 characters")]
+    BadKey,
+    #[error("a request with this Idempotency-Key is under way; come again later")]
+    KeyUnderWay,
+    #[error("this Idempotency-Key was used for a request with other content")]
+    KeyReused,
 
     // The upstream.
     #[error("the upstream refused the connection")]
@@ -125,6 +131,8 @@ pub enum Error {
     Overloaded { after_s: u16 },
     #[error("no endpoint of the upstream can be reached; come again later")]
     UpstreamLost { after_s: u16 },
+    #[error("too many requests with an Idempotency-Key are under way; come again later")]
+    KeysFull,
     #[error("all endpoints of the upstream are taken out by an operator")]
     Drained,
     #[error("the deadline of the request has passed")]
@@ -156,7 +164,9 @@ impl Error {
             Error::Head(HeadError::Version) => 505,
             Error::Head(HeadError::Connect) => 405,
             Error::Head(_) | Error::Framing(_) | Error::CallerChunk(_) | Error::ProtectedField => 400,
-            Error::FieldName | Error::LengthMismatch => 400,
+            Error::FieldName | Error::LengthMismatch | Error::BadKey => 400,
+            Error::KeyUnderWay => 409,
+            Error::KeyReused => 422,
             Error::CallerGone | Error::CallerStalled => 499,
             Error::HeadTimeout | Error::CallerSlow => 408,
             Error::BodyTooLarge => 413,
@@ -179,7 +189,7 @@ impl Error {
             | Error::NoStream
             | Error::NoLocalPort => 503,
             Error::Overloaded { .. } | Error::UpstreamLost { .. } | Error::Drained => 503,
-            Error::File | Error::FileChanged => 503,
+            Error::File | Error::FileChanged | Error::KeysFull => 503,
             Error::Internal => 500,
             _ => 502,
         }
@@ -191,6 +201,7 @@ impl Error {
             Error::Overloaded { after_s } | Error::UpstreamLost { after_s } | Error::TooMany { after_s } => {
                 Some(after_s)
             }
+            Error::KeyUnderWay => Some(1),
             _ => (self.status() == 503).then_some(1),
         }
     }
@@ -202,6 +213,7 @@ impl Error {
             Error::CallerGone => 1,
             Error::NoRoute | Error::Method => 12,
             Error::BodyTooLarge | Error::TooMany { .. } => 8,
+            Error::KeyUnderWay => 10,
             Error::Internal => 13,
             _ if self.fault() == Fault::Caller => 3,
             _ => 14,
@@ -232,7 +244,10 @@ impl Error {
             | Method
             | TooMany { .. }
             | Loop
-            | LastForward => Fault::Caller,
+            | LastForward
+            | BadKey
+            | KeyUnderWay
+            | KeyReused => Fault::Caller,
             Overloaded { .. }
             | UpstreamLost { .. }
             | Drained
@@ -242,6 +257,7 @@ impl Error {
             | NoOther
             | Undiscovered
             | NoLocalPort
+            | KeysFull
             | File
             | FileChanged
             | Internal => Fault::Proxy,
@@ -285,6 +301,10 @@ impl Error {
             TooMany { .. } => "rate",
             Loop => "loop",
             LastForward => "last_forward",
+            BadKey => "bad_idempotency_key",
+            KeyUnderWay => "idempotency_key_under_way",
+            KeyReused => "idempotency_key_reused",
+            KeysFull => "idempotency_keys_full",
             ConnectRefused => "connect_refused",
             ConnectTimeout => "connect_timeout",
             Unreachable => "unreachable",

@@ -97,10 +97,9 @@ impl LocalPlan {
 }
 
 /// Where requests of a route belong, if its upstream has a primary.
-fn region(core: &Rc<Core>, plan: &Plan, upstream: &Upstream, route: &Route) -> Option<Region> {
-    let (to_primary, window) = (route.config.primary, upstream.read_your_writes);
+fn region(core: &Rc<Core>, plan: &Plan, upstream: &Arc<Upstream>, route: &Route) -> Option<Region> {
     let markers = Arc::clone(plan.markers.as_ref().unwrap_or(&core.shared.markers));
-    Some(Region::new(upstream.primary?, to_primary, window, Arc::clone(&upstream.name), markers))
+    Region::of(upstream, route.config.primary, markers)
 }
 
 /// The pipeline of a route that serves files.

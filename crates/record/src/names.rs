@@ -7,13 +7,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 /// Regions that are known by name. They are kept for good, and a list of endpoints that is written anew for years may name others
 /// each time; those of one service are a few.
 const REGIONS_MAX: usize = 1_000;
+/// Endpoints that are known by name: a service that is replaced several times a day has new addresses for years. Far fewer have
+/// histograms of their own.
+const ENDPOINTS_MAX: usize = 65_535;
 /// What stands for all others.
 const OTHER_REGION: u16 = u16::MAX;
 
 /// The names handed out so far. Number 0 is `other` in both lists.
 pub(crate) struct Names {
     max_routes: usize,
-    max_endpoints: usize,
     tables: RwLock<Tables>,
 }
 
@@ -34,8 +36,8 @@ struct Tables {
 }
 
 impl Names {
-    pub(crate) fn new(max_routes: usize, max_endpoints: usize) -> Names {
-        let names = Names { max_routes, max_endpoints, tables: RwLock::default() };
+    pub(crate) fn new(max_routes: usize) -> Names {
+        let names = Names { max_routes, tables: RwLock::default() };
         names.route(OTHER);
         names.endpoint(OTHER, OTHER);
         names
@@ -66,7 +68,7 @@ impl Names {
         if let Some(id) = tables.endpoint_ids.get(&name) {
             return *id;
         }
-        let Some(next) = next_number(tables.endpoints.len(), self.max_endpoints) else {
+        let Some(next) = next_number(tables.endpoints.len(), ENDPOINTS_MAX) else {
             return EndpointId::OTHER;
         };
         tables.endpoints.push(name.clone());
@@ -108,9 +110,9 @@ impl Names {
         (0..).map(RouteId).zip(self.read().routes.iter().cloned()).collect()
     }
 
-    /// Every endpoint with its number, in the order of their first use.
-    pub(crate) fn endpoints(&self) -> Vec<(EndpointId, EndpointName)> {
-        (0..).map(EndpointId).zip(self.read().endpoints.iter().cloned()).collect()
+    /// The first endpoints with their numbers, in the order of their first use: `other`, and so many.
+    pub(crate) fn endpoints(&self, count: usize) -> Vec<(EndpointId, EndpointName)> {
+        (0..).map(EndpointId).zip(self.read().endpoints.iter().take(count + 1).cloned()).collect()
     }
 }
 
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn regions_beyond_a_thousand_share_a_name() {
-        let names = Names::new(1, 1);
+        let names = Names::new(1);
         let numbers: Vec<u16> = (0..1_002).map(|nth| names.region(&format!("r{nth}"))).collect();
         assert_eq!(names.region_name(numbers[999]).as_deref(), Some("r999"));
         assert_eq!(numbers[1_000..], [OTHER_REGION; 2]);
@@ -135,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_number() {
-        let names = Names::new(10, 10);
+        let names = Names::new(10);
         let (shop, cart) = (names.route("shop"), names.route("cart"));
         assert_ne!(shop, cart);
         assert_eq!(names.route("shop"), shop);
@@ -148,13 +150,15 @@ mod tests {
 
     #[test]
     fn names_past_the_bound_are_other_and_known_ones_stay() {
-        let names = Names::new(2, 1);
+        let names = Names::new(2);
         let first = names.route("a");
         names.route("b");
         assert_eq!(names.route("c"), RouteId::OTHER);
         assert_eq!(names.route("a"), first);
         assert_eq!(names.routes().len(), 3);
-        assert_ne!(names.endpoint("u", "1"), EndpointId::OTHER);
-        assert_eq!(names.endpoint("u", "2"), EndpointId::OTHER);
+        let last = (0..ENDPOINTS_MAX).map(|nth| names.endpoint("u", &nth.to_string())).last();
+        assert_eq!(&*names.endpoint_name(last.unwrap()).address, (ENDPOINTS_MAX - 1).to_string());
+        assert_eq!(names.endpoint("u", "more"), EndpointId::OTHER);
+        assert_eq!(names.endpoints(1).len(), 2);
     }
 }

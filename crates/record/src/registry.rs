@@ -21,7 +21,7 @@ pub struct Bounds {
     pub bytes_per_core: usize,
     /// Route names, over all configurations that were ever loaded. Default 1,000.
     pub routes: usize,
-    /// Endpoints, over all addresses that were ever seen. Default 1,000.
+    /// Endpoints with histograms of their own, over all addresses that were ever seen. Default 1,000.
     pub endpoints: usize,
     /// Last requests kept by each core; of a second with more, one in sixteen of the rest, and what failed. Default 512.
     pub recent: usize,
@@ -137,7 +137,7 @@ pub struct Snapshot {
 impl Registry {
     /// An empty registry; finished requests also go to `log`, if there is one.
     pub fn new(bounds: Bounds, log: Option<AccessLog>) -> Arc<Registry> {
-        let names = Arc::new(Names::new(bounds.routes, bounds.endpoints));
+        let names = Arc::new(Names::new(bounds.routes));
         if let Some(log) = &log {
             log.attach(names.clone());
         }
@@ -224,7 +224,7 @@ impl Registry {
         for (id, route) in self.names.routes() {
             snapshot.add_route(&cores, id, &route);
         }
-        for (id, name) in self.names.endpoints() {
+        for (id, name) in self.names.endpoints(self.bounds.endpoints) {
             snapshot.endpoints.extend(Outcome::ALL.into_iter().filter_map(|outcome| {
                 let histogram = merged(&cores, Series::Endpoint(id, outcome))?;
                 let (upstream, endpoint) = (name.upstream.clone(), name.address.clone());

@@ -163,6 +163,8 @@ impl Recorder {
             }
         }
         if let Some(endpoint) = record.endpoint {
+            let has_place = (endpoint.0 as usize) < self.core.endpoints.len();
+            let endpoint = if has_place { endpoint } else { EndpointId::OTHER };
             let cell = self.endpoint_cell(endpoint);
             if let Some(slot) = cell.outcomes.get(record.outcome.index()) {
                 let spent = timeline.spent_ns(Phase::Send) + timeline.spent_ns(Phase::Wait);

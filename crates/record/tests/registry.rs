@@ -97,7 +97,7 @@ fn series_past_the_bound_are_counted_under_other() {
 }
 
 #[test]
-fn route_and_endpoint_names_past_the_bound_are_other() {
+fn routes_and_endpoints_past_the_bound_count_as_other_and_a_request_still_says_which_endpoint_it_was() {
     let registry = Registry::new(Bounds { routes: 1, endpoints: 1, ..Bounds::default() }, None);
     assert_ne!(registry.route("a"), RouteId::OTHER);
     assert_eq!(registry.route("b"), RouteId::OTHER);
@@ -108,6 +108,8 @@ fn route_and_endpoint_names_past_the_bound_are_other() {
     let snapshot = registry.snapshot();
     assert_eq!(&*snapshot.requests[0].route, OTHER);
     assert_eq!(&*snapshot.endpoints[0].endpoint, OTHER);
+    let recent = registry.recent(&RecentQuery::default());
+    assert_eq!(recent[0].endpoint.as_deref(), Some("2"));
 }
 
 #[test]

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use unlag_config::Action;
 use unlag_console::{
-    Applied, CacheStatus, ConfigView, Counter, EndpointAdmission, EndpointState, EndpointStatus, Match,
-    Plane, PurgeCount, PurgeOrder, PutError, Readiness, RouteStatus, Switch, SwitchError, UpstreamAdmission,
-    UpstreamStatus, WorkerStatus,
+    Applied, CacheStatus, ConfigView, Counter, EndpointAdmission, EndpointState, EndpointStatus, KeysStatus,
+    Match, Plane, PurgeCount, PurgeOrder, PutError, Readiness, RouteStatus, Switch, SwitchError,
+    UpstreamAdmission, UpstreamStatus, WorkerStatus,
 };
 use unlag_engine::Engine;
 use unlag_engine::clock;
@@ -33,6 +33,7 @@ impl Plane for System {
             admission: admission(upstream),
             rules: decisions::upstream_rules(upstream, &self.engine),
             learned: decisions::upstream_learned(upstream, &self.engine),
+            regions: decisions::upstream_regions(upstream),
             endpoints: upstream
                 .fleet()
                 .iter()
@@ -140,6 +141,11 @@ impl Plane for System {
             ),
         ]);
         counters
+    }
+
+    fn keys(&self) -> KeysStatus {
+        let known = self.engine.shared().answers.status();
+        KeysStatus { keys: known.keys as u64, bytes: known.bytes as u64, under_way: known.under_way as u64 }
     }
 
     fn cache(&self) -> CacheStatus {

@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use unlag_testkit::{Gate, RawClient, RawOrigin, Response, Script, Setup, Unlag};
+use unlag_testkit::{Gate, RawClient, RawOrigin, Response, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -75,6 +75,11 @@ fn a_key_whose_request_is_under_way_is_409_and_one_with_other_content_422() {
     assert_eq!(second.status(), 409);
     assert!(second.header("retry-after").is_some());
     assert_eq!(ask(&unlag, KEY, "99 EUR").status(), 422);
+    assert!(unlag.admin("/metrics").text().contains("unlag_idempotency_under_way 1\n"));
+    for (status, cause) in [(409, "idempotency_key_under_way"), (422, "idempotency_key_reused")] {
+        let is_it = |line: &serde_json::Value| line["status"] == status && line["cause"] == cause;
+        wait_until("the log says why", || unlag.log().objects().iter().any(is_it));
+    }
     gate.open();
     assert_eq!(first.read_response("POST").text(), "paid");
     assert_eq!(ask(&unlag, KEY, "99 EUR").status(), 422, "also when it is answered");

@@ -39,6 +39,13 @@ fn get(unlag: &Unlag, path: &str, fields: &str) -> unlag_testkit::Response {
     caller.read_response("GET")
 }
 
+/// What the API says of requests that went to a region by these reasons.
+fn counted<const N: usize>(unlag: &Unlag, reasons: [&str; N]) -> [u64; N] {
+    let all: serde_json::Value =
+        serde_json::from_str(&unlag.admin("/api/v1/upstreams").text()).expect("JSON");
+    reasons.map(|reason| all["upstreams"][0]["regions"][reason].as_u64().expect("a number"))
+}
+
 #[test]
 fn writes_go_to_the_primary_and_reads_to_the_region_of_the_node() {
     let (eu, us) = (RawOrigin::ok("eu"), RawOrigin::ok("us"));
@@ -106,6 +113,8 @@ fn who_wrote_reads_from_the_primary_past_what_is_stored_and_nobody_else_does() {
     assert_eq!(get(&unlag, "/orders/1", "").text(), "eu", "who has not written is given what is stored");
     let forged = marker.replace(['a', '1'], "b");
     assert_eq!(get(&unlag, "/orders/1", &format!("x-ryw: {forged}\r\n")).text(), "eu", "{forged}");
+    assert_eq!(counted(&unlag, ["writes", "reads_after_write", "replayed"]), [1, 2, 0]);
+    assert_eq!(counted(&unlag, ["spilled", "kept_at_home"]), [0, 0], "these are no loads that left");
     let other = beside(&eu.url(), &us.url(), "read_your_writes = \"30s\"", "cache = {}");
     assert_eq!(
         get(&other, "/orders/1", &format!("x-ryw: {marker}\r\n")).text(),
@@ -129,6 +138,7 @@ fn what_a_replica_leaves_to_the_primary_is_asked_there_once() {
     assert_eq!(get(&unlag, "/orders/1", "").text(), "primary");
     assert_eq!(get(&unlag, "/loop", "").text(), "loop", "the primary has the last word");
     assert_eq!((replica.request_count(), primary.request_count()), (2, 2));
+    assert_eq!(counted(&unlag, ["writes", "reads_after_write", "replayed"]), [0, 0, 2]);
 }
 
 #[test]

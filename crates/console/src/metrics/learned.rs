@@ -1,7 +1,7 @@
 //! What was learned of endpoints, upstreams and routes, and what of it counts now.
 
 use super::{Page, pairs};
-use crate::plane::{EndpointLearned, RouteStatus, UpstreamLearned, UpstreamStatus};
+use crate::plane::{EndpointLearned, RouteStatus, UpstreamLearned, UpstreamRegions, UpstreamStatus};
 use std::collections::BTreeMap;
 use unlag_record::{OTHER, Registry, RouteId};
 
@@ -13,6 +13,7 @@ pub(super) fn render(
 ) {
     endpoints(page, upstreams);
     together(page, upstreams);
+    regions(page, upstreams);
     of_routes(page, routes, registry);
 }
 
@@ -59,6 +60,26 @@ fn together(page: &mut Page, upstreams: &[UpstreamStatus]) {
         page.family(name, "gauge", help);
         for upstream in upstreams {
             page.sample(name, &[("upstream", upstream.name.as_str())], read(&upstream.learned));
+        }
+    }
+}
+
+fn regions(page: &mut Page, upstreams: &[UpstreamStatus]) {
+    let help = "Requests that went to a region against the cost of its endpoints.";
+    page.family("unlag_region_requests", "counter", help);
+    let has_regions = |it: &&UpstreamStatus| it.endpoints.iter().any(|one| one.learned.region.is_some());
+    for upstream in upstreams.iter().filter(has_regions) {
+        let UpstreamRegions { spilled, kept_at_home, writes, reads_after_write, replayed } = upstream.regions;
+        let reasons = [
+            ("spilled", spilled),
+            ("kept_at_home", kept_at_home),
+            ("write", writes),
+            ("read_after_write", reads_after_write),
+            ("replayed", replayed),
+        ];
+        for (reason, value) in reasons {
+            let labels = [("upstream", upstream.name.as_str()), ("reason", reason)];
+            page.sample("unlag_region_requests_total", &labels, value);
         }
     }
 }

@@ -77,6 +77,21 @@ pub struct UpstreamLearned {
     pub leaving: f64,
 }
 
+/// Requests that went to a region against the cost of its endpoints, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct UpstreamRegions {
+    /// Left the nearest region because it was busy.
+    pub spilled: u64,
+    /// Did not leave it, although it was busy: too many had.
+    pub kept_at_home: u64,
+    /// Went to the primary, as they change something.
+    pub writes: u64,
+    /// Went to the primary, as their callers had just written.
+    pub reads_after_write: u64,
+    /// Went to the primary, once a replica had said that only that can answer.
+    pub replayed: u64,
+}
+
 /// What is known of one endpoint, and counts where endpoints are compared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EndpointLearned {

@@ -118,6 +118,7 @@ impl Plane for TestPlane {
                 ..Default::default()
             },
             learned: UpstreamLearned { knee: 8.0, home: Some("eu".into()), ..Default::default() },
+            regions: UpstreamRegions { spilled: 5, writes: 2, ..Default::default() },
             endpoints: vec![EndpointStatus {
                 address: "10.0.0.1:80".into(),
                 state: EndpointState::Ejected,
@@ -164,6 +165,9 @@ impl Plane for TestPlane {
             WorkerStatus { connections: 30, requests: 100, streams: 2 },
             WorkerStatus { connections: 10, requests: 50, streams: 0 },
         ]
+    }
+    fn keys(&self) -> KeysStatus {
+        KeysStatus { keys: 3, bytes: 1_000, under_way: 1 }
     }
     fn readiness(&self) -> Readiness {
         held(&self.readiness)

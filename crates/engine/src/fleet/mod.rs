@@ -17,6 +17,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod vigil;
+mod went;
 
 pub use cell::Cell;
 pub use guard::{InFlight, Open};
@@ -24,6 +25,7 @@ pub use health::FAILURES_TO_EJECT;
 pub use service::{Figures, STALL_GAPS, Service};
 pub use status::EndpointStatus;
 pub use vigil::Vigil;
+pub use went::Went;
 
 use crate::clock;
 use crate::techniques::admit::gauge::Gauge;

@@ -11,6 +11,7 @@ use super::distance::home;
 use super::gaps::Gaps;
 use super::load::{NOBODY_SAYS, usual_report};
 use super::speed::{SPEED_FORGOTTEN_MS, Usual, median_speed};
+use super::went::WentCounts;
 use super::{Endpoint, InFlight, RegionId};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -45,6 +46,7 @@ pub struct Service {
     swept_ns: AtomicU64,
     slow_start_ns: AtomicU64,
     learning: Mutex<Learning>,
+    went: WentCounts,
 }
 
 #[derive(Debug)]
@@ -124,9 +126,9 @@ impl Service {
         }
     }
 
-    /// Whether endpoints say what they have in flight, from others too.
-    pub fn hears_of_others(&self) -> bool {
-        self.published.others.get() >= 0.0
+    /// Where requests went against the cost of their endpoints.
+    pub fn went(&self) -> &WentCounts {
+        &self.went
     }
 
     /// Share of the last requests that left the nearest region because it was busy.

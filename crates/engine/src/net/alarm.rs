@@ -91,7 +91,9 @@ impl Timer {
             if now >= due {
                 armed.at = NEVER;
                 // It ran for the other limits of the task as well: they are to be kept from here on.
-                cx.waker().wake_by_ref();
+                if Rc::strong_count(&self.0) > 1 {
+                    cx.waker().wake_by_ref();
+                }
                 return Poll::Ready(());
             }
             armed.arm(due, now);

@@ -5,7 +5,7 @@ mod registry;
 mod upstream;
 
 pub use registry::Registry;
-pub use upstream::{Upstream, View};
+pub use upstream::Upstream;
 
 use crate::clock;
 use crate::limits::Bounds;

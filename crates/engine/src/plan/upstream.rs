@@ -52,22 +52,14 @@ pub struct Upstream {
     pub room: Arc<Room>,
     slow_start_ns: u64,
     host: HostHeader,
-    endpoints: Arc<ArcSwap<Vec<Arc<Endpoint>>>>,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     /// How TLS is spoken to it; `None` when no endpoint wants it.
     pub tls: Option<tls::ClientTls>,
     /// Distinguishes connections that were made under other settings.
     settings: String,
 }
 
-/// The endpoints as one core sees them: it looks whether there are others, without a locked instruction.
-pub type View = arc_swap::Cache<Arc<ArcSwap<Vec<Arc<Endpoint>>>>, Arc<Vec<Arc<Endpoint>>>>;
-
 impl Upstream {
-    /// The endpoints for somebody who looks often.
-    pub fn view(&self) -> View {
-        View::new(Arc::clone(&self.endpoints))
-    }
-
     /// The endpoints at this moment.
     pub fn fleet(&self) -> arc_swap::Guard<Arc<Vec<Arc<Endpoint>>>> {
         self.endpoints.load()
@@ -204,7 +196,7 @@ pub(super) fn build_upstream(
         queue: config.queue.clone(),
         room: registry.room(&config.name),
         host: config.host.clone(),
-        endpoints: Arc::default(),
+        endpoints: ArcSwap::default(),
         tls,
         settings: format!("{:?} {:?} {:?}", config.protocol, config.tls, config.resolver),
     };

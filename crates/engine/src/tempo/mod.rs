@@ -79,6 +79,12 @@ struct Learning {
 impl Tempo {
     /// A first attempt came to its end at `now`, so long after it was sent.
     pub fn note(&self, took_ns: u64, ending: Ending, now: u64) {
+        // Whoever does not wait for an answer says that it takes longer than that, which is news only where nearly all have come by
+        // then (as finely as times are known): nobody makes a route look fast by being impatient.
+        let nearly_all_ns = self.rung_ns(RUNGS as u8 - 1).unwrap_or_default();
+        if ending == Ending::GivenUp && took_ns < nearly_all_ns / 8 * 7 {
+            return;
+        }
         let mut learning = match self.learning.try_lock() {
             Ok(learning) => learning,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -239,6 +245,16 @@ mod tests {
         (0..200).for_each(|n| tempo.note(1, Ending::Failed, 2_000 * MS + n));
         assert!(tempo.p50_ns().unwrap().abs_diff(before) < MS);
         assert!(tempo.status().failing > 0.9);
+    }
+
+    #[test]
+    fn callers_without_patience_do_not_make_a_route_look_fast_and_those_who_waited_long_are_believed() {
+        let tempo = fed(64 * 16);
+        let before = tempo.p50_ns().unwrap();
+        (0..10_000).for_each(|n| tempo.note(MS, Ending::GivenUp, 2_000 * MS + n));
+        assert_eq!(tempo.p50_ns(), Some(before));
+        (0..10_000).for_each(|n| tempo.note(300 * MS, Ending::GivenUp, 3_000 * MS + n));
+        assert!(tempo.p50_ns().unwrap() > 200 * MS, "it has become slow");
     }
 
     #[test]

@@ -62,6 +62,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tests::endpoint;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -82,6 +83,20 @@ mod tests {
         assert!(!peer.is_missing(&addresses(&[2, 1]), 6 * SECOND, 7 * SECOND - 1), "it is back");
         assert!(!peer.is_missing(&addresses(&[3]), 8 * SECOND, 8 * SECOND), "it is missed anew");
         assert!(peer.is_missing(&addresses(&[4]), 12 * SECOND, 13 * SECOND), "whatever comes in its place");
+    }
+
+    #[test]
+    fn an_address_that_was_there_is_looked_for_again_after_every_change() {
+        let endpoint = endpoint(0);
+        let change = |last: &[u8], now: u64| {
+            endpoint.moved_ns.store(now, Relaxed);
+            endpoint.addresses.store(std::sync::Arc::new(addresses(last)));
+        };
+        let peer = peer(Some([10, 0, 0, 1].into()));
+        change(&[1], SECOND);
+        assert!(!peer.is_left(&endpoint, 20 * SECOND) && !peer.is_left(&endpoint, 30 * SECOND));
+        change(&[2], 60 * SECOND);
+        assert!(!peer.is_left(&endpoint, 61 * SECOND) && peer.is_left(&endpoint, 66 * SECOND));
     }
 
     #[test]

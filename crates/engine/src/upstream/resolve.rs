@@ -145,8 +145,10 @@ pub(super) fn set_addresses(endpoint: &Endpoint, addresses: Vec<SocketAddr>, con
     } else {
         tracing::info!(%upstream, endpoint = endpoint_name, ?addresses, "resolved");
     }
+    // Before: nobody takes the new ones for older than they are. After: nobody takes the old ones for confirmed.
     endpoint.moved_ns.store(clock::now(), Relaxed);
     endpoint.addresses.store(Arc::new(addresses));
+    endpoint.moved_ns.store(clock::now(), Relaxed);
 }
 
 /// How long a start or a reload waits for names that are not known yet.

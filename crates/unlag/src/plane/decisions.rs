@@ -3,10 +3,11 @@
 use http::Method;
 use unlag_config::{Balance, Limit};
 use unlag_console::{
-    EndpointLearned, Match, QueueRules, RetryRules, RouteRules, UpstreamLearned, UpstreamRules,
+    EndpointLearned, Match, QueueRules, RetryRules, RouteRules, UpstreamLearned, UpstreamRegions,
+    UpstreamRules,
 };
 use unlag_engine::Engine;
-use unlag_engine::fleet::{EndpointStatus, RegionId};
+use unlag_engine::fleet::{EndpointStatus, RegionId, Went};
 use unlag_engine::http::Fields;
 use unlag_engine::plan::{Route, Upstream};
 use unlag_engine::router::Found;
@@ -66,6 +67,18 @@ pub(super) fn upstream_learned(upstream: &Upstream, engine: &Engine) -> Upstream
         silence_usual_ms: figures.gap_ms.into(),
         home: figures.home.and_then(|region| name(engine, region)),
         leaving: upstream.service.leaving().into(),
+    }
+}
+
+/// Requests that went to a region against the cost of its endpoints.
+pub(super) fn upstream_regions(upstream: &Upstream) -> UpstreamRegions {
+    let went = upstream.service.went();
+    UpstreamRegions {
+        spilled: went.of(Went::Spilled),
+        kept_at_home: went.of(Went::KeptAtHome),
+        writes: went.of(Went::Write),
+        reads_after_write: went.of(Went::ReadAfterWrite),
+        replayed: went.of(Went::Replayed),
     }
 }
 

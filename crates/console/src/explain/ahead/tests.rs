@@ -1,7 +1,9 @@
 //! What is said of a request that nobody has sent.
 
 use super::*;
-use crate::plane::{EndpointAdmission, EndpointLearned, UpstreamAdmission, UpstreamLearned, UpstreamRules};
+use crate::plane::{
+    EndpointAdmission, EndpointLearned, UpstreamAdmission, UpstreamLearned, UpstreamRegions, UpstreamRules,
+};
 
 fn endpoint(number: usize, state: EndpointState) -> EndpointStatus {
     EndpointStatus {
@@ -29,6 +31,7 @@ fn upstream(endpoints: Vec<EndpointStatus>) -> UpstreamStatus {
         admission: UpstreamAdmission { waiting: 0, waited: 0, refused: 0, refused_lost: 0, lost: false },
         rules: UpstreamRules { balance: "adaptive".into(), limit: "observe".into(), ..Default::default() },
         learned: UpstreamLearned::default(),
+        regions: UpstreamRegions::default(),
         endpoints,
     }
 }

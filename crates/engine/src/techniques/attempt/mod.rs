@@ -3,7 +3,7 @@
 //! *Retry*: what certainly reached no application (a refused connection, an HTTP/2 stream refused unprocessed) is tried again
 //! whatever the method; what was cut before a byte came back, and an answer of 502, 503 or 504, if the request is idempotent.
 //! Always on another endpoint, within a budget that successes fill, unless the answer asks not to, or another proxy before this
-//! one retries: the outermost that can is the one that does, and says so to endpoints that are such proxies themselves. *Hedge*: see [`hedge`]. *Deadline*: ends everything inside; a request that has no time left for an answer
+//! one retries already. *Hedge*: see [`hedge`]. *Deadline*: ends everything inside; a request that has no time left for an answer
 //! is not sent. *Time-out*: learned from the route's own tail, see [`crate::tempo`]. *Replay*: see [`replay`].
 //!
 //! Idea: RFC 9110 §9.2.2 and RFC 9113 §8.7 say what may be sent again; budgets instead of counts keep an outage from being
@@ -85,14 +85,9 @@ impl Attempt {
         let is_plain = exchange.upgrade.is_none() && !exchange.expects_continue;
         let may = (is_safe || rules.idempotent) && is_at_hand && is_plain;
         let has_others = self.upstream.fleet().len() > 1;
-        (may && !policy::is_sent_again(&exchange.head.fields) && has_others)
+        (may && !exchange.head.fields.has(Name::XAttempt) && has_others)
             .then_some(hedge.budget)
             .filter(|_| !exchange.trace.is_held_out(Technique::Hedge, exchange.route.config.holdout))
-    }
-
-    /// Whether there are several endpoints, of which some say how many requests they have in flight, as this proxy does.
-    fn has_nodes(&self) -> bool {
-        self.upstream.service.hears_of_others() && self.upstream.fleet().len() > 1
     }
 
     async fn attempts<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
@@ -110,9 +105,6 @@ impl Attempt {
             return Err(Failure { error: Error::Doomed, exchange: Some(exchange) });
         }
         let again = Again::of(&exchange);
-        if again.on_answers && self.has_nodes() {
-            exchange.head.fields.set_known(Name::XAttempt, b"1");
-        }
         let comes_back = exchange.comes_back;
         // An answer that is not passed on is followed by the same request.
         exchange.comes_back |= again.on_answers;
@@ -229,10 +221,9 @@ struct Again {
 impl Again {
     fn of(exchange: &Exchange) -> Again {
         let rules = &exchange.route.config.attempts;
-        // What a proxy before this one retries is only sent again where that amplifies nothing: nobody has got it.
-        let is_anothers = exchange.head.fields.has(Name::XAttempt);
-        let is_idempotent = exchange.is_idempotent() && !is_anothers;
-        let retry = rules.retry.filter(|_| !policy::is_sent_again(&exchange.head.fields));
+        let is_idempotent = exchange.is_idempotent();
+        let is_anothers = policy::is_retried_by_another(exchange.head.fields.get(Name::XAttempt));
+        let retry = rules.retry.filter(|_| !is_anothers);
         let is_at_hand = !matches!(exchange.body, Body::Stream(_)) && exchange.upgrade.is_none();
         let on_answers = retry.is_some() && is_idempotent && is_at_hand;
         let (retries, share) = retry.map_or((0, 0.0), |retry| (retry.attempts, retry.budget));

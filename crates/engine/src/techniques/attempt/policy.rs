@@ -1,8 +1,8 @@
 //! Whether a failed attempt is followed by another, and when.
 
 use crate::error::{Error, Retry};
+use crate::http::Fields;
 use crate::http::h1::framing::parse_length;
-use crate::http::{Fields, Name};
 
 /// The longest that is waited because an answer asks for it: who asks for more wants no other attempt.
 const PATIENCE_NS: u64 = 1_000_000_000;
@@ -57,7 +57,7 @@ pub fn backoff_ns(made: u32, draw: u64) -> u64 {
     draw % (BACKOFF_NS << doubled.min(8))
 }
 
-/// Whether somebody before this node has sent the request more than once: then nothing is done that would multiply it.
-pub fn is_sent_again(fields: &Fields) -> bool {
-    fields.get(Name::XAttempt).and_then(parse_length).is_some_and(|attempt| attempt > 1)
+/// Whether somebody before this node has sent the request more than once: then that one retries, and nobody else.
+pub fn is_retried_by_another(x_attempt: Option<&[u8]>) -> bool {
+    x_attempt.and_then(parse_length).is_some_and(|attempt| attempt > 1)
 }

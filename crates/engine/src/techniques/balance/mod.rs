@@ -17,12 +17,12 @@ mod tests;
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Failure, Outcome, Response, Trace};
-use crate::fleet::{Endpoint, InFlight, RegionId};
+use crate::fleet::{Endpoint, InFlight, RegionId, Went};
 use crate::http::Name;
 use crate::pipeline::{Next, Stage};
-use crate::plan::{Upstream, View};
+use crate::plan::Upstream;
 use policy::{Ask, Looked, Picked, Verdict};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use unlag_config::Balance as By;
@@ -42,15 +42,13 @@ struct Chosen {
 #[derive(Debug)]
 pub struct Balance {
     upstream: Arc<Upstream>,
-    fleet: RefCell<View>,
     turn: Cell<u32>,
 }
 
 impl Balance {
     /// Balances over the endpoints of `upstream`.
     pub fn new(upstream: Arc<Upstream>) -> Balance {
-        let fleet = RefCell::new(upstream.view());
-        Balance { upstream, fleet, turn: Cell::new(0) }
+        Balance { upstream, turn: Cell::new(0) }
     }
 
     /// The endpoint for an exchange, and by which rule it was chosen.
@@ -80,7 +78,9 @@ impl Balance {
             }
             By::Adaptive => {
                 let figures = service.figures();
-                self.stay(policy::pick(fleet, &figures, &ask)?, figures.home)
+                let picked = policy::pick(fleet, &figures, &ask)?;
+                // What belongs to a region has not left another.
+                if ask.only.is_some() { (How::Adaptive, picked) } else { self.stay(picked, figures.home) }
             }
         };
         Some((how, picked))
@@ -93,13 +93,18 @@ impl Balance {
             // Where all of it are at their limit, nobody can be kept in it.
             let leaves = home.is_some() && picked.endpoint.region != home;
             service.note_leaving(leaves);
+            if leaves {
+                service.went().count(Went::Spilled);
+            }
             return (if leaves { How::Spilled } else { How::Adaptive }, picked);
         };
         if policy::may_leave(&cost, home.failing(), service.leaving(), self.upstream.spill_max) {
             service.note_leaving(true);
+            service.went().count(Went::Spilled);
             return (How::Spilled, Picked { other: picked.at_home, ..picked });
         }
         service.note_leaving(false);
+        service.went().count(Went::KeptAtHome);
         let other = Some((picked.endpoint, picked.cost));
         (How::KeptAtHome, Picked { endpoint: home, cost, other, ..picked })
     }
@@ -128,7 +133,7 @@ impl Balance {
             status => verdict(response, status),
         };
         self.upstream.service.observe(
-            self.fleet.borrow_mut().load(),
+            &self.upstream.fleet(),
             request,
             wait_ns,
             verdict == Verdict::Good,
@@ -160,15 +165,14 @@ fn verdict(response: &Response, status: u16) -> Verdict {
 impl Balance {
     /// Chooses an endpoint for the exchange and counts it in there.
     fn choose(&self, exchange: &mut Exchange) -> Result<Chosen, Error> {
-        let mut view = self.fleet.borrow_mut();
-        let fleet = view.load();
+        let fleet = self.upstream.fleet();
         let now = clock::now();
         let picked = match exchange.only.take() {
             Some(only) => fleet
                 .iter()
                 .find(|endpoint| endpoint.index == only)
                 .map(|endpoint| (How::Look, Picked::regardless(endpoint, 0, Looked::default()))),
-            None => self.pick(fleet, exchange, now),
+            None => self.pick(&fleet, exchange, now),
         };
         let Some((how, picked)) = picked else {
             let are_drained = !fleet.is_empty() && fleet.iter().all(|endpoint| endpoint.is_drained());
@@ -192,9 +196,11 @@ impl Balance {
 
     /// Holds a failure against the endpoint, if it is one of its own and the endpoint is still there.
     fn blame(&self, chosen: Chosen, error: Error) {
-        let mut view = self.fleet.borrow_mut();
-        let endpoint = view.load().iter().find(|endpoint| endpoint.index == chosen.index);
-        let Some(endpoint) = endpoint.filter(|_| policy::blames_endpoint(error)) else { return };
+        if !policy::blames_endpoint(error) {
+            return;
+        }
+        let fleet = self.upstream.fleet();
+        let Some(endpoint) = fleet.iter().find(|endpoint| endpoint.index == chosen.index) else { return };
         // One that answers others meanwhile is there: a slow request is no reason to leave it out.
         match error == Error::AnswerTimeout && endpoint.has_moved_since(chosen.begun_ns) {
             true => endpoint.answered_badly(),

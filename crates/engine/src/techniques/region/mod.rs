@@ -16,8 +16,9 @@ mod tests;
 
 use crate::clock;
 use crate::exchange::{Exchange, Outcome, Response};
-use crate::fleet::RegionId;
+use crate::fleet::{RegionId, Went};
 use crate::pipeline::{Next, Stage};
+use crate::plan::Upstream;
 use marker::Markers;
 use policy::{Place, Replay};
 use std::rc::Rc;
@@ -33,27 +34,22 @@ pub struct Region {
     to_primary: Option<bool>,
     /// How long the reads of a writer go to the primary.
     window: Option<Duration>,
-    upstream: Arc<str>,
+    upstream: Arc<Upstream>,
     markers: Arc<Markers>,
 }
 
 impl Region {
-    /// Sends what belongs there to `primary`.
-    pub fn new(
-        primary: RegionId,
-        to_primary: Option<bool>,
-        window: Option<Duration>,
-        upstream: Arc<str>,
-        markers: Arc<Markers>,
-    ) -> Region {
-        Region { primary, to_primary, window, upstream, markers }
+    /// Sends what belongs there to the primary of `upstream`, if that has one.
+    pub fn of(upstream: &Arc<Upstream>, to_primary: Option<bool>, markers: Arc<Markers>) -> Option<Region> {
+        let (primary, window) = (upstream.primary?, upstream.read_your_writes);
+        Some(Region { primary, to_primary, window, upstream: Arc::clone(upstream), markers })
     }
 
     /// Where a request belongs, before anything else answers it: who has just written is not given what was stored before.
     pub fn place(&self, exchange: &mut Exchange) -> Place {
         let has_written = self.window.is_some()
             && marker::shown(&exchange.head)
-                .any(|shown| self.markers.are_fresh(shown, &self.upstream, clock::wall()));
+                .any(|shown| self.markers.are_fresh(shown, &self.upstream.name, clock::wall()));
         let place = policy::place(&exchange.head.method, self.to_primary, has_written);
         let placed = match place {
             Place::Anywhere => None,
@@ -67,17 +63,21 @@ impl Region {
         place
     }
 
+    fn count(&self, went: Went) {
+        self.upstream.service.went().count(went);
+    }
+
     /// Gives a caller who wrote what it has to show to read it.
     fn mark(&self, response: &mut Response, is_secure: bool) {
         let Some(window) = self.window else { return };
         if response.head.status >= 400 {
             return;
         }
-        let marker = self.markers.make(&self.upstream, clock::wall() + window);
+        let marker = self.markers.make(&self.upstream.name, clock::wall() + window);
         let secure = if is_secure { "; Secure" } else { "" };
         let seconds = window.as_secs().max(1);
         // One for each upstream: a browser keeps one cookie of a name.
-        let name = format!("{}-{}", marker::NAME, self.upstream);
+        let name = format!("{}-{}", marker::NAME, self.upstream.name);
         let cookie = format!("{name}={marker}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
         response.head.fields.push(marker::NAME.as_bytes(), marker.as_bytes());
         response.head.fields.push(b"set-cookie", cookie.as_bytes());
@@ -89,6 +89,8 @@ impl Stage for Region {
         let writes = !exchange.head.method.is_safe();
         let is_secure = exchange.scheme == crate::http::Scheme::Https;
         if exchange.region.is_some() {
+            let has_written = exchange.trace.why().placed == Some(Placed::Writer);
+            self.count(if has_written { Went::ReadAfterWrite } else { Went::Write });
             let mut outcome = next.run(exchange).await;
             if let (true, Ok(response)) = (writes, &mut outcome) {
                 self.mark(response, is_secure);
@@ -105,6 +107,7 @@ impl Stage for Region {
             drop(response);
             exchange.region = Some(self.primary);
             exchange.trace.note(|why| why.placed = Some(Placed::Replica));
+            self.count(Went::Replayed);
             exchange.comes_back = wanted_back;
             let mut response = next.run(exchange).await?;
             if writes {

@@ -58,27 +58,26 @@ impl Attempt {
         ttl: Duration,
         next: &Rc<N>,
     ) -> Outcome {
-        let Some(key) = policy::key(&exchange) else { return Ok(refusal(400, policy::BAD_KEY)) };
+        let key = policy::key(&exchange).ok_or(Error::BadKey)?;
+        // Before any of its content is taken in.
+        let turn = self.answers.begin().ok_or(Error::KeysFull)?;
         let fingerprint = content(&mut exchange).await?;
         let now = clock::now();
         let running = match self.answers.look(key, fingerprint, now) {
             Known::New(running) => running,
-            Known::UnderWay => return Ok(refusal(409, "a request with this Idempotency-Key is under way")),
-            Known::Otherwise => {
-                return Ok(refusal(422, "this Idempotency-Key was used for a request with other content"));
-            }
+            Known::UnderWay => return Err(Error::KeyUnderWay.into()),
+            Known::Otherwise => return Err(Error::KeyReused.into()),
             Known::Answered(answer) => {
                 self.learned.count_replayed();
                 return replayed(&answer, &exchange.head.method);
             }
-            Known::Full => {
-                return Ok(refusal(503, "too many requests with an Idempotency-Key are under way"));
-            }
+            Known::Full => return Err(Error::KeysFull.into()),
         };
         let (tell, told) = oneshot::channel();
         let (stage, next) = (self.clone(), Rc::clone(next));
         // On its own: who sends a key asks again when it was cut off, and then wants to know what became of the first.
         panics::spawn("idempotent request", async move {
+            let _turn = turn;
             let trace = Rc::clone(&exchange.trace);
             let outcome = stage.attempts(exchange, &next).await;
             let _ = tell.send(kept(outcome, &trace, running, ttl).await);
@@ -181,13 +180,4 @@ fn replayed(answer: &Arc<Answer>, method: &Method) -> Outcome {
             Ok(Response::new(head, body))
         }
     }
-}
-
-fn refusal(status: u16, why: &'static str) -> Box<Response> {
-    let mut head = ResponseHead::new(status);
-    head.fields.push_known(Name::ContentType, b"text/plain; charset=utf-8");
-    if status == 409 || status == 503 {
-        head.fields.push(b"retry-after", b"1");
-    }
-    Response::new(head, Body::Bytes(Bytes::from(format!("unlag: {why}\n"))))
 }

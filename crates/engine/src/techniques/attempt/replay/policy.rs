@@ -7,8 +7,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Why a key is refused.
-pub const BAD_KEY: &str = "an Idempotency-Key is one value of 1 to 255 characters";
 /// The longest key: a UUID has 36 characters.
 const KEY_BYTES_MAX: usize = 255;
 

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::http::ResponseHead;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Keys that are known at one time. At ten new ones a second an answer is kept for a quarter of an hour; whoever asks again does so
@@ -11,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const KEYS_MAX: usize = 10_000;
 /// Memory for keys and answers.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Requests with a key that are taken in or under way at one time: each holds up to half a MiB of content.
+const UNDER_WAY_MAX: usize = 1_000;
 /// What an entry takes beside its key and its answer.
 const ENTRY_BYTES: usize = 256;
 
@@ -53,7 +56,31 @@ struct State {
 
 /// All of them, for all cores.
 #[derive(Debug, Default)]
-pub struct Answers(Mutex<State>);
+pub struct Answers {
+    state: Mutex<State>,
+    under_way: AtomicUsize,
+}
+
+/// What the console shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswersStatus {
+    /// Keys that are known.
+    pub keys: usize,
+    /// Memory for them and their answers.
+    pub bytes: usize,
+    /// Requests with a key that are taken in or under way.
+    pub under_way: usize,
+}
+
+/// The right to have a request with a key under way, until it is dropped.
+#[derive(Debug)]
+pub struct Turn(Arc<Answers>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Relaxed);
+    }
+}
 
 /// What is known of a key.
 #[derive(Debug)]
@@ -72,7 +99,23 @@ pub enum Known {
 
 impl Answers {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has one more request under way; none if there are as many as there may be.
+    pub fn begin(self: &Arc<Self>) -> Option<Turn> {
+        let turn = Turn(Arc::clone(self));
+        (self.under_way.fetch_add(1, Relaxed) < UNDER_WAY_MAX).then_some(turn)
+    }
+
+    /// What the console shows.
+    pub fn status(&self) -> AnswersStatus {
+        let state = self.state();
+        AnswersStatus {
+            keys: state.entries.len(),
+            bytes: state.bytes,
+            under_way: self.under_way.load(Relaxed),
+        }
     }
 
     /// Looks for a key, and enters it if it is new.
@@ -190,6 +233,18 @@ mod tests {
             Known::New(running) => running,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn no_more_requests_with_a_key_are_under_way_than_the_bound() {
+        let answers = Arc::new(Answers::default());
+        let mut turns: Vec<_> = (0..UNDER_WAY_MAX).map_while(|_| answers.begin()).collect();
+        assert_eq!((turns.len(), answers.status().under_way), (UNDER_WAY_MAX, UNDER_WAY_MAX));
+        assert!(answers.begin().is_none() && answers.begin().is_none());
+        drop(turns.pop());
+        assert!(answers.begin().is_some());
+        turns.clear();
+        assert_eq!(answers.status().under_way, 0);
     }
 
     #[test]
