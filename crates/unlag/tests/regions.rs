@@ -56,6 +56,28 @@ fn writes_go_to_the_primary_and_reads_to_the_region_of_the_node() {
 }
 
 #[test]
+fn rules_that_know_no_distance_and_held_out_requests_keep_to_the_nearest_region_too() {
+    for (rule, route) in [
+        ("balance = \"least-request\"", ""),
+        ("balance = \"round-robin\"", ""),
+        ("balance = \"hash\"\nhash = \"header:x-user\"", ""),
+        ("", "holdout = \"20%\""),
+    ] {
+        let (eu, us) = (RawOrigin::ok("eu"), RawOrigin::ok("us"));
+        let unlag = beside(&eu.url(), &us.url(), rule, &format!("cache = \"off\"\n{route}"));
+        for user in 0..40 {
+            assert_eq!(get(&unlag, "/orders", &format!("x-user: {user}\r\n")).text(), "eu", "{rule} {route}");
+        }
+        let gone = RefusedPort::new();
+        let unlag = beside(&gone.url(), &us.url(), rule, &format!("cache = \"off\"\n{route}"));
+        for _ in 0..12 {
+            assert_eq!(get(&unlag, "/orders", "").text(), "us", "{rule} {route}: the nearest is lost");
+        }
+        assert!(counted(&unlag, ["spilled"])[0] > 0, "{rule} {route}");
+    }
+}
+
+#[test]
 fn a_write_whose_primary_is_lost_goes_nowhere_else() {
     let (eu, us) = (RawOrigin::ok("eu"), RefusedPort::new());
     let unlag = beside(&eu.url(), &us.url(), "", "");

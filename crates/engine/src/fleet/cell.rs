@@ -81,6 +81,9 @@ pub struct Cell {
     pub(super) log_speed: AtomicF32,
     pub(super) log_spread: AtomicF32,
     pub(super) samples: AtomicU32,
+    /// Of its last answers, how many in a row were far from that; and how far others were before.
+    pub(super) surprises: AtomicU32,
+    pub(super) spread_before: AtomicF32,
     pub(super) sampled_ms: AtomicU32,
     pub(super) busy_until_ns: AtomicU64,
     /// Requests that it may have in flight while it starts slowly.
@@ -147,6 +150,8 @@ impl Default for Cell {
             log_speed: AtomicF32::new(0.0),
             log_spread: AtomicF32::new(0.0),
             samples: 0.into(),
+            surprises: 0.into(),
+            spread_before: AtomicF32::new(0.0),
             sampled_ms: 0.into(),
             busy_until_ns: 0.into(),
             fill: 1.into(),

@@ -87,6 +87,13 @@ impl Endpoint {
             || self.cell.is(flags::ON_PROBATION) && self.cell.waiting.load(Relaxed) > 0
     }
 
+    /// Whether its ejection has run out and nobody has looked yet whether it is well.
+    pub fn is_to_be_looked_at(&self, now: u64) -> bool {
+        self.cell.is(flags::ON_PROBATION)
+            && self.cell.ejected_until_ns.load(Relaxed) <= now
+            && self.cell.waiting.load(Relaxed) == 0
+    }
+
     /// Whether an operator has taken it out, or left only others in.
     pub fn is_drained(&self) -> bool {
         self.cell.is(flags::DRAINED | flags::LEFT_OUT)
@@ -131,6 +138,8 @@ impl Endpoint {
         if cell.is(flags::ON_PROBATION) && cell.ejected_until_ns.load(Relaxed) <= now {
             cell.set(flags::ON_PROBATION, false);
             cell.ejections_in_a_row.store(0, Relaxed);
+            // It begins anew, and slowly: what it failed before it was left out would keep it out for as long again.
+            cell.failing.set(0.0);
             tracing::info!(upstream = %self.upstream, endpoint = %self.authority(), "an endpoint that was left out answers again");
             self.comes_back(now);
         }

@@ -207,14 +207,15 @@ impl Service {
         {
             known.gap_ms.set(usual_ms.max(GAP_MIN_MS));
         }
-        let net_ms = (wait_ns.saturating_sub(request.stalled_ns()) as f32 / 1e6
-            - endpoint.cell.distance_ms.get())
-        .max(0.01);
+        let net_of = |wait_ns: u64| (wait_ns as f32 / 1e6 - endpoint.cell.distance_ms.get()).max(0.01);
+        let net_ms = net_of(wait_ns.saturating_sub(request.stalled_ns()));
+        // Of who was there alone the silence is its own work, or one freeze among many answers.
+        let own_ms = if request.before() == 0 { net_of(wait_ns) } else { net_ms };
         // As a usual endpoint has it in flight: of two, the heavier takes more at once; and who is on the way is in nobody's way.
         let before =
             request.before() as f32 * endpoint.present() * known.weight.get() / endpoint.weight() as f32;
         if curve.answers() >= USUAL_ANSWERS {
-            endpoint.learn_speed((net_ms / curve.expected_ms(before)).ln(), now);
+            endpoint.learn_speed((own_ms / curve.expected_ms(before)).ln(), now);
             endpoint.cell.factor.set(endpoint.factor(&self.usual(known.median.get(), fleet), now));
         }
         // What is usual is learned from those that are not slow, as they are: scaled, crowding where it is always crowded would
@@ -237,7 +238,10 @@ impl Service {
     pub fn sweep(&self, fleet: &[Arc<Endpoint>], now: u64) {
         let swept_ns = self.swept_ns.load(Relaxed);
         let passed_ns = now.saturating_sub(swept_ns);
-        if passed_ns < SWEEP_NS || self.swept_ns.compare_exchange(swept_ns, now, Relaxed, Relaxed).is_err() {
+        // Nothing is known before the first time.
+        if swept_ns != 0 && passed_ns < SWEEP_NS
+            || self.swept_ns.compare_exchange(swept_ns, now, Relaxed, Relaxed).is_err()
+        {
             return;
         }
         let weights: u32 = fleet.iter().map(|endpoint| endpoint.weight()).sum();

@@ -11,6 +11,13 @@ const LOG_SPEED_MAX: f32 = 2.5;
 /// A speed acts when it is a factor of 1.42 from its peers', and so many standard errors.
 const LOG_SPEED_MIN: f32 = 0.35;
 const STANDARD_ERRORS: f32 = 4.0;
+/// So many answers in a row that differ from what was known by more than a factor of 2.7, and by more than three times what they
+/// usually do, say that the endpoint has changed: what is known begins anew, instead of moving by a fortieth with each.
+const SURPRISES: u32 = 5;
+const LOG_SURPRISE: f32 = 1.0;
+const SPREADS: f32 = 3.0;
+/// What is known after fewer answers is no reason to be surprised.
+const SURPRISED_FROM: u32 = 10;
 /// How fast a speed is forgotten that no answer confirms: time constant.
 pub(super) const SPEED_FORGOTTEN_MS: f32 = 5_000.0;
 /// What the speed of an endpoint is compared with.
@@ -57,10 +64,34 @@ impl Endpoint {
         let samples = cell.samples.load(Relaxed).saturating_add(1);
         let share = 1.0 / samples.min(SPEED_ANSWERS) as f32;
         let off = log_ratio.clamp(-LOG_SPEED_MAX, LOG_SPEED_MAX) - cell.log_speed.get();
+        cell.sampled_ms.store((now / 1_000_000) as u32, Relaxed);
+        if self.has_changed(off, samples) {
+            cell.log_speed.set(cell.log_speed.get() + off);
+            return cell.samples.store(SURPRISES, Relaxed);
+        }
         cell.log_speed.set(cell.log_speed.get() + share * off);
         cell.log_spread.set((1.0 - share) * (cell.log_spread.get() + share * off * off));
         cell.samples.store(samples, Relaxed);
-        cell.sampled_ms.store((now / 1_000_000) as u32, Relaxed);
+    }
+
+    /// Whether its answers are no longer what they were. Where they always differ by much nothing surprises.
+    fn has_changed(&self, off: f32, samples: u32) -> bool {
+        let cell = &self.cell;
+        let known = cell.surprises.load(Relaxed);
+        if known == 0 {
+            cell.spread_before.set(cell.log_spread.get());
+        }
+        let usual = SPREADS * cell.spread_before.get().sqrt();
+        let is_surprise = samples > SURPRISED_FROM && off.abs() > LOG_SURPRISE.max(usual);
+        let has_changed = is_surprise && known + 1 >= SURPRISES;
+        let next = if is_surprise && !has_changed { known + 1 } else { 0 };
+        if next != known {
+            cell.surprises.store(next, Relaxed);
+        }
+        if has_changed {
+            cell.log_spread.set(cell.spread_before.get());
+        }
+        has_changed
     }
 
     /// How many times slower than its peers it is, as far as that is certain; what no answer confirms fades.

@@ -44,7 +44,10 @@ pub fn of(fields: &Fields) -> Criticality {
 fn said(fields: &Fields) -> Option<Criticality> {
     let mut all = fields.all(Name::XCriticality);
     let (first, None) = (all.next()?, all.next()) else { return None };
-    ALL.into_iter().find(|&class| first.eq_ignore_ascii_case(name(class).as_bytes()))
+    // As configurations spell it, too.
+    let first = first.to_ascii_lowercase();
+    let said = std::str::from_utf8(&first).ok()?.replace('-', "_");
+    ALL.into_iter().find(|&class| said == name(class))
 }
 
 /// `u=` of `priority`, a dictionary of structured fields: 0 to 7, and the last one counts (RFC 9218 §4.1, RFC 9651 §3.2).

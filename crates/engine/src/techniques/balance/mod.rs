@@ -66,24 +66,50 @@ impl Balance {
         if fleet.len() == 1 {
             return policy::the_only(fleet, &ask).map(|picked| (How::OnlyOne, picked));
         }
-        let (how, picked) = match &self.upstream.balance {
+        let figures = service.figures();
+        let by_turn = |ask: &Ask<'_>| policy::round_robin(fleet, ask);
+        let by_count = |ask: &Ask<'_>| policy::least_requests(fleet, ask);
+        match &self.upstream.balance {
             By::Hash(by) => match hash::key(&exchange.head, by) {
-                Some(key) => (How::Hash, hash::pick(fleet, key, &ask)?),
-                None => (How::LeastRequest, policy::least_requests(fleet, &ask)?),
+                Some(key) => self.near(How::Hash, &ask, figures.home, |ask| hash::pick(fleet, key, ask)),
+                None => self.near(How::LeastRequest, &ask, figures.home, by_count),
             },
-            By::LeastRequest => (How::LeastRequest, policy::least_requests(fleet, &ask)?),
-            By::RoundRobin => (How::RoundRobin, policy::round_robin(fleet, &ask)?),
+            By::LeastRequest => self.near(How::LeastRequest, &ask, figures.home, by_count),
+            By::RoundRobin => self.near(How::RoundRobin, &ask, figures.home, by_turn),
             By::Adaptive if exchange.trace.is_held_out(Technique::Balance, exchange.route.config.holdout) => {
-                (How::HeldOut, policy::round_robin(fleet, &ask)?)
+                self.near(How::HeldOut, &ask, figures.home, by_turn)
             }
             By::Adaptive => {
-                let figures = service.figures();
                 let picked = policy::pick(fleet, &figures, &ask)?;
                 // What belongs to a region has not left another.
-                if ask.only.is_some() { (How::Adaptive, picked) } else { self.stay(picked, figures.home) }
+                Some(if ask.only.is_some() {
+                    (How::Adaptive, picked)
+                } else {
+                    self.stay(picked, figures.home)
+                })
             }
-        };
-        Some((how, picked))
+        }
+    }
+
+    /// Rules that compare no distances keep to the nearest region, as long as somebody there may be asked without reservation.
+    fn near<'a>(
+        &self,
+        how: How,
+        ask: &Ask<'_>,
+        home: Option<RegionId>,
+        pick: impl Fn(&Ask<'_>) -> Option<Picked<'a>>,
+    ) -> Option<(How, Picked<'a>)> {
+        let (None, Some(_)) = (ask.only, home) else { return pick(ask).map(|picked| (how, picked)) };
+        let near = pick(&Ask { only: home, ..*ask });
+        if near.is_some_and(|picked| picked.rank <= policy::JOINS) {
+            return near.map(|picked| (how, picked));
+        }
+        let picked = pick(ask).or(near)?;
+        let leaves = picked.endpoint.region != home;
+        if leaves {
+            self.upstream.service.went().count(Went::Spilled);
+        }
+        Some((if leaves { How::Spilled } else { how }, picked))
     }
 
     /// Keeps a request in the nearest region when too many have left it.

@@ -36,11 +36,14 @@ pub fn cost(endpoint: &Endpoint, figures: &Figures, now: u64) -> Cost {
     let is_silent = silence_ms > SILENT_GAPS * figures.gap_ms;
     let suspicion_ms = if endpoint.is_suspect(now) { SUSPECT_MS } else { 0.0 };
     let slower = endpoint.slower();
+    let failing = endpoint.failing();
+    // Who was left out is looked at once, by one request at a time: what it failed before is why.
+    let failing = if failing > 0.0 && endpoint.is_to_be_looked_at(now) { 0.0 } else { failing };
     let is_felt = ((slower - 1.0) * figures.unit_ms).abs() > FELT_MS;
     Cost {
         distance_ms: DISTANCE * endpoint.distance_ms(),
         work_ms: figures.unit_ms * if is_felt { slower } else { 1.0 } * crowding(load, knee),
-        failure_ms: FAILURE_MS.max(FAILURE_UNITS * figures.unit_ms) * endpoint.failing(),
+        failure_ms: FAILURE_MS.max(FAILURE_UNITS * figures.unit_ms) * failing,
         silence_ms: suspicion_ms + if is_silent { silence_ms } else { 0.0 },
     }
 }

@@ -6,6 +6,8 @@ use crate::fleet::{Endpoint, Figures, RegionId};
 use std::sync::Arc;
 use unlag_record::{Against, Candidate, Choice, How, LeftOut};
 
+/// The rank of who is only new.
+pub const JOINS: u8 = 1;
 /// Up to so many endpoints are compared with each other, and of more so many that are drawn: four are enough for the shortest
 /// queue (Mitzenmacher 2001), eight for finding the few good ones.
 const COMPARED_MAX: usize = 16;
@@ -26,7 +28,7 @@ pub struct Ask<'a> {
 
 /// Who may be asked, and who only if there is nobody else: an endpoint of a higher rank is not asked while there is one of a
 /// lower. The highest have refused this very request; then come those that do not pass their health check, then ejected ones,
-/// unless more than half are ejected (then the signal is not about them), then those at their limit, then those that join and
+/// unless more than half are ejected (then the signal is not about those that can be reached), then those at their limit, then those that join and
 /// have no connections yet or as much as they may have so soon. What an operator has drained is not asked at all.
 pub struct Ranking<'a> {
     fleet: &'a [Arc<Endpoint>],
@@ -69,8 +71,10 @@ impl<'a> Ranking<'a> {
             self.looked.left_out.count(if is_pinned { Against::NotPinned } else { Against::Drained });
             return None;
         }
+        // Who cannot be reached serves nobody, however many others fail as well.
         let is_ejected = endpoint.is_ejected(now)
-            && !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, now));
+            && (endpoint.gauge.contact.is_lost()
+                || !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, now)));
         let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
         let full = u8::from(endpoint.gauge.is_full(endpoint.in_flight()));
         let joins = u8::from(endpoint.is_cold(now) || endpoint.has_its_fill());

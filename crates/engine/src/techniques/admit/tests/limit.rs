@@ -78,6 +78,7 @@ fn a_class_is_what_a_trusted_peer_says_else_the_routes_else_what_the_caller_itse
         criticality::of(&fields)
     };
     assert_eq!(of(&["critical_plus"], Criticality::Sheddable, Some("u=7")), Criticality::CriticalPlus);
+    assert_eq!(of(&["Critical-Plus"], Criticality::Default, None), Criticality::CriticalPlus);
     assert_eq!(of(&[], Criticality::Critical, Some("u=7")), Criticality::Critical);
     assert_eq!(of(&["loud"], Criticality::Sheddable, None), Criticality::Sheddable);
     assert_eq!(

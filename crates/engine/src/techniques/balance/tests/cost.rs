@@ -2,7 +2,7 @@
 
 use super::{fleet, unknown};
 use crate::fleet::{Endpoint, InFlight, Service};
-use crate::techniques::balance::policy::{Ask, least_requests, pick};
+use crate::techniques::balance::policy::{Ask, least_requests, pick, round_robin};
 use std::sync::Arc;
 
 const MS: u64 = 1_000_000;
@@ -48,6 +48,49 @@ fn a_slower_endpoint_is_left_for_its_peers_once_that_is_certain_and_tried_again_
     now += 60 * SECOND;
     let got = serve(&fleet, &service, 60, &mut now, |_, size| size * 3);
     assert!(got[0] > 0, "what no answer confirms fades: {got:?}");
+}
+
+#[test]
+fn an_endpoint_that_becomes_slow_all_at_once_is_left_after_a_handful_of_answers_and_found_again() {
+    let (fleet, service, mut now) = (fleet(3), Service::default(), SECOND);
+    serve(&fleet, &service, 300, &mut now, |_, size| size * 3);
+    let got =
+        serve(&fleet, &service, 200, &mut now, |index, size| if index == 0 { size * 300 } else { size * 3 });
+    assert!(got[0] <= 6, "{got:?}");
+    now += 60 * SECOND;
+    serve(&fleet, &service, 60, &mut now, |_, size| size * 3);
+    let got = serve(&fleet, &service, 60, &mut now, |_, size| size * 3);
+    assert!(got[0] >= 15, "it is one of three again: {got:?}");
+}
+
+#[test]
+fn who_was_left_out_and_is_well_again_has_its_share_at_once_and_no_old_failures() {
+    let (fleet, service, mut now) = (fleet(2), Service::default(), SECOND);
+    serve(&fleet, &service, 100, &mut now, |_, size| size * 3);
+    (0..5).for_each(|_| fleet[0].failed("answered 502, 503 or 504", now));
+    assert!(fleet[0].failing() > 0.2 && fleet[0].is_ejected(now + SECOND));
+    now += 7 * SECOND;
+    let got = serve(&fleet, &service, 4, &mut now, |_, size| size * 3);
+    assert!(got[0] >= 1, "somebody looks: {got:?}");
+    assert_eq!(fleet[0].failing(), 0.0);
+}
+
+#[test]
+fn of_a_fleet_that_mostly_cannot_be_reached_only_the_rest_is_asked() {
+    let fleet = fleet(3);
+    for endpoint in &fleet[..2] {
+        (0..5).for_each(|_| endpoint.failed("closed_early", SECOND));
+        (0..5).for_each(|_| _ = endpoint.gauge.contact.failed(0, SECOND));
+    }
+    for turn in 0..12 {
+        let ask = ask(turn, 2 * SECOND);
+        assert_eq!(least_requests(&fleet, &ask).expect("somebody").endpoint.index, 2);
+        assert_eq!(round_robin(&fleet, &ask).expect("somebody").endpoint.index, 2);
+    }
+    fleet.iter().for_each(|endpoint| endpoint.gauge.contact.answered());
+    let asked =
+        (0..12).map(|turn| round_robin(&fleet, &ask(turn, 2 * SECOND)).expect("somebody").endpoint.index);
+    assert_eq!(asked.filter(|&index| index < 2).count(), 8, "what they say is about something else");
 }
 
 #[test]
