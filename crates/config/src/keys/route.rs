@@ -128,7 +128,8 @@ answers that are about one caller are never stored: `private`, `no-store`, `Set-
                 Choice::new("sheddable", "nobody waits for it, or it is tried again later anyway"),
             ]),
             "How much is lost when one of its requests is refused; under overload the lower are refused first. What a trusted peer \
-             says by `x-criticality` counts more.",
+             says by `x-criticality` (`critical_plus`, `critical`, `default`, `sheddable`) counts more. Where neither says anything, \
+             `Priority: u=5` to `u=7` of a caller means `sheddable`.",
         )
         .default("\"default\"", "when everything is critical, nothing is"),
         Key::new(
@@ -141,7 +142,8 @@ answers that are about one caller are never stored: `private`, `no-store`, `Set-
             Kind::Any(&[OFF, Kind::Share { zero: true, max_percent: 20 }]),
             "Share of the requests that pass a technique by, to measure what it gains; each technique draws for itself. Balancing is \
              held out by taking turns; the cache and shared fetches by one request more to the upstream for each hundred at most. \
-             What both sides take is in `trials` of `/api/v1/route/NAME`.",
+             What both sides take is in `trials` of `/api/v1/route/NAME`, whose name is percent-encoded: `applied` are requests for \
+             which the technique was on, whether or not it had to act.",
         )
         .default("\"0%\"", "who is held out waits longer, so somebody has to want the figures"),
         Key::not_yet("batch", "Many single calls in one."),

@@ -126,14 +126,16 @@ pub(crate) static UPSTREAM: Table = Table {
         Key::new(
             "slow_start",
             Kind::Any(&[OFF, Kind::Duration { min: MS, max: Duration::from_secs(3_600) }]),
-            "How long an endpoint that joins or comes back is given less than its share, from little to all of it.",
+            "How long an endpoint that joins or comes back is given less than its share, from little to all of it; over early once it \
+             has given 100 answers.",
         )
         .default("\"10s\"", "caches and compilers have warmed up by then"),
         Key::new(
             "primary",
             PLACE,
             "The region that requests go to which change something, by their method or as `primary` of a route says; the others go to \
-             the nearest. An endpoint elsewhere that asks for the primary is answered by sending the request there.",
+             the nearest. An endpoint elsewhere that asks for the primary, by `x-replay: role=primary` or the same in `fly-replay`, is \
+             answered by sending the request there.",
         ),
         Key::new(
             "spill",
@@ -145,7 +147,8 @@ pub(crate) static UPSTREAM: Table = Table {
             "read_your_writes",
             Kind::Any(&[OFF, Kind::Duration { min: MS, max: Duration::from_secs(3_600) }]),
             "How long, after a write, the reads of the same caller go to the primary: by a signed marker that the answer to the write \
-             hands out and reads bring back. It needs `primary`.",
+             hands out, in the header `x-ryw` and the cookie `x-ryw-NAME`, and reads bring back in either. A caller that keeps no \
+             cookies sends the header `x-ryw` itself. It needs `primary`.",
         )
         .default("\"off\"", "how far replicas lag behind, and whether it matters, only the service knows"),
         Key::new("tls", Kind::Table(&UPSTREAM_TLS), "TLS towards it, used by endpoints with `https`."),
@@ -204,7 +207,7 @@ pub(crate) static SPILL: Table = Table {
             "cost",
             Kind::ByName(&Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(10) }),
             "Added to the measured distance of a region when endpoints are compared, for money that has no other way to be heard: \
-             `{ us-east = \"5ms\" }`. Without it: nothing, only time counts.",
+             `{ us-east = \"5ms\" }`. Regions only, no zones. Without it: nothing, only time counts.",
         ),
     ],
 };
