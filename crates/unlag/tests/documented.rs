@@ -31,7 +31,9 @@ fn seen() -> (Unlag, Vec<Value>) {
         _ => ok("fine"),
     });
     let setup = Setup::of(UNLAG).to([origin.url()]).upstream("limit", "100");
-    let unlag = setup.route("rate", "{ limit = \"100/s\" }").route("holdout", "\"5%\"").start();
+    // Some series are only there where there are regions.
+    let far = format!("[upstream.far]\nregions.eu = [{:?}]", origin.url());
+    let unlag = setup.toml(&far).route("rate", "{ limit = \"100/s\" }").route("holdout", "\"5%\"").start();
     unlag.get(&format!("/{}", "long".repeat(100)));
     assert_eq!(unlag.get("/broken").status(), 502);
     let lines = || unlag.log().objects().into_iter().filter(|line| line.get("target").is_some());
@@ -90,4 +92,19 @@ fn every_path_of_the_admin_listener_is_documented() {
             "{path} is not documented"
         );
     }
+}
+
+#[test]
+fn every_cause_is_documented_and_no_other() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/src/error.rs");
+    let source = std::fs::read_to_string(file).expect("where causes are named");
+    let named =
+        source.split("fn cause(").nth(1).expect("the table").split("\n    }\n").next().expect("its end");
+    let named: BTreeSet<&str> = named.split('"').skip(1).step_by(2).collect();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/seeing.md");
+    let page = std::fs::read_to_string(page).expect("docs/seeing.md");
+    let section =
+        page.split("### Causes").nth(1).expect("the section").split("\n## ").next().expect("its end");
+    let rows = section.lines().filter_map(|line| line.split(" | `").nth(1)?.split('`').next());
+    assert_eq!(rows.collect::<BTreeSet<_>>(), named);
 }
