@@ -109,7 +109,11 @@ fn refuse(request: &Request, token: Option<&Token>) -> Option<Refusal> {
     let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
     if is_write(request.method()) || !(is_probe || link.is_from_this_machine()) {
         let message = match token {
-            Some(_) => "this needs the header `Authorization: Bearer TOKEN` with the admin token",
+            Some(_) => {
+                "this needs the header `Authorization: Bearer TOKEN` with the admin token: what `admin.token` of the config says, \
+                 else what the file admin.token in `state.directory` holds (unlag-data/ beside the config; with `run --to` \
+                 $XDG_RUNTIME_DIR/unlag/)"
+            }
             None => "this needs the admin token, and none is configured",
         };
         return Some(Refusal::new(StatusCode::UNAUTHORIZED, message));

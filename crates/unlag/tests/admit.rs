@@ -338,6 +338,11 @@ fn a_reload_gives_no_allowance_back_unless_the_rate_is_another() {
 
 /// Turns a switch; the status.
 fn turn(unlag: &Unlag, switch: &str, body: &str) -> u16 {
+    turned(unlag, switch, body).status()
+}
+
+/// The same, with all of the answer.
+fn turned(unlag: &Unlag, switch: &str, body: &str) -> Response {
     let token = std::fs::read_to_string(unlag.directory().join("state/admin.token")).expect("a token");
     let (address, length) = (unlag.admin_address(), body.len());
     let head = format!(
@@ -345,7 +350,49 @@ fn turn(unlag: &Unlag, switch: &str, body: &str) -> u16 {
          Content-Length: {length}\r\n\r\n{body}",
         token.trim()
     );
-    RawClient::connect(address).send(head).read_response("POST").status()
+    RawClient::connect(address).send(head).read_response("POST")
+}
+
+#[test]
+fn who_takes_the_last_endpoint_out_is_told_what_that_means_and_how_much_is_under_way() {
+    let gate = Gate::new();
+    let (held, other) = (RawOrigin::always(Script::held(&gate, "held")), RawOrigin::ok("other"));
+    let unlag = Setup::of(UNLAG).to([held.url(), other.url()]).upstream("balance", "\"round-robin\"").start();
+    let mut all = Vec::new();
+    wait_until("one is at the first", || {
+        all.push(asks(&unlag, &format!("/{}", all.len()), ""));
+        held.request_count() > 0
+    });
+    let answer = |switch: &str, body: &str| -> serde_json::Value {
+        serde_json::from_str(&turned(&unlag, switch, body).text()).expect("JSON")
+    };
+    let first = answer("drain", &format!("{{\"endpoint\": \"{}\"}}", held.address()));
+    assert_eq!((first["asked"].as_u64(), first["endpoints"].as_u64()), (Some(1), Some(2)), "{first}");
+    assert_eq!(first["out"][0]["endpoint"], held.address().to_string(), "{first}");
+    assert!(first["out"][0]["in_flight"].as_u64() > Some(0) && first["warning"].is_null(), "{first}");
+    let last = answer("pin", &format!("{{\"endpoints\": [\"{}\"]}}", held.address()));
+    assert_eq!(last["asked"].as_u64(), Some(0), "{last}");
+    assert!(last["warning"].as_str().is_some_and(|text| text.contains("answered 503")), "{last}");
+    unlag.wait_for_log("nobody is asked any more");
+    let ahead = unlag.admin("/api/v1/explain?url=http://a/").text();
+    assert!(ahead.contains("answered 503"), "{ahead}");
+    assert_eq!(unlag.get("/").status(), 503);
+    assert_eq!(answer("unpin", "")["asked"].as_u64(), Some(1));
+    gate.open();
+    all.into_iter().for_each(|one| drop(one.join()));
+}
+
+#[test]
+fn a_switch_without_the_token_is_refused_with_where_the_token_is() {
+    let origin = RawOrigin::ok("done");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let address = unlag.admin_address();
+    let head = format!(
+        "POST /api/v1/upstreams/origin/unpin HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n"
+    );
+    let refused = RawClient::connect(address).send(head).read_response("POST");
+    assert_eq!(refused.status(), 401);
+    assert!(refused.text().contains("the file admin.token in `state.directory`"), "{}", refused.text());
 }
 
 #[test]

@@ -16,6 +16,8 @@ struct Region {
     in_flight: u64,
     requests: u64,
     distance_ms: Option<f64>,
+    /// Whether that is not measured.
+    is_assumed: bool,
     home_of: BTreeSet<String>,
     primary_of: BTreeSet<String>,
 }
@@ -35,7 +37,10 @@ fn of(plane: &dyn Plane) -> Value {
             region.in_flight += endpoint.in_flight;
             region.requests += endpoint.successes + endpoint.failures;
             let known_ms = region.distance_ms.unwrap_or(f64::INFINITY);
-            region.distance_ms = Some(endpoint.learned.distance_ms.min(known_ms));
+            if endpoint.learned.distance_ms < known_ms {
+                region.distance_ms = Some(endpoint.learned.distance_ms);
+                region.is_assumed = endpoint.distance_is_assumed();
+            }
         }
         if let Some(home) = upstream.learned.home {
             regions.entry(home).or_default().home_of.insert(upstream.name.clone());
@@ -56,6 +61,7 @@ fn of(plane: &dyn Plane) -> Value {
             "requests": region.requests,
             "share": if all > 0 { region.requests as f64 / all as f64 } else { 0.0 },
             "distance_ms": region.distance_ms,
+            "distance_is_assumed": region.is_assumed,
             "home_of": region.home_of,
             "primary_of": region.primary_of,
         })

@@ -3,7 +3,7 @@
 use super::Shared;
 use crate::answer::Refusal;
 use crate::guard::What;
-use crate::plane::{Switch, SwitchError};
+use crate::plane::{EndpointState, Switch, SwitchError, UpstreamStatus};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What is drained, or not any more.
 #[derive(Deserialize)]
@@ -74,10 +74,12 @@ pub(super) async fn turn(
     };
     let what = What(words(&switch));
     let upstream = name.clone();
-    let refusal = match shared.ask(move |shared| shared.plane.switch(&upstream, &switch)).await? {
-        Ok(()) => {
-            return Ok((Extension(what), Json(json!({ "upstream": name, "done": true }))).into_response());
-        }
+    let turned = move |shared: &Shared| {
+        shared.plane.switch(&upstream, &switch)?;
+        Ok(shared.plane.upstreams().into_iter().find(|status| status.name == upstream))
+    };
+    let refusal = match shared.ask(turned).await? {
+        Ok(status) => return Ok((Extension(what), Json(done(&name, status.as_ref()))).into_response()),
         Err(SwitchError::NoUpstream) => Refusal::new(
             StatusCode::NOT_FOUND,
             format!("no upstream is named `{name}`; /api/v1/upstreams lists them"),
@@ -88,6 +90,31 @@ pub(super) async fn turn(
         ),
     };
     Ok((Extension(what), refusal).into_response())
+}
+
+/// What a switch has come to: how many are still asked, and what those that are out have still to do.
+fn done(name: &str, status: Option<&UpstreamStatus>) -> Value {
+    let mut answer = json!({ "upstream": name, "done": true });
+    // A reload may have taken the upstream away meanwhile.
+    let (Some(status), Some(more)) = (status, answer.as_object_mut()) else { return answer };
+    let out = status.endpoints.iter().filter(|endpoint| endpoint.state == EndpointState::Drained);
+    let out: Vec<Value> = out
+        .map(|endpoint| json!({ "endpoint": endpoint.address, "in_flight": endpoint.in_flight }))
+        .collect();
+    let asked = status.asked();
+    if asked == 0 && !out.is_empty() {
+        let warning = "nobody is asked any more: every request for this upstream is answered 503 until `undrain` or `unpin`";
+        tracing::warn!(
+            upstream = name,
+            endpoints = out.len(),
+            "nobody is asked any more: all endpoints are taken out"
+        );
+        more.insert("warning".to_owned(), warning.into());
+    }
+    more.insert("endpoints".to_owned(), status.endpoints.len().into());
+    more.insert("asked".to_owned(), asked.into());
+    more.insert("out".to_owned(), out.into());
+    answer
 }
 
 /// A switch in the words in which it is turned.

@@ -355,5 +355,14 @@ fn a_switch_names_what_it_is_about_and_a_wrong_name_changes_nothing() {
         let answer = turn(path, body);
         assert_eq!(answer.status, status, "{path} {body}");
         assert_eq!(answer.json()["error"].is_string(), status != 200, "{path} {body}");
+        if status == 200 {
+            let answer = answer.json();
+            assert_eq!(
+                (answer["asked"].as_u64(), answer["endpoints"].as_u64()),
+                (Some(1), Some(1)),
+                "{answer}"
+            );
+            assert!(answer["out"].as_array().is_some_and(Vec::is_empty), "{answer}");
+        }
     }
 }
