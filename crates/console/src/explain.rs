@@ -104,6 +104,8 @@ pub fn sentence(recent: &Recent, baseline: &Baseline) -> String {
     let mut out = duration(total_ns);
     let usual = total_ns as f64 <= baseline.median_ns as f64 * USUAL_FACTOR;
     match baseline.median_ns {
+        // What was refused or given up is soon done with, and nothing is usual about it.
+        _ if recent.cause.is_some() && (usual || baseline.median_ns == 0) => {}
         0 => out.push_str(", the first of its route"),
         median if usual => {
             let _ = write!(out, ", as usual for this route (median {})", duration(median));
@@ -116,8 +118,11 @@ pub fn sentence(recent: &Recent, baseline: &Baseline) -> String {
     match culprit(recent, baseline).filter(|_| !usual) {
         Some((phase, _)) => {
             let spent = duration(recent.timeline.spent_ns(phase));
-            let before = duration(baseline.phase_ns(phase));
-            let _ = write!(out, ": {spent} went into {} (usually {before}).", words(phase));
+            let before = match baseline.phase_ns(phase) {
+                0 => "usually nothing".to_owned(),
+                ns => format!("usually {}", duration(ns)),
+            };
+            let _ = write!(out, ": {spent} went into {} ({before}).", words(phase));
         }
         None => {
             let longest = Phase::ALL.into_iter().max_by_key(|&phase| recent.timeline.spent_ns(phase));
@@ -212,6 +217,17 @@ fn duration(ns: u64) -> String {
     };
     let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     format!("{value:.decimals$} {unit}")
+}
+
+/// How long something is kept, in the unit in which it was probably written.
+fn kept(seconds: f64) -> String {
+    let whole = seconds as u64;
+    for (unit_s, unit) in [(86_400, "d"), (3_600, "h"), (60, "min")] {
+        if whole >= unit_s && whole.is_multiple_of(unit_s) {
+            return format!("{} {unit}", whole / unit_s);
+        }
+    }
+    format!("{seconds} s")
 }
 
 /// Without anything that could steer a terminal or turn text around.

@@ -8,6 +8,8 @@ use std::fmt::Write;
 
 /// Endpoints that are named one by one; of more only those that differ.
 const NAMED_MAX: usize = 8;
+/// Below this many answers, what is said of an upstream is where every one of them begins.
+const ANSWERS_ENOUGH: u64 = 50;
 
 /// What would become of a request, one sentence or a few about each decision.
 pub fn ahead(method: &str, url: &str, found: &Match, setting: &Setting<'_>) -> Vec<Reason> {
@@ -34,6 +36,12 @@ pub fn ahead(method: &str, url: &str, found: &Match, setting: &Setting<'_>) -> V
     let Some(rules) = &route.rules else { return reasons };
     if let Some(rate) = &rules.rate {
         add("rate", format!("rate: {rate}; more are answered 429."));
+    }
+    if let Some(text) = idempotency_key(&method, rules) {
+        add("idempotency_key", text);
+    }
+    if let Some(text) = criticality(rules) {
+        add("criticality", text);
     }
     if let Some(upstream) = setting.upstream {
         add("endpoint", endpoint(upstream));
@@ -75,17 +83,48 @@ fn ms(ms: f64) -> String {
     duration((ms.max(0.0) * 1e6) as u64)
 }
 
+/// What becomes of a key, where the route looks at them and this method may change something.
+fn idempotency_key(method: &str, rules: &RouteRules) -> Option<String> {
+    let kept = super::kept(rules.idempotency_key_s?);
+    (!reads(method)).then(|| {
+        format!(
+            "With an `Idempotency-Key` it is executed once: its answer is kept for {kept} and replayed; while it is under way the \
+             same is answered 409, and other content with its key 422."
+        )
+    })
+}
+
+/// What its route is worth under overload, where that is said.
+fn criticality(rules: &RouteRules) -> Option<String> {
+    let what = match rules.criticality {
+        "sheddable" => "under overload its requests are refused first",
+        "critical" => "under overload others are refused before its requests",
+        "critical-plus" => "under overload its requests are refused last",
+        _ => return None,
+    };
+    Some(format!("criticality = \"{}\": {what}.", rules.criticality))
+}
+
 fn endpoint(upstream: &UpstreamStatus) -> String {
     let count = upstream.endpoints.len();
     let endpoints = if count == 1 { "1 endpoint".to_owned() } else { format!("{count} endpoints") };
     let learned = &upstream.learned;
     let mut out = format!("balance = \"{}\", over {endpoints}.", upstream.rules.balance);
-    if learned.answers > 0 && upstream.rules.balance == "adaptive" {
+    if count > 0 && upstream.asked() == 0 {
+        out.push_str(
+            " None of them is asked, as an operator took all out or pinned it to others: it would be answered 503. `undrain` or \
+             `unpin` puts them back.",
+        );
+    }
+    if upstream.rules.balance == "adaptive" {
+        let whence = match learned.answers {
+            enough @ ANSWERS_ENOUGH.. => format!("Of {enough} answers it was learned"),
+            few => format!("Not learned yet, of {few} answers; the default is"),
+        };
         let _ = write!(
             out,
-            " Of {} answers it was learned that one takes {} while no more than {:.0} are in flight to its endpoint, and that \
-             one that works is silent for {} at most.",
-            learned.answers,
+            " {whence} that one takes {} while no more than {:.0} are in flight to its endpoint, and that one that works is \
+             silent for {} at most.",
             ms(learned.unit_ms),
             learned.knee,
             ms(learned.silence_usual_ms)
@@ -120,10 +159,15 @@ fn state(endpoint: &EndpointStatus) -> Vec<String> {
     let parts = [
         state,
         learned.suspect.then(|| "gives no sign of life".to_owned()),
-        learned.joining.then(|| "new, and given more slowly".to_owned()),
+        learned.joining.then(|| "new or just back, and given more slowly".to_owned()),
         (learned.failing > 0.0).then(|| format!("{} of its answers failed lately", percent(learned.failing))),
         (learned.slower > 1.0).then(|| format!("{:.1} times slower than its peers", learned.slower)),
-        (learned.distance_ms > 0.0).then(|| format!("{} farther than the nearest", ms(learned.distance_ms))),
+        endpoint.distance_is_assumed().then(|| {
+            format!("in another region, assumed to be {} away until it has answered", ms(learned.distance_ms))
+        }),
+        (learned.distance_ms > 0.0 && !endpoint.distance_is_assumed())
+            .then(|| format!("{} farther than the nearest", ms(learned.distance_ms))),
+        (learned.toll_ms > 0.0).then(|| format!("{} added for its region or zone", ms(learned.toll_ms))),
     ];
     parts.into_iter().flatten().collect()
 }
@@ -217,7 +261,7 @@ fn retry(rules: &RouteRules) -> String {
     match rules.retry {
         None => "What fails is not tried again (`retry = \"off\"`).".to_owned(),
         Some(retry) => format!(
-            "What failed and did no harm is tried up to {} times more, elsewhere, for at most {} of the requests{}.",
+            "What failed and did no harm is tried up to {} times more, elsewhere, for at most {} of the requests that succeed, and a few a second{}.",
             retry.attempts,
             percent(retry.budget),
             if rules.idempotent { "; its route says that it may be sent twice" } else { "" }

@@ -116,3 +116,18 @@ fn bars_stand_where_their_phase_was() {
     };
     assert_eq!((bar("request_write"), bar("upstream_ttfb"), bar("transfer")), ((0, 22), (22, 11), (33, 11)));
 }
+
+#[test]
+fn a_refusal_is_not_called_usual_and_a_phase_that_is_new_was_usually_nothing() {
+    let usual = [(Phase::Wait, 20 * MS)];
+    let registry = registry(&usual, 50);
+    let baseline = Baseline::of(&registry.snapshot(), "product");
+    add(&registry, &usual, "this");
+    let mut recent = registry.find("this").unwrap();
+    recent.cause = Some("rate");
+    let text = sentence(&recent, &baseline);
+    assert!(text.starts_with("20.0 ms: most of it") && !text.contains("usual"), "{text}");
+    assert!(!sentence(&recent, &Baseline::default()).contains("first of its route"));
+    let text = explained(&registry, &[(Phase::Queue, 90 * MS), (Phase::Wait, 20 * MS)]).replace('\n', " ");
+    assert!(text.contains("waiting for admission (usually nothing)"), "{text}");
+}

@@ -147,7 +147,7 @@ fn had(against: Against, count: u8) -> String {
         Against::Unhealthy => "did not pass the health check".to_owned(),
         Against::Ejected => format!("{was} ejected after failures in a row"),
         Against::Full => format!("{was} at the limit"),
-        Against::Joining => format!("{was} new, with as much as is given so soon"),
+        Against::Joining => format!("{was} new or just back, with as much as is given so soon"),
         Against::Suspect => "gave no sign of life".to_owned(),
     }
 }
@@ -317,7 +317,20 @@ fn refusal(recent: &Recent, setting: &Setting<'_>) -> Option<String> {
                 .to_owned()
         }
         ("drained", _) => {
-            "Refused: all endpoints are taken out by an operator; `undrain` puts them back.".to_owned()
+            "Refused: all endpoints are taken out by an operator, or left out by a pin; `undrain` and `unpin` put them back."
+                .to_owned()
+        }
+        ("bad_idempotency_key", _) => {
+            "Refused: its `Idempotency-Key` is not one value of 1 to 255 characters.".to_owned()
+        }
+        ("idempotency_key_reused", _) => {
+            "Refused: its `Idempotency-Key` was used before with other content; another request needs another key.".to_owned()
+        }
+        ("idempotency_key_under_way", _) => {
+            "Refused: a request with the same `Idempotency-Key` is under way; once that is answered, so is this.".to_owned()
+        }
+        ("idempotency_keys_full", _) => {
+            "Refused: as many requests with an `Idempotency-Key` as may be are under way.".to_owned()
         }
         ("no_endpoint", _) => "Refused: the upstream has no endpoint.".to_owned(),
         ("undiscovered", _) => {

@@ -17,6 +17,8 @@ pub struct RouteRules {
     pub idempotency_key_s: Option<f64>,
     /// How often it may be asked, in words.
     pub rate: Option<String>,
+    /// How much is lost when one of its requests is refused, as in the configuration.
+    pub criticality: &'static str,
     /// Whether its requests go to the primary region, whatever their method.
     pub primary: Option<bool>,
     /// The share of its requests that pass each technique by.

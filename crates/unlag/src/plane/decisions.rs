@@ -1,7 +1,7 @@
 //! What decisions are made of, for the console: what routes and upstreams are set to, what was learned, where a URL would go.
 
 use http::Method;
-use unlag_config::{Balance, Limit};
+use unlag_config::{Balance, Criticality, Limit};
 use unlag_console::{
     EndpointLearned, Match, QueueRules, RetryRules, RouteRules, UpstreamLearned, UpstreamRegions,
     UpstreamRules,
@@ -26,6 +26,12 @@ pub(super) fn route_rules(route: &Route) -> RouteRules {
             let per_s = rate.per.as_secs();
             format!("{} in {per_s} s, {} at once, by {}", rate.requests, rate.burst, rate.by)
         }),
+        criticality: match config.criticality {
+            Criticality::Sheddable => "sheddable",
+            Criticality::Default => "default",
+            Criticality::Critical => "critical",
+            Criticality::CriticalPlus => "critical-plus",
+        },
         primary: config.primary,
         holdout: config.holdout,
         cache: config.cache.is_some(),

@@ -261,6 +261,10 @@ fn a_refusal_has_the_figures_of_its_bound_and_the_time_to_come_again() {
         ("rate", "more requests than the `rate` of its route allows (10 in 1 s)"),
         ("upstream_lost", "none of the endpoints could be reached"),
         ("drained", "taken out by an operator"),
+        ("bad_idempotency_key", "one value of 1 to 255 characters"),
+        ("idempotency_key_reused", "used before with other content"),
+        ("idempotency_key_under_way", "is under way"),
+        ("idempotency_keys_full", "as many requests with an `Idempotency-Key` as may be"),
         ("connect_refused", ""),
     ] {
         refused.cause = Some(cause);
