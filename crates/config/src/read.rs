@@ -5,6 +5,7 @@ mod admission;
 mod attempts;
 mod cache;
 mod discover;
+mod effect;
 mod endpoints;
 mod files;
 mod headers;

@@ -1,6 +1,7 @@
 //! A cursor over the parsed TOML that knows where it is: typed reads with spans, every problem collected, and
 //! what was not asked for reported at the end as unknown or as not in this version.
 
+mod hint;
 mod typed;
 
 use std::cell::RefCell;
@@ -9,8 +10,8 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use crate::keys::{Kind, Table};
-use crate::problem::{Problem, Severity, suggestion};
+use crate::keys::{self, Kind, Table};
+use crate::problem::{Problem, Severity, nearest, suggestion};
 use crate::source::{SourceText, Span};
 
 pub(crate) use typed::Text;
@@ -206,7 +207,10 @@ impl<'a> Cursor<'a> {
                 Some(known) if !known.is_here() && value.get_ref().as_str() == Some("off") => {}
                 Some(known) => {
                     let message = format!("`{name}` is not in this version");
-                    let help = format!("take it out; nothing in this version does it: {}", known.meaning);
+                    let help = match self.place_of(name) {
+                        Some(place) => format!("take it out; `{name}` is a key of {place}"),
+                        None => format!("take it out; nothing in this version does it: {}", known.meaning),
+                    };
                     self.reader.error(&key.span(), message, help);
                 }
                 None => self.unknown(name, &key.span()),
@@ -218,7 +222,26 @@ impl<'a> Cursor<'a> {
         let here = self.table.keys.iter().filter(|key| key.is_here()).map(|key| key.name);
         let shown = crate::problem::quoted(name);
         let message = format!("unknown key `{}` in {}", shown.trim_matches('"'), self.title());
-        self.reader.error(span, message, suggestion(name, "known keys", here));
+        let help = match self.place_of(name) {
+            Some(place) => format!("`{name}` is a key of {place}"),
+            None => suggestion(name, "known keys", here),
+        };
+        self.reader.error(span, message, help);
+    }
+
+    /// Where a key belongs that stands in a route and is one of an upstream, or the other way round.
+    fn place_of(&self, name: &str) -> Option<&'static str> {
+        let is_route = std::ptr::eq(self.table, &raw const keys::ROUTE);
+        let is_upstream = std::ptr::eq(self.table, &raw const keys::UPSTREAM);
+        let has = |table: &Table| table.key(name).is_some_and(keys::Key::is_here);
+        match () {
+            () if is_route && has(&keys::UPSTREAM) => Some(keys::UPSTREAM.header),
+            // `compress` of an upstream would be another thing than that of a route.
+            () if is_upstream && has(&keys::ROUTE) && self.table.key(name).is_none() => {
+                Some(keys::ROUTE.header)
+            }
+            () => None,
+        }
     }
 
     fn value(&self, name: &str, node: &'a Spanned<DeValue<'a>>, kind: &'static Kind) -> Value<'a> {
@@ -246,6 +269,15 @@ impl<'a> Value<'a> {
     /// What is allowed, as a help line.
     pub(crate) fn help(&self) -> String {
         format!("allowed: {}", self.kind.allowed())
+    }
+
+    /// The same, and first how it would have to be written, where that can be told.
+    fn help_with_hint(&self) -> String {
+        let key = self.path.rsplit('.').next().unwrap_or(&self.path);
+        match hint::instead(self.kind, self.node) {
+            Some(instead) => format!("write `{key} = {instead}`; {}", self.help()),
+            None => self.help(),
+        }
     }
 
     /// The way to it as messages show it.
@@ -318,7 +350,10 @@ impl<'a> Value<'a> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        self.error(format!("`{}` cannot be {found}", self.shown()), self.help());
+        let near = self.as_str().and_then(|text| nearest(text, self.kind.words()));
+        let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        let help = format!("{near}{}", self.help_with_hint());
+        self.error(format!("`{}` cannot be {found}", self.shown()), help);
         None
     }
 }

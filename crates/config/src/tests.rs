@@ -210,7 +210,7 @@ fn each_limit_is_read_into_its_own_field() {
 /// What is said of a route that is valid.
 fn warnings(route: &str) -> Vec<String> {
     let text = format!(
-        "[[listen]]\naddress = \"127.0.0.1:1\"\n[upstream.a]\nendpoints = [\"http://a\"]\n[[route]]\nupstream = \"a\"\n{route}\n"
+        "[[listen]]\naddress = \"127.0.0.1:1\"\n[upstream.a]\nendpoints = [\"http://a\", \"http://b\"]\n[[route]]\nupstream = \"a\"\n{route}\n"
     );
     valid(&text).warnings.into_iter().map(|problem| problem.message).collect()
 }
@@ -233,7 +233,7 @@ fn what_is_said_of_sending_twice_to_no_effect_is_warned_of() {
         assert_eq!(warnings(route), [message], "{route}");
     }
     for route in [
-        "match = \"/\"\nhedge = {}\nidempotent = true\nidempotency_key = \"1h\"",
+        "match = \"/\"\nhedge = {}\nidempotency_key = \"1h\"",
         "match = \"POST /\"\nhedge = {}\nidempotent = true",
         "match = \"QUERY /\"\nhedge = {}\nidempotent = true",
         "match = \"PUT /\"\nhedge = \"off\"\nidempotent = true",

@@ -47,7 +47,13 @@ fn every_example_in_the_starter_file_is_valid() {
     };
     for with in ["", alternatives[0], alternatives[1]] {
         let parsed = parse(&file(with), "unlag.toml").unwrap_or_else(|problems| panic!("{with}: {problems}"));
-        assert_eq!(parsed.warnings, []);
+        // As it stands, the file has one endpoint.
+        let warnings: Vec<&str> = parsed.warnings.iter().map(|warning| warning.message.as_str()).collect();
+        let expected: &[&str] = match with {
+            "" => &["`hedge` has no effect: the upstream has one endpoint"],
+            _ => &[],
+        };
+        assert_eq!(warnings, expected, "{with}");
         assert_eq!((parsed.config.listen.len(), parsed.config.routes.len()), (2, 4));
     }
 }
@@ -249,6 +255,33 @@ fn what_is_harmless_but_odd_is_a_warning_with_its_place() {
     assert_eq!(found, expected, "{warnings:#?}");
 }
 
+#[test]
+fn keys_of_a_route_that_its_upstream_makes_useless_are_warned_of() {
+    let of = |upstream: &str, route: &str| {
+        let text = format!(
+            "[[listen]]\naddress = \"127.0.0.1:1\"\n[upstream.a]\n{upstream}\n[[route]]\nmatch = \"/\"\nupstream = \"a\"\n{route}\n"
+        );
+        let warnings = parse(&text, "unlag.toml").unwrap().warnings;
+        warnings.into_iter().map(|warning| warning.message).collect::<Vec<_>>().join("; ")
+    };
+    let (one, two) = ("endpoints = [\"http://a\"]", "endpoints = [\"http://a\", \"http://b\"]");
+    let limited = format!("{two}\nlimit = 8");
+    assert_eq!(of(one, "hedge = {}"), "`hedge` has no effect: the upstream has one endpoint");
+    assert_eq!(of(two, "hedge = {}"), "");
+    assert_eq!(of("discover = \"file://a\"", "hedge = {}"), "");
+    let useless = "`criticality` saves nobody from being refused: the upstream's `limit` refuses nothing";
+    assert_eq!(of(two, "criticality = \"sheddable\""), useless);
+    assert_eq!(of(&limited, "criticality = \"sheddable\""), "");
+    let waits =
+        |wait: &str| of(&format!("{limited}\nqueue = {{ wait_max = \"{wait}\" }}"), "timeout = \"2s\"");
+    assert!(waits("3s").starts_with("the upstream's `queue.wait_max` of \"3s\" has no effect here"));
+    assert_eq!(waits("2s"), "");
+    assert_eq!(
+        of(two, "idempotent = true\nidempotency_key = \"1h\""),
+        "with `idempotent = true`, a request with a key may be sent to the service twice all the same"
+    );
+}
+
 /// A directory of its own for a test, gone with it.
 struct Scratch(PathBuf);
 
@@ -325,6 +358,10 @@ fn absent_files_are_warnings_at_the_place_that_names_them() {
     let unlocated = unlag_config::look(&parse(NAMES_FILES, "f").unwrap().config, &scratch.0);
     assert_eq!(unlocated.len(), 8);
     assert!(unlocated[0].to_string().starts_with("listen[0].tls[0].certificate: warning: "));
+    // A token is looked for where it is needed.
+    let absent = parse(NAMES_FILES, "unlag.toml").unwrap().absent(&scratch.0);
+    let errors = [(4, 23), (4, 41), (4, 65), (8, 12), (9, 14), (9, 38), (9, 56)];
+    assert_eq!(summary(&absent), errors.map(|(line, column)| (Severity::Error, line, column)));
 }
 
 #[test]

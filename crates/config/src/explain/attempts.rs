@@ -68,7 +68,7 @@ fn retried(retry: &Retry) -> String {
         format!("{} more attempts", retry.attempts)
     };
     format!(
-        "{more} at most, on another endpoint, of what did no harm; {} of the requests and a few a second",
+        "{more} at most, on another endpoint, of what did no harm; {} of the requests that succeed and a few a second",
         share_text(retry.budget)
     )
 }

@@ -68,8 +68,32 @@ fn parse(text: &str, help: String) -> Result<Source, Invalid> {
         "srv" => name(service, Scheme::Http),
         "srv+https" => name(service, Scheme::Https),
         "file" if !rest.is_empty() && !rest.contains('\0') => Ok(Source::File(PathBuf::from(rest))),
-        _ => Err(Invalid::new(format!("{} does not say how to discover endpoints", quoted(text)), help)),
+        _ => {
+            let help = match meant(text) {
+                Some(meant) => format!("did you mean {}? {help}", quoted(&meant)),
+                None => help,
+            };
+            Err(Invalid::new(format!("{} does not say how to discover endpoints", quoted(text)), help))
+        }
     }
+}
+
+/// What was probably meant by what has no scheme: a file where it looks like one, else a name with a port.
+fn meant(text: &str) -> Option<String> {
+    let path = text.strip_prefix("file:").unwrap_or(text);
+    if text.contains("://") || path.is_empty() || path.contains(['\0', ' ']) {
+        return None;
+    }
+    let is_file = path.len() < text.len()
+        || path.contains('/')
+        || path
+            .rsplit_once('.')
+            .is_some_and(|(_, end)| ["txt", "list", "conf", "cfg", "endpoints"].contains(&end));
+    if is_file {
+        return Some(format!("file://{path}"));
+    }
+    let (_, port) = host_and_port(path).ok()?;
+    port.map(|_| format!("dns://{path}"))
 }
 
 /// `NAME:PORT`, whose addresses are the endpoints.
@@ -156,6 +180,21 @@ mod tests {
         {
             assert!(read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_lacks_its_scheme_is_told_which_one_was_probably_meant() {
+        let said = |text: &str| parse(text, "allowed: all".to_owned()).unwrap_err().help;
+        for (text, meant) in [
+            ("eps.txt", "file://eps.txt"),
+            ("/etc/unlag/eps", "file:///etc/unlag/eps"),
+            ("file:eps", "file://eps"),
+            ("shop.internal:8000", "dns://shop.internal:8000"),
+        ] {
+            assert_eq!(said(text), format!("did you mean \"{meant}\"? allowed: all"));
+        }
+        assert_eq!(said("consul://shop"), "allowed: all");
+        assert_eq!(said("shop"), "allowed: all");
     }
 
     #[test]

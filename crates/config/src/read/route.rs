@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::admission;
 use super::attempts::attempts;
 use super::cache;
+use super::effect;
 use super::files::{encodings, files};
 use super::headers::{conditions, edits};
 use super::respond::respond;
@@ -106,14 +107,13 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
     let coalesce = table.take("coalesce").and_then(|value| coalesce(&value, cache == Some(None)));
     let rate = table.take("rate").and_then(|value| admission::rate(&value));
     let criticality = table.take("criticality").and_then(|value| admission::criticality(&value));
-    let primary = table.take("primary").and_then(|value| value.boolean());
+    let primary = table.take("primary").and_then(|value| to_primary(&value));
     let body_max = table.take("body_max").and_then(|value| value.number());
     let compress = table.take("compress").and_then(|value| encodings(&value, &Encoding::CHEAPEST_FIRST));
     warn_of_what_only_forwarding_uses(&table);
-    if primary.is_some() && matches!(action, Some(Action::Proxy(index)) if upstreams.lacks_primary(index)) {
-        let help = "add `primary` with the name of a region to the upstream, or take it out here";
-        let message = "`primary` has no effect: the upstream has none";
-        table.reader.warning(&table.key_span("primary"), message, help);
+    if let Some(Action::Proxy(index)) = action {
+        let said = effect::Said { attempts: &attempts, primary, criticality };
+        effect::warn(&table, &said, upstreams, index);
     }
     table.finish();
     Some(Route {
@@ -136,6 +136,15 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
         body_max,
         ..Route::new(pattern?, action?)
     })
+}
+
+fn to_primary(value: &Value<'_>) -> Option<bool> {
+    if value.as_str().is_some() {
+        let help = "the region is named by `primary` in [upstream.NAME]; `true` sends all requests of this route there, `false` none";
+        value.error("`route.primary` cannot be a string", help);
+        return None;
+    }
+    value.boolean()
 }
 
 fn coalesce(value: &Value<'_>, is_uncached: bool) -> Option<bool> {

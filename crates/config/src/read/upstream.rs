@@ -45,12 +45,9 @@ impl Upstreams {
         Some(*index)
     }
 
-    /// Whether the upstream has no region that takes what changes something; false where that is not known.
-    pub(super) fn lacks_primary(&self, index: usize) -> bool {
-        let entry = self.entries.get(index);
-        entry
-            .and_then(|(_, _, upstream, _)| upstream.as_ref())
-            .is_some_and(|upstream| upstream.primary.is_none())
+    /// The upstream, unless it was refused.
+    pub(super) fn known(&self, index: usize) -> Option<&Upstream> {
+        self.entries.get(index).and_then(|(_, _, upstream, _)| upstream.as_ref())
     }
 
     /// The upstreams, when every one of them is valid. Warns of those that no route asked for, unless routes
@@ -156,7 +153,8 @@ fn balance(table: &mut Cursor<'_>) -> Option<Balance> {
         (Some("hash"), Some(hash)) => hash.parse(|text| hash_key(text, hash.help())).map(Balance::Hash),
         (Some("hash"), None) => {
             let help = "add `hash = \"path\"`, `hash = \"header:NAME\"` or `hash = \"cookie:NAME\"`";
-            balance?.error("it is not said by what", help);
+            balance?
+                .error("`balance = \"hash\"` needs `hash`, which says what of a request it goes by", help);
             None
         }
         (None, _) if balance.is_some() => None,

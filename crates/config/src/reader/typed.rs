@@ -225,7 +225,7 @@ impl<'a> Value<'a> {
     pub(crate) fn refuse_word(&self, text: &Text<'_>) {
         let near = nearest(text.value, self.kind.words());
         let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-        let help = format!("{near}{}", self.help());
+        let help = format!("{near}{}", self.help_with_hint());
         text.error(format!("`{}` cannot be {}", self.shown(), quoted(text.value)), help);
     }
 }
