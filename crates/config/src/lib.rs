@@ -70,7 +70,17 @@ impl Parsed {
     /// What [`look()`] finds, with the lines of the file that it is about.
     #[must_use]
     pub fn look(&self, base: &Path) -> Vec<Problem> {
-        let located = look(&self.config, base).into_iter().map(|found| {
+        self.located(look(&self.config, base))
+    }
+
+    /// Files that are not there and without which nothing runs, as errors: for whoever is about to run.
+    #[must_use]
+    pub fn absent(&self, base: &Path) -> Vec<Problem> {
+        self.located(look::absent(&self.config, base))
+    }
+
+    fn located(&self, found: Vec<Problem>) -> Vec<Problem> {
+        let located = found.into_iter().map(|found| {
             match found.key.as_ref().and_then(|key| look::place(&self.places, key)) {
                 Some(place) => Problem {
                     severity: found.severity,

@@ -1,7 +1,7 @@
 //! A look at the files and variables that a configuration names. What is absent is a warning, since a
 //! configuration may be checked elsewhere than where it runs; what is there and useless is an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -24,7 +24,19 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// `base`, the directory of the config file. [`crate::Parsed::look`] adds the lines of the file.
 #[must_use]
 pub fn look(config: &Config, base: &Path) -> Vec<Problem> {
-    let mut findings = Findings { base, problems: Vec::new() };
+    findings(config, base).problems
+}
+
+/// Those of [`look`] that are about a certificate, key or list of endpoints which is not there, as errors: nothing runs without.
+pub(crate) fn absent(config: &Config, base: &Path) -> Vec<Problem> {
+    let Findings { problems, absent, .. } = findings(config, base);
+    let is_absent = |problem: &Problem| problem.key.as_ref().is_some_and(|key| absent.contains(key));
+    let errors = problems.into_iter().filter(is_absent);
+    errors.map(|problem| Problem { severity: Severity::Error, ..problem }).collect()
+}
+
+fn findings<'a>(config: &Config, base: &'a Path) -> Findings<'a> {
+    let mut findings = Findings { base, problems: Vec::new(), absent: BTreeSet::new() };
     for (index, listen) in config.listen.iter().enumerate() {
         let Some(tls) = &listen.tls else { continue };
         for (entry, files) in tls.certificates.iter().enumerate() {
@@ -71,7 +83,7 @@ pub fn look(config: &Config, base: &Path) -> Vec<Problem> {
             }
         }
     }
-    findings.problems
+    findings
 }
 
 /// The place of a key among those that were remembered while reading: the one certificate of a listener may
@@ -92,6 +104,8 @@ pub(crate) fn place<'p>(places: &'p BTreeMap<String, Problem>, key: &str) -> Opt
 struct Findings<'a> {
     base: &'a Path,
     problems: Vec<Problem>,
+    /// The keys of files that are not there, without which nothing runs.
+    absent: BTreeSet<String>,
 }
 
 impl Findings<'_> {
@@ -177,6 +191,7 @@ impl Findings<'_> {
                 let help =
                     "paths are relative to the directory of this file; it must be there when unlag runs";
                 self.note(Severity::Warning, key, format!("{} does not exist", whole.display()), help);
+                self.absent.insert(key.to_owned());
                 None
             }
             Err(error) => {

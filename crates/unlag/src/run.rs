@@ -103,11 +103,15 @@ fn start_from_file(file: &Path, workers: usize) -> Result<Started, Failed> {
     let mut watched = Watched::default();
     watched.take(file, Vec::new());
     let read = crate::check::read(file)?;
-    let Loaded { config, text, warnings } =
+    let Loaded { config, text, warnings, absent } =
         read.and_then(|text| system::load(text, file)).map_err(|problems| {
             eprintln!("{problems}");
             Failed::Config
         })?;
+    if !absent.is_empty() {
+        absent.iter().for_each(|problem| eprintln!("{problem}"));
+        return Err(anyhow!("what the config names is not there").into());
+    }
     for warning in warnings {
         tracing::warn!(warning, "config");
     }

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use unlag_config::{Config, Problems, Severity};
+use unlag_config::{Config, Problem, Problems, Severity};
 use unlag_console::{Applied, ConfigView, PutError};
 use unlag_engine::Engine;
 use unlag_engine::limits::RESERVED_FDS;
@@ -96,6 +96,8 @@ pub(crate) struct Loaded {
     pub(crate) text: String,
     /// What is allowed and perhaps not meant.
     pub(crate) warnings: Vec<String>,
+    /// What has to be there and is not.
+    pub(crate) absent: Vec<Problem>,
 }
 
 /// Reads a configuration: parses it, looks at the files that it names, puts its secrets in.
@@ -103,7 +105,7 @@ pub(crate) fn load(text: String, file: &Path) -> Result<Loaded, Problems> {
     let name = file.display().to_string();
     let base = directory_of(file);
     let parsed = unlag_config::parse(&text, &name)?;
-    let found = parsed.look(base);
+    let (found, absent) = (parsed.look(base), parsed.absent(base));
     let (errors, mut warnings): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|problem| problem.severity == Severity::Error);
     if !errors.is_empty() {
@@ -118,7 +120,7 @@ pub(crate) fn load(text: String, file: &Path) -> Result<Loaded, Problems> {
     }
     config.anchor(base);
     bound_connections(&mut config);
-    Ok(Loaded { config, text, warnings: warnings.iter().map(ToString::to_string).collect() })
+    Ok(Loaded { config, text, warnings: warnings.iter().map(ToString::to_string).collect(), absent })
 }
 
 /// Each caller may cost two descriptors, its own and the upstream's; more connections than that cannot be served.

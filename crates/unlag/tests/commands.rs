@@ -242,6 +242,20 @@ fn version_and_help_answer_and_nonsense_is_a_usage_error() {
 }
 
 #[test]
+fn a_list_of_endpoints_that_is_not_there_ends_the_start_with_its_line_in_the_config() {
+    let directory = Directory::new();
+    let text = "[[listen]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[upstream.a]\n\
+                discover = \"file://eps.txt\"\n[[route]]\nmatch = \"/{rest...}\"\nupstream = \"a\"\n";
+    std::fs::write(directory.path().join("unlag.toml"), text).expect("a config");
+    let run = |name: &str| command(&[name], &directory).output().expect("run unlag");
+    assert_eq!(run("check").status.code(), Some(0), "it may be checked elsewhere");
+    let refused = run("run");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("unlag.toml:6:12: error: ") && said.contains("eps.txt does not exist"), "{said}");
+}
+
+#[test]
 fn a_config_that_is_not_text_is_refused_with_its_place() {
     let directory = Directory::new();
     std::fs::write(directory.path().join("unlag.toml"), b"[[listen]]\naddress = \"\xff\"\n").expect("a file");
