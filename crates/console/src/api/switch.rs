@@ -103,7 +103,7 @@ fn done(name: &str, status: Option<&UpstreamStatus>) -> Value {
         .collect();
     let asked = status.asked();
     if asked == 0 && !out.is_empty() {
-        let warning = "nobody is asked any more: every request for this upstream is answered 503 until `undrain` or `unpin`";
+        let warning = "nobody is asked any more: what the cache cannot answer is answered 503 until `undrain` or `unpin`";
         tracing::warn!(
             upstream = name,
             endpoints = out.len(),

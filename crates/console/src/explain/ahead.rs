@@ -112,7 +112,7 @@ fn endpoint(upstream: &UpstreamStatus) -> String {
     let mut out = format!("balance = \"{}\", over {endpoints}.", upstream.rules.balance);
     if count > 0 && upstream.asked() == 0 {
         out.push_str(
-            " None of them is asked, as an operator took all out or pinned it to others: it would be answered 503. `undrain` or \
+            " None of them is asked, as an operator took all out or pinned it to others: unless the cache has an answer, it is 503. `undrain` or \
              `unpin` puts them back.",
         );
     }

@@ -127,7 +127,9 @@ fn a_distance_that_is_not_measured_is_called_assumed_and_what_is_added_is_named(
 fn an_upstream_of_which_all_are_taken_out_would_be_answered_503() {
     let (well, out) = (endpoint(1, EndpointState::Healthy), endpoint(2, EndpointState::Drained));
     let text = |endpoints| said("endpoint", "GET", RouteRules::default(), &upstream(endpoints));
-    assert!(text(vec![out.clone()]).contains("it would be answered 503. `undrain` or `unpin`"));
+    assert!(
+        text(vec![out.clone()]).contains("unless the cache has an answer, it is 503. `undrain` or `unpin`")
+    );
     assert!(!text(vec![well, out]).contains("503"));
 }
 
