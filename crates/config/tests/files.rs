@@ -269,9 +269,7 @@ fn keys_of_a_route_that_its_upstream_makes_useless_are_warned_of() {
     assert_eq!(of(one, "hedge = {}"), "`hedge` has no effect: the upstream has one endpoint");
     assert_eq!(of(two, "hedge = {}"), "");
     assert_eq!(of("discover = \"file://a\"", "hedge = {}"), "");
-    let useless = "`criticality` saves nobody from being refused: the upstream's `limit` refuses nothing";
-    assert_eq!(of(two, "criticality = \"sheddable\""), useless);
-    assert_eq!(of(&limited, "criticality = \"sheddable\""), "");
+    assert_eq!(of(two, "criticality = \"sheddable\""), "", "it goes on to the service");
     let waits =
         |wait: &str| of(&format!("{limited}\nqueue = {{ wait_max = \"{wait}\" }}"), "timeout = \"2s\"");
     assert!(waits("3s").starts_with("the upstream's `queue.wait_max` of \"3s\" has no effect here"));

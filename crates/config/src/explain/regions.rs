@@ -1,7 +1,7 @@
 //! Which region requests go to.
 
 use super::line;
-use crate::model::{Action, Config, Endpoint, Source, Spill, Upstream};
+use crate::model::{Action, Balance, Config, Endpoint, Source, Spill, Upstream};
 use crate::value::{duration_text, share_text};
 
 /// What regions come to, where there are any.
@@ -48,6 +48,12 @@ pub(super) fn names(upstream: &Upstream) -> Vec<&str> {
 /// What one upstream says of itself.
 fn own(upstream: &Upstream) -> Vec<String> {
     let name = &upstream.name;
+    let keeps = (upstream.balance != Balance::Adaptive && !names(upstream).is_empty()).then(|| {
+        format!(
+            "balance of {name}: it compares no distances; all stay in the nearest region while somebody there is well and below \
+             its limit, whatever spill says"
+        )
+    });
     let Spill { max, cost } = &upstream.spill;
     let spill = (*max != Spill::default().max).then(|| {
         format!("spill of {name}: at most {} leave the nearest region while it is busy", share_text(*max))
@@ -61,5 +67,5 @@ fn own(upstream: &Upstream) -> Vec<String> {
     let reads = upstream.read_your_writes.map(|window| {
         format!("read_your_writes of {name}: who wrote reads from the primary for {}", duration_text(window))
     });
-    spill.into_iter().chain(cost).chain(primary).chain(reads).collect()
+    keeps.into_iter().chain(spill).chain(cost).chain(primary).chain(reads).collect()
 }

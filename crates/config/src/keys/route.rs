@@ -182,7 +182,7 @@ pub(crate) static RETRY: Table = Table {
         Key::new(
             "budget",
             Kind::Share { zero: false, max_percent: 100 },
-            "Bound on retries, as a share of the requests that succeed; three a second are always allowed.",
+            "Bound on retries, as a share of the requests that succeed; three a second are always allowed, to all routes of an upstream together.",
         )
         .default("\"10%\"", "when everything fails, the load grows by a tenth and not by a factor"),
         Key::new("attempts", Kind::Count { min: 1, max: 3 }, "Most attempts after the first.")

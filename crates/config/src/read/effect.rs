@@ -1,7 +1,7 @@
 //! Keys of a route that have no effect, or not the one that was meant, because of what its upstream or the route itself says.
 
 use super::upstream::Upstreams;
-use crate::model::{Attempts, Criticality, Queue, Source, Timeout, Upstream};
+use crate::model::{Attempts, Queue, Source, Timeout, Upstream};
 use crate::reader::Cursor;
 use crate::value::duration_text;
 
@@ -9,7 +9,6 @@ use crate::value::duration_text;
 pub(super) struct Said<'s> {
     pub(super) attempts: &'s Attempts,
     pub(super) primary: Option<bool>,
-    pub(super) criticality: Option<Criticality>,
 }
 
 /// Warns of them. `index` is that of the upstream; of one that was refused nothing is known.
@@ -31,16 +30,6 @@ pub(super) fn warn(table: &Cursor<'_>, said: &Said<'_>, upstreams: &Upstreams, i
     if attempts.hedge.is_some() && has_one_endpoint(upstream) {
         let help = "a second copy goes to another endpoint: list one, or take `hedge` out";
         warn("hedge", "`hedge` has no effect: the upstream has one endpoint", help);
-    }
-    let is_ranked = said.criticality.is_some_and(|class| class != Criticality::Default);
-    if is_ranked && !upstream.limit.is_enforced() {
-        let help = "add `limit = \"adaptive\"` or a number to the upstream; without it, this is only told to the service, by \
-                    `x-criticality`";
-        warn(
-            "criticality",
-            "`criticality` saves nobody from being refused: the upstream's `limit` refuses nothing",
-            help,
-        );
     }
     if let (Timeout::Fixed(timeout), Some(queue)) = (attempts.timeout, &upstream.queue)
         && queue.wait_max > timeout

@@ -112,7 +112,7 @@ fn route(mut table: Cursor<'_>, upstreams: &Upstreams, named: &mut Vec<Named>) -
     let compress = table.take("compress").and_then(|value| encodings(&value, &Encoding::CHEAPEST_FIRST));
     warn_of_what_only_forwarding_uses(&table);
     if let Some(Action::Proxy(index)) = action {
-        let said = effect::Said { attempts: &attempts, primary, criticality };
+        let said = effect::Said { attempts: &attempts, primary };
         effect::warn(&table, &said, upstreams, index);
     }
     table.finish();

@@ -13,6 +13,7 @@ use super::load::{NOBODY_SAYS, usual_report};
 use super::speed::{SPEED_FORGOTTEN_MS, Usual, median_speed};
 use super::went::WentCounts;
 use super::{Endpoint, InFlight, RegionId};
+use crate::techniques::attempt::purse::Floor;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, TryLockError};
 
@@ -47,6 +48,8 @@ pub struct Service {
     slow_start_ns: AtomicU64,
     learning: Mutex<Learning>,
     went: WentCounts,
+    /// Retries that its routes have in common.
+    pub retry_floor: Mutex<Floor>,
 }
 
 #[derive(Debug)]

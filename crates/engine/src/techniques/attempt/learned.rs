@@ -2,7 +2,7 @@
 //! may still be spent.
 
 use super::hedge::Ladder;
-use super::purse::{Copies, Lost, Paid, Retries};
+use super::purse::{Copies, Floor, Lost, Paid, Retries};
 use crate::clock;
 use crate::tempo::{RUNG_OF_98, RUNGS, Tempo, TempoStatus};
 use std::collections::HashMap;
@@ -102,10 +102,12 @@ impl Learned {
         }
     }
 
-    /// Takes a retry out of the budget, if there is one.
-    pub fn take_retry(&self, share: f64) -> bool {
+    /// Takes a retry out of the budget, if there is one: of what the route has earned, else of what its upstream grants.
+    pub fn take_retry(&self, share: f64, floor: &Mutex<Floor>) -> bool {
         let (successes, _) = self.tempo.inflow();
-        let taken = self.spending().retries.take(share, successes, clock::now());
+        let now = clock::now();
+        let is_earned = self.spending().retries.take(share, successes, now);
+        let taken = is_earned || floor.lock().unwrap_or_else(PoisonError::into_inner).take(now);
         let count = if taken { &self.counts.retries } else { &self.counts.retries_refused };
         count.fetch_add(1, Relaxed);
         taken

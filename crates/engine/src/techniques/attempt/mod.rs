@@ -198,7 +198,9 @@ impl Attempt {
         if left_ns <= wait_ns || self.learned.is_too_late(left_ns - wait_ns) {
             return None;
         }
-        (verdict == Verdict::TryAgain || self.learned.take_retry(again.share)).then_some(wait_ns)
+        (verdict == Verdict::TryAgain
+            || self.learned.take_retry(again.share, &self.upstream.service.retry_floor))
+        .then_some(wait_ns)
     }
 }
 

@@ -13,7 +13,7 @@ const COPIES_MIN: f64 = 4.0;
 /// Copies a second for stalls that are always there, whatever is owed: where everybody waits inside one frozen endpoint, nothing
 /// is earned until one is sent. As many may come together as a quiet route may send.
 const STALLS_PER_S: f64 = 4.0;
-/// Retries a second that are always there, so that a quiet route can mend a single failure.
+/// Retries a second that are always there, so that a quiet service can mend a single failure.
 const RETRIES_PER_S: f64 = 3.0;
 /// Retries saved up at most: the floor of ten seconds, or the share of ten seconds' successes.
 const RETRIES_S: f64 = 10.0;
@@ -127,7 +127,7 @@ pub enum Lost {
     Copy(u64),
 }
 
-/// Retries that may be made.
+/// Retries that a route has earned.
 #[derive(Clone, Copy, Debug)]
 pub struct Retries {
     inflow: Inflow,
@@ -135,20 +135,43 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Begins with one second's floor.
+    /// Nothing is earned yet.
     pub fn new(now: u64) -> Retries {
-        Retries { inflow: Inflow::new(now), tokens: RETRIES_PER_S }
+        Retries { inflow: Inflow::new(now), tokens: 0.0 }
     }
 
     /// Takes one if there is one: `share` of the `successes` so far is earned.
     pub fn take(&mut self, share: f64, successes: u64, now: u64) -> bool {
-        let (came, passed_s) = self.inflow.take(successes, now);
-        let most = RETRIES_S * (share * self.inflow.per_s()).max(RETRIES_PER_S);
-        self.tokens = (self.tokens + share * came + RETRIES_PER_S * passed_s).min(most);
-        let enough = self.tokens >= 1.0;
-        if enough {
-            self.tokens -= 1.0;
-        }
-        enough
+        let (came, _) = self.inflow.take(successes, now);
+        let most = RETRIES_S * share * self.inflow.per_s();
+        self.tokens = (self.tokens + share * came).min(most);
+        take_one(&mut self.tokens)
     }
+}
+
+/// Retries that an upstream grants unearned, to all its routes together: an outage of a service with forty routes is not multiplied
+/// forty times.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Floor {
+    tokens: f64,
+    /// When it was last looked at; 0 before the first time.
+    at_ns: u64,
+}
+
+impl Floor {
+    /// Takes one if there is one. It begins with those of a second.
+    pub fn take(&mut self, now: u64) -> bool {
+        let passed_s = if self.at_ns == 0 { 1.0 } else { now.saturating_sub(self.at_ns) as f64 / 1e9 };
+        self.at_ns = now.max(self.at_ns).max(1);
+        self.tokens = (self.tokens + RETRIES_PER_S * passed_s).min(RETRIES_PER_S * RETRIES_S);
+        take_one(&mut self.tokens)
+    }
+}
+
+fn take_one(tokens: &mut f64) -> bool {
+    let enough = *tokens >= 1.0;
+    if enough {
+        *tokens -= 1.0;
+    }
+    enough
 }

@@ -2,7 +2,7 @@
 
 use super::hedge::{Ladder, Sight, again_ns, may_have};
 use super::policy::{self, Verdict, after};
-use super::purse::{Copies, Lost, Retries};
+use super::purse::{Copies, Floor, Lost, Retries};
 use crate::error::Error;
 use crate::http::Fields;
 use unlag_record::Trigger;
@@ -74,10 +74,13 @@ fn one_proxy_on_the_way_retries() {
 #[test]
 fn an_outage_is_multiplied_by_three_a_second_and_a_weak_service_by_a_tenth_more() {
     let made = |succeeds_one_in: u64| {
-        let mut retries = Retries::new(0);
+        // Of two routes of one service.
+        let (mut floor, mut retries) = (Floor::default(), [Retries::new(1), Retries::new(1)]);
         let mut taken = 0;
         for request in 0..60_000u64 {
-            taken += u32::from(retries.take(0.1, request / succeeds_one_in, request * MS));
+            let (now, successes) = (request * MS + 1, request / succeeds_one_in / 2);
+            let own = &mut retries[request as usize % 2];
+            taken += u32::from(own.take(0.1, successes, now) || floor.take(now));
         }
         taken
     };
