@@ -121,7 +121,8 @@ impl Drop for Recording {
             caller: trace.caller,
             bytes_in: trace.bytes_in(),
             bytes_out: trace.bytes_out.get(),
-            attempts: trace.attempts.get(),
+            // Where nobody was chosen, nobody was asked.
+            attempts: trace.endpoint.get().map_or(0, |_| trace.attempts.get()),
             reused: trace.reused.get(),
             started_unix_ms: self.started_unix_ms,
             timeline: so_far.as_ref().unwrap_or(&whole),

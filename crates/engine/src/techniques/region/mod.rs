@@ -82,20 +82,19 @@ impl Region {
         response.head.fields.push(marker::NAME.as_bytes(), marker.as_bytes());
         response.head.fields.push(b"set-cookie", cookie.as_bytes());
     }
-}
 
-impl Stage for Region {
-    async fn serve<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+    /// Sends a request where it belongs.
+    async fn send<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
         let writes = !exchange.head.method.is_safe();
         let is_secure = exchange.scheme == crate::http::Scheme::Https;
         if exchange.region.is_some() {
             let has_written = exchange.trace.why().placed == Some(Placed::Writer);
             self.count(if has_written { Went::ReadAfterWrite } else { Went::Write });
-            let mut outcome = next.run(exchange).await;
-            if let (true, Ok(response)) = (writes, &mut outcome) {
-                self.mark(response, is_secure);
+            let mut response = next.run(exchange).await?;
+            if writes {
+                self.mark(&mut response, is_secure);
             }
-            return outcome;
+            return Ok(response);
         }
         // Looked at again beside its answer only if it can be sent again.
         let wanted_back = exchange.comes_back;
@@ -107,8 +106,8 @@ impl Stage for Region {
             drop(response);
             exchange.region = Some(self.primary);
             exchange.trace.note(|why| why.placed = Some(Placed::Replica));
-            self.count(Went::Replayed);
             exchange.comes_back = wanted_back;
+            self.count(Went::Replayed);
             let mut response = next.run(exchange).await?;
             if writes {
                 self.mark(&mut response, is_secure);
@@ -118,6 +117,14 @@ impl Stage for Region {
         if !wanted_back {
             response.request = None;
         }
+        Ok(response)
+    }
+}
+
+impl Stage for Region {
+    async fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
+        let mut response = self.send(exchange, next).await?;
+        // It is for whoever knows where the primary is.
         response.head.fields.remove(policy::REPLAY);
         Ok(response)
     }
