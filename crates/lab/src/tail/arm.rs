@@ -23,6 +23,8 @@ pub(super) struct Arm {
     pub(super) chain: bool,
     /// Replicas come from a file that changes.
     pub(super) discovers: bool,
+    /// unlag: who wrote reads from the primary for a while.
+    pub(super) own_writes: bool,
     /// unlag: so many requests pass each technique by.
     pub(super) holdout: Option<&'static str>,
 }
@@ -40,6 +42,7 @@ const fn arm(name: &'static str, peer: Peer, balance: &'static str) -> Arm {
         processes: 1,
         chain: false,
         discovers: false,
+        own_writes: false,
         holdout: None,
     }
 }

@@ -183,6 +183,10 @@ fn unlag_config(at: &At<'_>, admin: SocketAddr) -> String {
                 writeln!(text, "regions.near = [{}]\nregions.far = [{}]", list(&pool.near), list(&pool.far));
             if let Some(primary) = pool.primary {
                 let _ = writeln!(text, "primary = \"{primary}\"");
+                if arm.own_writes {
+                    // Longer than followers lag, and than a read waits.
+                    text.push_str("read_your_writes = \"2s\"\n");
+                }
             }
         }
         _ => {

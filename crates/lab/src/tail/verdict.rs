@@ -107,7 +107,10 @@ impl Goal {
         Some(match self {
             Self::None => return None,
             // What it is compared with is not compared with itself.
-            Self::HedgeHarmless { .. } | Self::WorkersAsOne { .. } | Self::NoHarm { .. }
+            Self::HedgeHarmless { .. }
+            | Self::WorkersAsOne { .. }
+            | Self::NoHarm { .. }
+            | Self::OwnWrites
                 if row.arm == of.reference =>
             {
                 return None;

@@ -123,7 +123,7 @@ pub(super) fn primary(amount: Amount) -> Vec<Variant> {
             "3 near followers 300 ms behind a primary that is 30 ms away, 30 % writes",
             spec,
             load,
-            &[UNLAG, UNLAG_REGIONS],
+            &[UNLAG_REGIONS, Arm { name: "unlag+own-writes", own_writes: true, ..UNLAG_REGIONS }],
             amount,
         )
     }]
