@@ -18,6 +18,6 @@ pub use origin::{Origin, Policy, Resource};
 pub(crate) use replicas::ask;
 pub use replicas::{
     Addresses, Outage, RelaySpec, ReplicaCounts, ReplicaSpec, Replicas, ReplicasReport, ReplicasSpec, Role,
-    SENT_FIELD, Timed, When, Work, Wrong,
+    SENT_FIELD, STRETCH, Timed, When, Work, Wrong,
 };
 pub use shop::{Service, Shop};

@@ -1,12 +1,18 @@
 //! What the replicas saw and did, so that second copies are measured where they arrive and not believed.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 /// Requests that are remembered by their id; more are counted, but not told apart.
 const IDS_MAX: usize = 2_000_000;
+
+/// Arrivals are counted in stretches of this.
+pub const STRETCH: Duration = Duration::from_millis(250);
+/// An hour of stretches; what arrives later is counted, but not when.
+const STRETCHES_MAX: usize = 4 * 3_600;
 
 /// What happened since the clock was started.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -34,6 +40,8 @@ pub struct ReplicasReport {
 pub struct ReplicaCounts {
     /// Requests that arrived.
     pub seen: u64,
+    /// The same by the [`STRETCH`] in which they did.
+    pub arrivals: Vec<u32>,
     /// Requests that got a worker.
     pub begun: u64,
     /// Requests that were worked on to the end.
@@ -75,9 +83,17 @@ impl Counts {
         }
     }
 
-    pub(super) fn arrived(&mut self, replica: usize, id: u64, is_unsafe: bool) {
+    /// A request came, so long after the clock was started.
+    pub(super) fn arrived(&mut self, replica: usize, at: Option<Duration>, id: u64, is_unsafe: bool) {
         self.copies += 1;
-        self.of(replica, |counts| counts.seen += 1);
+        self.of(replica, |counts| {
+            counts.seen += 1;
+            let stretch = at.map_or(STRETCHES_MAX, |at| (at.as_millis() / STRETCH.as_millis()) as usize);
+            if stretch < STRETCHES_MAX {
+                counts.arrivals.resize(counts.arrivals.len().max(stretch + 1), 0);
+                counts.arrivals.get_mut(stretch).into_iter().for_each(|count| *count += 1);
+            }
+        });
         if self.ids.len() < IDS_MAX || self.ids.contains_key(&id) {
             self.ids.entry(id).or_default().is_unsafe |= is_unsafe;
         }
@@ -131,6 +147,17 @@ impl ReplicasReport {
     /// Copies beyond the first of each request, as a share of the requests.
     pub fn extra(&self) -> f64 {
         if self.requests == 0 { 0.0 } else { self.copies as f64 / self.requests as f64 - 1.0 }
+    }
+
+    /// Copies that some of the replicas saw between two moments of the clock, as far as whole stretches of it say.
+    pub fn arrivals(&self, replicas: Range<usize>, between: Range<Duration>) -> u64 {
+        let stretch = |at: Duration| (at.as_millis() / STRETCH.as_millis()) as usize;
+        let (from, until) = (stretch(between.start), stretch(between.end));
+        let of = |counts: &ReplicaCounts| -> u64 {
+            let counts = counts.arrivals.iter().skip(from).take(until.saturating_sub(from));
+            counts.map(|count| u64::from(*count)).sum()
+        };
+        self.replicas.get(replicas).unwrap_or_default().iter().map(of).sum()
     }
 
     /// Time of all workers, in milliseconds.

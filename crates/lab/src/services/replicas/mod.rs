@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 pub use asked::SENT_FIELD;
 pub(crate) use control::ask;
-pub use counts::{ReplicaCounts, ReplicasReport};
+pub use counts::{ReplicaCounts, ReplicasReport, STRETCH};
 pub use spec::{Addresses, Outage, RelaySpec, ReplicaSpec, ReplicasSpec, Role, Timed, When, Work, Wrong};
 
 use super::serve::{ANYWHERE, Thread, listen};

@@ -20,6 +20,8 @@ use crate::timer::Timers;
 const QUEUE_MAX: usize = 10_000;
 /// Requests whose copies are counted: so many later nobody sends another copy of one.
 const COUNTED_MAX: usize = 200_000;
+/// Whoever waits longer than this for a replica that says nothing is cut off: that ends what a run leaves behind.
+const SILENCE: Duration = Duration::from_secs(120);
 /// A deadline may be this much late before it is called so: clocks are read on both sides of a wire.
 const DEADLINE_SLACK: Duration = Duration::from_millis(5);
 
@@ -175,6 +177,11 @@ impl Replica {
                 self.turn_away(Answer::plain(0));
                 return Ok(None);
             }
+            Fate::Silence => {
+                self.turn_away(Answer::plain(0));
+                service.timers.sleep(SILENCE).await?;
+                return Ok(None);
+            }
         }
         let mut course = Course { replica: self, begun: None, deadline, finished: false };
         let waiting = Held::one_more(&self.waiting);
@@ -192,7 +199,7 @@ impl Replica {
 
     fn arrived(&self, id: u64, asked: &Asked) -> Option<Instant> {
         let mut counts = self.service.counts.borrow_mut();
-        counts.arrived(self.number, id, asked.is_unsafe);
+        counts.arrived(self.number, self.service.now(), id, asked.is_unsafe);
         let left = asked.left?;
         if let Some((sent_us, budget)) = asked.sent {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -76,8 +76,13 @@ pub(super) struct Schedule {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Fate {
     Work,
-    Answer { status: u16, retry_after: Option<u32> },
+    Answer {
+        status: u16,
+        retry_after: Option<u32>,
+    },
     Reset,
+    /// It is taken and never answered, not even when the fault is over.
+    Silence,
 }
 
 impl Schedule {
@@ -122,6 +127,7 @@ impl Schedule {
                     return Fate::Answer { status, retry_after };
                 }
                 Wrong::Reset => return Fate::Reset,
+                Wrong::Silent => return Fate::Silence,
                 _ => {}
             }
         }
@@ -194,5 +200,8 @@ mod tests {
         assert_eq!(half.fate(None, 0.49), Fate::Answer { status: 500, retry_after: None });
         assert_eq!(half.fate(None, 0.5), Fate::Work);
         assert_eq!(schedule(Wrong::Reset, When::Always).fate(None, 0.9), Fate::Reset);
+        let silent = schedule(Wrong::Silent, When::Between { from_ms: 100, until_ms: 200 });
+        assert_eq!(silent.fate(Some(ms(99)), 0.9), Fate::Work);
+        assert_eq!(silent.fate(Some(ms(100)), 0.9), Fate::Silence);
     }
 }

@@ -137,6 +137,8 @@ pub enum Wrong {
     },
     /// The connection is reset when a request comes.
     Reset,
+    /// A request is taken and counted, and never answered, not even when this is over.
+    Silent,
 }
 
 /// A time, in milliseconds since the clock was started. Before that only [`When::Always`] holds.

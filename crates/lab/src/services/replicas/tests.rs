@@ -191,3 +191,22 @@ fn a_follower_sends_writes_to_the_primary_and_shows_them_later() {
         "{refused}"
     );
 }
+
+#[test]
+fn a_silent_replica_takes_requests_and_says_nothing_and_all_are_counted_by_their_time() {
+    let when = When::Between { from_ms: 0, until_ms: 60_000 };
+    let silent = ReplicaSpec { faults: vec![Timed { fault: Wrong::Silent, when }], ..ReplicaSpec::default() };
+    let replicas = Replicas::start(spec(vec![silent, ReplicaSpec::default()])).expect("starts");
+    let [silent, well] = replicas.addresses.replicas[..] else { panic!("two replicas") };
+    assert!(ask(silent, "GET /r/1").starts_with("HTTP/1.1 200"), "before its time");
+    ask(replicas.addresses.control, "POST /start");
+    let waiting = send(silent, "GET /r/2");
+    assert!(ask(well, "GET /r/3").starts_with("HTTP/1.1 200"));
+    waiting.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    let error = (&waiting).read(&mut [0; 1]).expect_err("nothing comes");
+    assert!(matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut), "{error}");
+    let report = report(&replicas);
+    let seconds = |from, until| Duration::from_secs(from)..Duration::from_secs(until);
+    let arrived = [0..1, 1..2, 0..2, 2..9].map(|which| report.arrivals(which, seconds(0, 60)));
+    assert_eq!((arrived, report.arrivals(0..2, seconds(60, 99))), ([1, 1, 2, 0], 0));
+}
