@@ -181,7 +181,7 @@ pub(crate) struct Tails {
     /// Rounds, over which the requests of an arm are spread.
     #[arg(long, default_value_t = 2)]
     rounds: usize,
-    /// Requests of an arm; twice as many where replicas freeze rarely.
+    /// Requests of an arm: half as many again where replicas freeze rarely, fewer where fewer say it.
     #[arg(long, default_value_t = 20_000)]
     requests: usize,
     /// Has replicas work to the end on what its caller has given up.

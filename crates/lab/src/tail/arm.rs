@@ -60,6 +60,8 @@ pub(super) const UNLAG_HEDGE: Arm = Arm { name: "unlag+hedge", hedge: true, ..UN
 /// What everybody would install, as they would set it, and unlag.
 pub(super) const ALL: &[Arm] =
     &[HAPROXY, HAPROXY_RANDOM, NGINX, NGINX_RANDOM, ENVOY, TRAEFIK, UNLAG, UNLAG_HEDGE];
+/// One arm of each, where what a proxy draws replicas by changes nothing.
+pub(super) const EACH: &[Arm] = &[HAPROXY, NGINX, ENVOY, TRAEFIK, UNLAG, UNLAG_HEDGE];
 /// One arm of each of the three, for what differs little between the others.
 pub(super) const FEW: &[Arm] = &[HAPROXY, NGINX, ENVOY, UNLAG];
 pub(super) const FEW_AND_HEDGE: &[Arm] = &[HAPROXY, NGINX, ENVOY, UNLAG, UNLAG_HEDGE];

@@ -31,6 +31,8 @@ const DEADLINE_MS: u64 = 50;
 pub(super) struct Calling {
     /// In turn.
     pub(super) targets: Vec<SocketAddr>,
+    /// Where calls go, in turn, that pass the proxy by.
+    pub(super) replicas: Vec<SocketAddr>,
     /// The first included.
     pub(super) attempts: u32,
     pub(super) attempt_timeout: Duration,
@@ -91,7 +93,7 @@ pub(super) fn run(calls: Vec<Call>, calling: &Calling) -> Result<Vec<Outcome>> {
 async fn send_all(calls: Vec<Call>, calling: &Calling) -> Result<Vec<Outcome>> {
     let callers = Rc::new(Callers {
         calling: calling.clone(),
-        idle: calling.targets.iter().map(|_| RefCell::default()).collect(),
+        idle: calling.targets.iter().chain(&calling.replicas).map(|_| RefCell::default()).collect(),
         known: RefCell::default(),
         outcomes: RefCell::new(Vec::with_capacity(calls.len())),
         under_way: Cell::new(0),
@@ -157,11 +159,17 @@ impl Callers {
         self.outcomes.borrow_mut().push(Outcome { call, end, latency: due.elapsed(), attempts, late, stale });
     }
 
-    async fn attempt(&self, call: Call) -> (End, bool) {
-        let deadline = Instant::now() + self.calling.attempt_timeout;
+    /// Whose turn it is, among the targets and, after those, the replicas.
+    fn target(&self, direct: bool) -> usize {
         let turn = self.next.get();
         self.next.set(turn.wrapping_add(1));
-        let target = turn % self.calling.targets.len().max(1);
+        let (targets, replicas) = (self.calling.targets.len(), self.calling.replicas.len());
+        if direct { targets + turn % replicas.max(1) } else { turn % targets.max(1) }
+    }
+
+    async fn attempt(&self, call: Call) -> (End, bool) {
+        let deadline = Instant::now() + self.calling.attempt_timeout;
+        let target = self.target(call.direct);
         let known = match call.kind {
             Kind::Read(key) | Kind::Write(key) => self.known.borrow().get(&key).cloned().unwrap_or_default(),
             _ => Known::default(),
@@ -204,7 +212,8 @@ impl Callers {
                 other => return other.map_err(|(error, _)| error),
             }
         }
-        let address = self.calling.targets.get(target).copied().ok_or(io::ErrorKind::NotFound)?;
+        let Calling { targets, replicas, .. } = &self.calling;
+        let address = targets.iter().chain(replicas).nth(target).copied().ok_or(io::ErrorKind::NotFound)?;
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         self.on(stream, target, &wire).await.map_err(|(error, _)| error)
@@ -263,7 +272,7 @@ async fn read(stream: &mut TcpStream, answer: &mut Answer) -> io::Result<()> {
 fn wire(call: Call, known: &Known) -> Vec<u8> {
     let id = call.id;
     let (line, body) = match call.kind {
-        Kind::Get | Kind::Deadline => (format!("GET /r/{id}"), 0),
+        Kind::Get | Kind::Deadline | Kind::GrpcDeadline => (format!("GET /r/{id}"), 0),
         Kind::Post => (format!("POST /r/{id}"), 256),
         Kind::Stream => (format!("GET /r/{id}?bytes=20000&stream=20"), 0),
         Kind::Download => (format!("GET /r/{id}?bytes={LARGE_BYTES}"), 0),
@@ -282,12 +291,13 @@ fn wire(call: Call, known: &Known) -> Vec<u8> {
     if let Some(cookie) = &known.cookie {
         head.push_str(&format!("cookie: {cookie}\r\n"));
     }
-    if call.kind == Kind::Deadline {
+    if call.kind.has_deadline() {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        head.push_str(&format!(
-            "x-request-timeout-ms: {DEADLINE_MS}\r\n{SENT_FIELD}: {};{DEADLINE_MS}\r\n",
-            now.as_micros()
-        ));
+        let said = match call.kind {
+            Kind::GrpcDeadline => format!("grpc-timeout: {DEADLINE_MS}m"),
+            _ => format!("x-request-timeout-ms: {DEADLINE_MS}"),
+        };
+        head.push_str(&format!("{said}\r\n{SENT_FIELD}: {};{DEADLINE_MS}\r\n", now.as_micros()));
     }
     if call.kind.is_unsafe() {
         head.push_str(&format!("content-type: application/octet-stream\r\ncontent-length: {body}\r\n"));
@@ -318,13 +328,21 @@ mod tests {
         let hanging = ReplicaSpec { faults: vec![slow], ..ReplicaSpec::default() };
         let replicas = Replicas::start(spec(vec![ReplicaSpec::default(), failing, hanging])).expect("starts");
         const KINDS: super::super::plan::Mix = &[(Kind::Get, 1), (Kind::Post, 1), (Kind::Stream, 1)];
-        let load =
-            Load { phases: vec![Phase { rate: 500.0, requests: 50 }], mix: KINDS, critical: 0.0, keys: 0 };
+        let load = Load {
+            phases: vec![Phase { rate: 500.0, requests: 50 }],
+            mix: KINDS,
+            critical: 0.0,
+            direct: 0.0,
+            keys: 0,
+        };
         let [well, failing, hanging] = replicas.addresses.replicas[..] else { panic!("three replicas") };
         let run = |target, attempts, timeout_ms| {
             let attempt_timeout = Duration::from_millis(timeout_ms);
-            run(load.calls(1, 0), &Calling { targets: vec![target], attempts, attempt_timeout })
-                .expect("runs")
+            run(
+                load.calls(1, 0),
+                &Calling { targets: vec![target], replicas: Vec::new(), attempts, attempt_timeout },
+            )
+            .expect("runs")
         };
         let answered = run(well, 3, 10_000);
         assert_eq!(answered.len(), 50);

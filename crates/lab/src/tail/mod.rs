@@ -10,6 +10,7 @@ mod answer;
 mod arm;
 mod caller;
 mod configure;
+mod facts;
 mod paired;
 mod picture;
 mod plan;
@@ -21,6 +22,7 @@ mod stack;
 mod trials;
 mod verdict;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -44,7 +46,7 @@ pub struct TailOptions {
     pub only: Vec<String>,
     /// Rounds, over which the requests of an arm are spread. Default 2.
     pub rounds: usize,
-    /// Requests of an arm; twice as many where replicas freeze rarely. Default 20,000.
+    /// Requests of an arm: half as many again where replicas freeze rarely, fewer where fewer say it. Default 20,000.
     pub requests: usize,
     /// Whether replicas drop what its caller has given up. Default true; where it is false, they work on it to the end.
     pub drop_cancelled: bool,
@@ -128,12 +130,14 @@ fn seconds(variant: &Variant) -> f64 {
 
 /// Says of unlag's rows whether they meet the goal. What healthy replicas give comes from a variant of its own.
 fn judge(variants: &[Variant], found: &mut [VariantReport]) {
-    let healthy = found.iter().find(|report| report.name == "t2-healthy");
-    let healthy = healthy.and_then(|report| {
+    let best = |report: &VariantReport| {
         report.rows.iter().filter_map(|row| row.p99_ms).map(|figure| figure.value).reduce(f64::min)
-    });
+    };
+    let best: BTreeMap<String, Option<f64>> =
+        found.iter().map(|report| (report.name.clone(), best(report))).collect();
     for report in found {
         let Some(variant) = variants.iter().find(|variant| variant.name == report.name) else { continue };
+        let healthy = variant.goal.than().and_then(|than| best.get(than).copied().flatten());
         let met: Vec<Option<bool>> = report
             .rows
             .iter()

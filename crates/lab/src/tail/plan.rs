@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Upload,
     /// A GET with 50 ms of time in all.
     Deadline,
+    /// The same, said as gRPC says it.
+    GrpcDeadline,
     /// Reads a key.
     Read(u64),
     /// Writes a key.
@@ -33,6 +35,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    pub(super) fn has_deadline(self) -> bool {
+        matches!(self, Self::Deadline | Self::GrpcDeadline)
+    }
+
     pub(super) fn is_unsafe(self) -> bool {
         matches!(self, Self::Post | Self::Upload | Self::Write(_))
     }
@@ -53,6 +59,8 @@ pub(super) struct Call {
     pub(super) kind: Kind,
     /// It says that it must not be shed.
     pub(super) critical: bool,
+    /// It goes to a replica, past the proxy.
+    pub(super) direct: bool,
     /// Which phase it belongs to.
     pub(super) phase: usize,
 }
@@ -64,6 +72,8 @@ pub(super) struct Load {
     pub(super) mix: Mix,
     /// Share of requests that are critical.
     pub(super) critical: f64,
+    /// Share of requests that go to the replicas past the proxy.
+    pub(super) direct: f64,
     /// Keys of a [`Kind::Read`] or [`Kind::Write`] are drawn from so many.
     pub(super) keys: u64,
 }
@@ -92,6 +102,7 @@ impl Load {
                     id: first_id + calls.len() as u64,
                     kind: self.kind(random.below(weights), random.below(self.keys.max(1))),
                     critical: random.unit() < self.critical,
+                    direct: self.direct > 0.0 && random.unit() < self.direct,
                     phase,
                 });
             }
@@ -125,6 +136,7 @@ mod tests {
             phases: vec![Phase { rate: 1_000.0, requests: 20_000 }, Phase { rate: 100.0, requests: 2_000 }],
             mix: &[(Kind::Get, 9), (Kind::Write(0), 1)],
             critical: 0.2,
+            direct: 0.3,
             keys: 5,
         };
         let calls = load.calls(3, 500);
@@ -139,6 +151,8 @@ mod tests {
         assert!((writes - 0.1).abs() < 0.01, "{writes}");
         let critical = calls.iter().filter(|call| call.critical).count() as f64 / 22_000.0;
         assert!((critical - 0.2).abs() < 0.01, "{critical}");
+        let direct = calls.iter().filter(|call| call.direct).count() as f64 / 22_000.0;
+        assert!((direct - 0.3).abs() < 0.01, "{direct}");
         assert!((0..5).all(|key| calls.iter().any(|call| call.kind == Kind::Write(key))));
         assert!((load.seconds() - 40.0).abs() < 1e-9);
     }

@@ -77,7 +77,8 @@ impl<'a> Stack<'a> {
             targets.push(target);
         }
         let (attempts, attempt_timeout) = (variant.attempts, variant.attempt_timeout);
-        let calling = Calling { targets, attempts, attempt_timeout };
+        let replicas_direct = addresses.replicas.clone();
+        let calling = Calling { targets, replicas: replicas_direct, attempts, attempt_timeout };
         let trials = arm.holdout.and_then(|_| proxies.first()?.admin);
         Ok(Self { proxies, _replicas: replicas, addresses, calling, pool, trials, variant, place })
     }
@@ -128,14 +129,12 @@ impl<'a> Stack<'a> {
         let (Some(file), Some(period)) = (&self.pool.file, self.variant.churn) else { return during() };
         let (done, is_done) = mpsc::sync_channel::<()>(1);
         std::thread::scope(|scope| {
-            let replicas = self.pool.near.iter().copied();
+            let replicas = self.pool.near.as_slice();
             scope.spawn(move || {
-                let mut there = true;
-                loop {
-                    let _ = list(file, replicas.clone(), there);
-                    match is_done.recv_timeout(period / 2) {
-                        Err(mpsc::RecvTimeoutError::Timeout) => there = !there,
-                        _ => return,
+                for quarter in 0.. {
+                    let _ = list(file, replicas, quarter);
+                    if !matches!(is_done.recv_timeout(period / 4), Err(mpsc::RecvTimeoutError::Timeout)) {
+                        return;
                     }
                 }
             });
@@ -218,15 +217,17 @@ fn pool(directory: &Path, variant: &Variant, addresses: &Addresses) -> Result<Po
     let file = directory.join(format!("replicas-{}.txt", next_number()));
     let file = variant.churn.map(|_| file);
     if let Some(file) = &file {
-        list(file, near.iter().copied(), true)?;
+        list(file, near, 0)?;
     }
     Ok(Pool { near: near.into(), far: far.into(), primary: has_primary.then_some("far"), file })
 }
 
-/// Writes the replicas, one a line; the last only when it is there.
-fn list(file: &Path, replicas: impl ExactSizeIterator<Item = SocketAddr>, last_is_there: bool) -> Result<()> {
-    let shown = if last_is_there { replicas.len() } else { replicas.len().saturating_sub(1) };
-    let text: String = replicas.take(shown).map(|address| format!("http://{address}\n")).collect();
+/// Writes the replicas, one a line, as they are in a quarter of the time in which the last two come and go once.
+fn list(file: &Path, replicas: &[SocketAddr], quarter: usize) -> Result<()> {
+    let stable = replicas.len().saturating_sub(2);
+    let is_there = |n: usize| n < stable || (quarter + stable + 4 - n) % 4 < 2;
+    let there = replicas.iter().enumerate().filter(|(n, _)| is_there(*n));
+    let text: String = there.map(|(_, address)| format!("http://{address}\n")).collect();
     let beside = file.with_extension("new");
     fs::write(&beside, text)?;
     Ok(fs::rename(&beside, file)?)
@@ -237,4 +238,25 @@ fn start_proxy(place: &Place<'_>, arm: &Arm, installed: &Installed, pool: &Pool)
     let mut process = Process::start(&launch, &PROXY_CORE.to_string(), place.interrupt)?;
     process.wait_until(|| answers(launch.http1)).with_context(|| arm.name)?;
     Ok(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_two_come_and_go_a_quarter_apart_and_the_others_stay() {
+        let interrupt = Interrupt::watch().expect("watches");
+        let directory = Directory::create(&interrupt).expect("creates");
+        let file = directory.path.join("replicas.txt");
+        let replicas: Vec<SocketAddr> =
+            (1..=4).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+        let there = |quarter| {
+            list(&file, &replicas, quarter).expect("writes");
+            let text = fs::read_to_string(&file).expect("reads");
+            text.lines().filter_map(|line| line.rsplit_once(':')?.1.parse::<u16>().ok()).collect::<Vec<_>>()
+        };
+        let lists = [vec![1, 2, 3], vec![1, 2, 3, 4], vec![1, 2, 4], vec![1, 2]];
+        assert!((0..8).all(|quarter| there(quarter) == lists[quarter % 4]));
+    }
 }

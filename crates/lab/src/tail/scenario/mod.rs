@@ -64,11 +64,12 @@ pub(super) struct Variant {
     /// The replicas whose share of the requests is shown.
     pub(super) watched: Vec<usize>,
     pub(super) goal: Goal,
-    /// When a region dies, and when it returns.
+    /// When a region dies, or the whole service where there is one region, and when it returns.
     pub(super) outage: Option<(Duration, Duration)>,
     /// What is compared pair by pair, in many short rounds, with nothing restarted between them.
     pub(super) paired: bool,
-    /// The last replica comes and goes in the file that lists them: there for half of this, gone for the other half.
+    /// The last two replicas come and go in the file that lists them: there for half of this, gone for the other half, the
+    /// last a quarter later than the other.
     pub(super) churn: Option<Duration>,
 }
 
@@ -109,7 +110,7 @@ fn first_of_five(fault: Wrong, when: When) -> ReplicasSpec {
 
 fn steady(rate: f64, amount: Amount) -> Load {
     let requests = amount.requests.div_ceil(amount.rounds.max(1));
-    Load { phases: vec![Phase { rate, requests }], mix: GETS, critical: 0.0, keys: 0 }
+    Load { phases: vec![Phase { rate, requests }], mix: GETS, critical: 0.0, direct: 0.0, keys: 0 }
 }
 
 fn variant(
@@ -144,12 +145,12 @@ fn variant(
 pub(super) fn variants(scenario: Scenario, amount: Amount) -> Vec<Variant> {
     match scenario.0 {
         1 => balancing::equal_replicas(amount),
-        2 => balancing::slow_one(amount),
+        2 => [balancing::slow_one(amount), balancing::most_slow(amount)].concat(),
         3 => copies::freezes(amount),
         4 => copies::bimodal(amount),
         5 => balancing::sinkhole(amount),
         6 => balancing::many_proxies(amount),
-        7 => overload::overload(amount),
+        7 => [overload::overload(amount), overload::service_fails(amount)].concat(),
         8 => regions::geography(amount),
         9 => regions::region_dies(amount),
         10 => balancing::churn(amount),
@@ -173,6 +174,10 @@ mod tests {
             assert_eq!(scenario.name().parse::<Scenario>().expect("its own name"), scenario);
             let variants = variants(scenario, amount);
             assert!(!variants.is_empty(), "{}", scenario.name());
+            let measures = variants.iter().filter_map(|variant| variant.goal.than());
+            for than in measures {
+                assert!(variants.iter().any(|variant| variant.name == than), "{than} is run with it");
+            }
             for variant in variants {
                 assert!(
                     variant.name.starts_with(&format!("{}-", scenario.name().to_lowercase())),
@@ -200,6 +205,6 @@ mod tests {
             let variant = variants(scenario, amount).into_iter().find(|v| v.name == name).expect(name);
             variant.load.requests() * variant.rounds
         };
-        assert_eq!((of("t2-constant"), of("t3-200-40"), of("t3-800-40")), (5_000, 5_000, 10_000));
+        assert_eq!((of("t2-constant"), of("t3-200-40"), of("t3-800-40")), (5_000, 5_000, 7_500));
     }
 }
