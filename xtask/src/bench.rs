@@ -1,4 +1,5 @@
-//! `cargo xtask bench peers`, `stampede`, `cache`: unlag beside other proxies, on the same work in the same run.
+//! `cargo xtask bench peers`, `stampede`, `cache`, `tail`: unlag beside other proxies, on the same work in the same run; `sim`: its
+//! balancing beside other policies in simulated worlds.
 //!
 //! Only the binary that ships is worth measuring, so this builds the `dist` profile. What is measured and how is the
 //! lab's business; arguments go to it as they are.
@@ -20,6 +21,12 @@ pub(crate) enum Bench {
     /// What is stored: CPU of a hit beside other caches, memory of a million small answers
     #[command(disable_help_flag = true)]
     Cache(Passed),
+    /// Latency where replicas are slow, freeze, fail, are far away or disappear, beside HAProxy, nginx, Envoy and Traefik
+    #[command(disable_help_flag = true)]
+    Tail(Passed),
+    /// Balancing and hedging policies in simulated worlds
+    #[command(disable_help_flag = true)]
+    Sim(Passed),
 }
 
 /// What the lab is given as it is.
@@ -36,6 +43,8 @@ pub(crate) fn run_bench(what: &Bench) -> Result<()> {
         Bench::Peers(passed) => ("peers", passed),
         Bench::Stampede(passed) => ("stampede", passed),
         Bench::Cache(passed) => ("cache", passed),
+        Bench::Tail(passed) => ("tail", passed),
+        Bench::Sim(passed) => ("sim", passed),
     };
     let is_given = |option: &str| arguments.iter().any(|given| given.split('=').next() == Some(option));
     let dist = ["--profile", "dist", "--package"];
@@ -43,7 +52,8 @@ pub(crate) fn run_bench(what: &Bench) -> Result<()> {
     let built = target_directory().join("dist");
     let mut lab = cargo();
     lab.args(["run", "--quiet"]).args(dist).args(["unlag-lab", "--bin", "lab", "--", name]);
-    if !is_given("--unlag") {
+    // Simulated worlds have the engine in them, and no binary.
+    if name != "sim" && !is_given("--unlag") {
         run(cargo().arg("build").args(dist).args(["unlag", "--bins"]))?;
         lab.arg("--unlag").arg(built.join("unlag"));
     }

@@ -47,7 +47,7 @@ enum Command {
         #[arg(long)]
         only: Option<String>,
     },
-    /// Measure against other proxies, with the binary that ships
+    /// Measure with the binary that ships, most of it beside other proxies
     Bench {
         #[command(subcommand)]
         what: bench::Bench,
