@@ -55,7 +55,7 @@ pub(super) fn configure(arm: &Arm, installed: &Installed, parent: &Path, pool: &
             traefik_arm(&at)?
         }
         Peer::Unlag => unlag(&at, admin)?,
-        Peer::Caddy | Peer::Varnish => bail!("it has no arm"),
+        Peer::UnlagAllOn | Peer::Caddy | Peer::Varnish => bail!("it has no arm"),
     };
     let program = installed.binary.clone();
     Ok(Launch { program, arguments, environment, http1: listen, http2: listen, admin, directory })
@@ -163,7 +163,8 @@ fn unlag_config(at: &At<'_>, admin: SocketAddr) -> String {
         urls.join(", ")
     };
     let mut text = format!(
-        "[[listen]]\naddress = \"{listen}\"\n\n[admin]\naddress = \"{admin}\"\n\n[state]\ndirectory = \"{}\"\n\n",
+        "[[listen]]\naddress = \"{listen}\"\n\n[admin]\naddress = \"{admin}\"\n\n\
+         [monitor]\naccess_log = \"off\"\n\n[state]\ndirectory = \"{}\"\n\n",
         directory.join("state").display()
     );
     if arm.limit {
@@ -208,4 +209,31 @@ fn unlag_config(at: &At<'_>, admin: SocketAddr) -> String {
         let _ = writeln!(text, "holdout = \"{share}\"");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenario::{Amount, Scenario, variants};
+    use super::*;
+
+    #[test]
+    fn unlag_takes_the_config_of_each_of_its_arms() {
+        let amount = Amount { requests: 1_000, rounds: 1 };
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        for variant in Scenario::all().into_iter().flat_map(|scenario| variants(scenario, amount)) {
+            let (near, far) = (vec![address(1), address(2)], vec![address(3)]);
+            let pool =
+                Pool { near, far, primary: (variant.name == "t13-own-writes").then_some("far"), file: None };
+            for arm in variant.arms.iter().filter(|arm| arm.is_own()) {
+                let at = At { arm, directory: Path::new("/tmp"), listen: address(8), pool: &pool };
+                let text = unlag_config(&at, address(9));
+                assert!(
+                    ::unlag_config::parse(&text, "arm").is_ok(),
+                    "{}, {}: {text}",
+                    variant.name,
+                    arm.name
+                );
+            }
+        }
+    }
 }
