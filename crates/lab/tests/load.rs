@@ -63,6 +63,18 @@ fn a_bounded_closed_loop_sends_exactly_what_was_asked_and_reads_every_body_whole
 }
 
 #[test]
+fn a_backend_counts_what_comes_through_all_its_doors() {
+    let backend = Backend::with_doors(3).expect("starts");
+    assert_eq!((backend.doors.len(), backend.doors[0]), (3, backend.address));
+    for door in &backend.doors {
+        let mut options = options(*door, Request::typical_get("/bytes/1024"));
+        (options.requests, options.duration) = (7, Duration::from_secs(20));
+        assert_eq!(run_blocking(&options).expect("runs").all.ok, 7);
+    }
+    assert_eq!(backend.requests(), 21);
+}
+
+#[test]
 fn constant_arrivals_offer_the_rate_and_windows_add_up_to_the_whole() {
     let backend = Backend::start().expect("starts");
     let mut options = options(backend.address, Request::get("/bytes/1024"));

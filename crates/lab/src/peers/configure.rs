@@ -16,10 +16,11 @@ use super::process::{Launch, free_address, write_file};
 pub(super) fn configure(
     installed: &Installed,
     parent: &Path,
-    backend: SocketAddr,
+    backends: &[SocketAddr],
     workers: usize,
     unlag_arguments: &[String],
 ) -> Result<Launch> {
+    let backend = *backends.first().context("there is no backend")?;
     let http1 = free_address()?;
     // One port serves both protocols, except with nginx 1.22.
     let http2 = if installed.peer == Peer::Nginx { free_address()? } else { http1 };
@@ -34,6 +35,11 @@ pub(super) fn configure(
             let (to, listen) = (format!("http://{backend}"), http1.to_string());
             let fixed = ["run", "--to", &to, "--listen", &listen, "--workers", &workers_text];
             fixed.into_iter().chain(unlag_arguments.iter().map(String::as_str)).map(OsString::from).collect()
+        }
+        Peer::UnlagAllOn => {
+            let file = write_file(&directory, "unlag.toml", &unlag_all_on(http1, free_address()?, backends))?;
+            let fixed = ["run", "--workers", &workers_text, "-c"].map(OsString::from).into_iter();
+            fixed.chain([file.into()]).chain(unlag_arguments.iter().map(OsString::from)).collect()
         }
         Peer::Haproxy => haproxy(&at, "", &haproxy_server(backend))?,
         Peer::Nginx => {
@@ -65,6 +71,18 @@ pub(super) fn configure(
     };
     let program = installed.binary.clone();
     Ok(Launch { program, arguments, environment, http1, http2, admin: None, directory })
+}
+
+/// unlag with what it can do for a request, where nothing has to be done: recorded it is in any case.
+fn unlag_all_on(listen: SocketAddr, admin: SocketAddr, backends: &[SocketAddr]) -> String {
+    let endpoints: Vec<String> = backends.iter().map(|address| format!("\"http://{address}\"")).collect();
+    format!(
+        "[[listen]]\naddress = \"{listen}\"\n\n[admin]\naddress = \"{admin}\"\n\n[monitor]\naccess_log = \"off\"\n\n\
+         [upstream.services]\nendpoints = [{}]\nlimit = \"adaptive\"\n\n\
+         [[route]]\nname = \"all\"\nmatch = \"/{{rest...}}\"\nupstream = \"services\"\n\
+         cache = {{}}\nhedge = {{}}\nholdout = \"1%\"\n",
+        endpoints.join(", ")
+    )
 }
 
 /// Where a proxy stands, and how many workers it gets.
@@ -217,4 +235,18 @@ fn caddy(listen: SocketAddr, backend: SocketAddr) -> String {
          http://:{port} {{\n\tbind {host}\n\treverse_proxy {backend} {{\n\t\ttransport http {{\n\
          \t\t\tkeepalive 75s\n\t\t\tkeepalive_idle_conns_per_host 128\n\t\t}}\n\t}}\n}}\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unlag_takes_the_config_with_everything_on() {
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let text = unlag_all_on(address(8), address(9), &[1, 2, 3, 4, 5].map(address));
+        let parsed = unlag_config::parse(&text, "all-on").expect("valid");
+        assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+        assert!(parsed.config.routes.iter().all(|route| route.attempts.hedge.is_some()));
+    }
 }

@@ -43,7 +43,7 @@ pub(crate) fn all(options: &PeersOptions, say: &mut dyn FnMut(&str)) -> (Vec<Ins
 }
 
 fn find(peer: Peer, options: &PeersOptions, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
-    if peer == Peer::Unlag {
+    if peer.is_own() {
         let binary =
             options.unlag.clone().context("no binary at target/dist/unlag or target/release/unlag")?;
         return fs::canonicalize(&binary).with_context(|| format!("no binary at {}", binary.display()));

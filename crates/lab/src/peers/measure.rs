@@ -50,9 +50,8 @@ pub(super) struct Sample {
 impl Bench<'_> {
     /// Starts a peer and waits until requests go through it.
     pub(super) fn start(&self, installed: &Installed, workers: usize) -> Result<Process> {
-        let backend = self.backend.address;
-        let parent = &self.directory.path;
-        let launch = configure(installed, parent, backend, workers, &self.options.unlag_arguments)?;
+        let (parent, backends) = (&self.directory.path, self.backend.doors.as_slice());
+        let launch = configure(installed, parent, backends, workers, &self.options.unlag_arguments)?;
         let cores =
             (PROXY_CORE..PROXY_CORE + workers).map(|core| core.to_string()).collect::<Vec<_>>().join(",");
         let mut process = Process::start(&launch, &cores, self.interrupt)?;

@@ -42,6 +42,9 @@ pub(crate) const PROXY_CORE: usize = 0;
 /// Core of the backend and the load generator.
 pub(crate) const LOAD_CORE: usize = 1;
 
+/// Endpoints that the backend looks like, to whoever is told of more than one.
+const ENDPOINTS: usize = 5;
+
 /// What to compare and how long.
 #[derive(Debug, Clone)]
 pub struct PeersOptions {
@@ -97,7 +100,7 @@ pub fn run(options: &PeersOptions, say: &mut dyn FnMut(&str)) -> Result<PeersRep
     ensure!(!installed.is_empty(), "peers: nothing to measure; {}", report::reasons(&skipped));
     pin_to(LOAD_CORE).context("peers: two cores are needed")?;
     raise_descriptor_limit();
-    let backend = Backend::start()?;
+    let backend = Backend::with_doors(ENDPOINTS)?;
     let bench = measure::Bench { options, interrupt: &interrupt, directory: &directory, backend: &backend };
 
     let mut scenarios = Vec::new();

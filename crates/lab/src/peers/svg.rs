@@ -92,7 +92,7 @@ fn draw_panel(out: &mut String, panel: &ScenarioReport, top: f64) {
     let mut y = top + TITLE;
     for row in shown(panel) {
         let Some(f) = figure(row) else { continue };
-        let class = if row.peer == "unlag" { "own" } else { "bar" };
+        let class = if row.peer.starts_with("unlag") { "own" } else { "bar" };
         let middle = y + BAR / 2.0;
         text(out, "text", MARGIN, middle + 4.5, &row.peer);
         let width = (f.median * scale).max(1.0);

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use super::date::http_date;
 use super::receive::{Persistence, RequestReader, Step};
@@ -32,6 +33,8 @@ const CONNECTIONS_MAX: usize = 16_384;
 pub struct Backend {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Everywhere it listens: one service that looks like several endpoints.
+    pub doors: Vec<SocketAddr>,
     /// Its one thread's CPU time, where the system tells it.
     pub cpu: Option<ThreadCpu>,
     counted: Arc<AtomicU64>,
@@ -123,25 +126,40 @@ impl Backend {
 
     /// Starts a backend on an address of the caller's choice.
     pub fn start_on(address: SocketAddr) -> Result<Self> {
+        Self::open(&[address])
+    }
+
+    /// Starts a backend that listens on so many free loopback ports, with one thread behind all of them.
+    pub fn with_doors(doors: usize) -> Result<Self> {
+        Self::open(&vec![ANYWHERE; doors])
+    }
+
+    fn open(addresses: &[SocketAddr]) -> Result<Self> {
+        let addresses = addresses.to_vec();
         let counted = Arc::<AtomicU64>::default();
         let counter = Arc::clone(&counted);
-        let ((address, cpu), thread) = Thread::start("backend", move || {
-            let (listener, address) = listen(address)?;
+        let ((doors, cpu), thread) = Thread::start("backend", move || {
+            let opened = addresses.into_iter().map(listen).collect::<Result<Vec<_>>>()?;
+            let doors: Vec<SocketAddr> = opened.iter().map(|(_, address)| *address).collect();
             let (pages, scratch) =
                 (Rc::new(Pages::new(counter)), Scratch::new(RefCell::new(vec![0; 64 * 1024].into())));
-            let serving = Rc::clone(&pages);
-            let accepting = accept(listener, CONNECTIONS_MAX, move |stream| {
-                serve(stream, Rc::clone(&serving), Rc::clone(&scratch))
-            });
             let run = async move {
+                let mut accepting = JoinSet::new();
+                for (listener, _) in opened {
+                    let (serving, scratch) = (Rc::clone(&pages), Rc::clone(&scratch));
+                    accepting.spawn_local(accept(listener, CONNECTIONS_MAX, move |stream| {
+                        serve(stream, Rc::clone(&serving), Rc::clone(&scratch))
+                    }));
+                }
                 tokio::select! {
-                    () = accepting => {}
+                    _ = accepting.join_next() => {}
                     () = pages.keep_date() => {}
                 }
             };
-            Ok(((address, ThreadCpu::current()), run))
+            Ok(((doors, ThreadCpu::current()), run))
         })?;
-        Ok(Self { address, cpu, counted, _thread: thread })
+        let address = *doors.first().context("a backend needs an address")?;
+        Ok(Self { address, doors, cpu, counted, _thread: thread })
     }
 
     /// Requests received so far, health checks and unknown pages left out.
