@@ -21,6 +21,7 @@ mod scenario;
 mod stack;
 mod trials;
 mod verdict;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -76,11 +77,7 @@ pub fn run(options: &TailOptions, say: &mut dyn FnMut(&str)) -> Result<TailRepor
     ensure!(!installed.is_empty(), "tail: nothing to measure; {}", reasons(&skipped));
     peers::pin_to(LOAD_CORE).context("tail: two cores are needed")?;
     peers::raise_descriptor_limit();
-    say(&format!(
-        "{} variants, about {:.0} minutes",
-        variants.len(),
-        variants.iter().map(seconds).sum::<f64>() / 60.0
-    ));
+    say(&estimate(&variants));
 
     let place = Place { interrupt: &interrupt, directory: &directory, lab: options.lab.clone() };
     let mut found = Vec::new();
@@ -128,6 +125,22 @@ fn seconds(variant: &Variant) -> f64 {
     arms * variant.rounds as f64 * (variant.load.seconds() + beside)
 }
 
+/// How long all of them take, about, and each scenario.
+fn estimate(variants: &[Variant]) -> String {
+    let mut minutes: BTreeMap<Scenario, f64> = BTreeMap::new();
+    for variant in variants {
+        *minutes.entry(variant.scenario).or_default() += seconds(variant) / 60.0;
+    }
+    let each: Vec<String> =
+        minutes.iter().map(|(scenario, minutes)| format!("{} {minutes:.1}", scenario.name())).collect();
+    format!(
+        "{} variants, about {:.0} minutes: {}",
+        variants.len(),
+        minutes.values().sum::<f64>(),
+        each.join(", ")
+    )
+}
+
 /// Says of unlag's rows whether they meet the goal. What healthy replicas give comes from a variant of its own.
 fn judge(variants: &[Variant], found: &mut [VariantReport]) {
     let best = |report: &VariantReport| {
@@ -153,4 +166,18 @@ fn reasons(skipped: &[Skipped]) -> String {
         .map(|skipped| format!("{}: {}", skipped.peer, skipped.reason))
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_table_takes_no_more_than_ninety_minutes() {
+        let amount = Amount { requests: 20_000, rounds: 2 };
+        let all: Vec<Variant> =
+            Scenario::all().into_iter().flat_map(|scenario| scenario::variants(scenario, amount)).collect();
+        let minutes = all.iter().map(seconds).sum::<f64>() / 60.0;
+        assert!(minutes <= 90.0, "{}", estimate(&all));
+    }
 }
