@@ -268,7 +268,7 @@ pub struct Trace {
     /// Path and query as received, cut to a bound.
     pub target: Box<[u8]>,
     /// The methods that would have been allowed, when this one was not.
-    pub allow: OnceCell<String>,
+    pub allow: OnceCell<Box<str>>,
     /// Who asks.
     pub caller: Option<SocketAddr>,
     certificate: OnceCell<Rc<[u8]>>,

@@ -19,6 +19,10 @@ const EJECT_FIRST: Duration = Duration::from_secs(5);
 const EJECT_MAX: Duration = Duration::from_secs(300);
 /// The weight of the last answer in the share of failures: half of what is known is 14 answers old.
 const FAILING_WEIGHT: f32 = 0.05;
+/// How far apart the shares of endpoints lie that fail alike, as a part of the variance of one answer: what that weight leaves.
+pub const FAILING_NOISE: f32 = FAILING_WEIGHT / (2.0 - FAILING_WEIGHT);
+/// So many endpoints are enough to say what is usual among them.
+const USUAL_OF_MAX: usize = 64;
 
 impl Endpoint {
     /// Counts a request in for as long as the guard lives.
@@ -189,6 +193,18 @@ impl Endpoint {
     pub fn forget_health(&self) {
         self.cell.set(flags::UNHEALTHY, false);
     }
+}
+
+/// The share of failures of a usual endpoint: the lower of two in the middle.
+pub(super) fn usual_failing(fleet: &[Arc<Endpoint>]) -> f32 {
+    let (mut shares, mut count) = ([0.0f32; USUAL_OF_MAX], 0);
+    for (share, endpoint) in shares.iter_mut().zip(fleet) {
+        *share = endpoint.failing();
+        count += 1;
+    }
+    let shares = shares.get_mut(..count).unwrap_or_default();
+    shares.sort_unstable_by(f32::total_cmp);
+    shares.get(count.saturating_sub(1) / 2).copied().unwrap_or_default()
 }
 
 /// How long an ejection lasts after so many in a row before it.

@@ -134,6 +134,8 @@ impl Endpoint {
         let cell = &self.cell;
         if cell.is(flags::BUSY) && cell.busy_until_ns.load(Relaxed) <= now {
             cell.set(flags::BUSY, false);
+            // It may still have: whoever waited for its pause to end does not come all at once.
+            self.comes_back(now);
         }
         let warm_from_ns = cell.warm_from_ns.load(Relaxed);
         if warm_from_ns == 0 || self.is_cold(now) {

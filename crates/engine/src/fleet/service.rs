@@ -9,6 +9,7 @@ use super::cell::AtomicF32;
 use super::curve::Curve;
 use super::distance::home;
 use super::gaps::Gaps;
+use super::health::usual_failing;
 use super::load::{NOBODY_SAYS, usual_report};
 use super::speed::{SPEED_FORGOTTEN_MS, Usual, median_speed};
 use super::went::WentCounts;
@@ -63,6 +64,7 @@ struct Published {
     /// The number of the nearest region that is well; beyond 16 bits where there is none, or no other.
     home: AtomicU32,
     leaving: AtomicF32,
+    failing: AtomicF32,
     median: AtomicF32,
     answers: AtomicU32,
     /// Time between two answers.
@@ -79,6 +81,7 @@ impl Default for Published {
             others: AtomicF32::new(NOBODY_SAYS),
             home: u32::MAX.into(),
             leaving: AtomicF32::new(0.0),
+            failing: AtomicF32::new(0.0),
             median: AtomicF32::new(0.0),
             answers: 0.into(),
             between_ms: AtomicF32::new(0.0),
@@ -104,6 +107,8 @@ pub struct Figures {
     pub gap_ms: f32,
     /// The weight of a usual endpoint.
     pub weight: f32,
+    /// The share of failures of a usual endpoint.
+    pub failing: f32,
     /// Requests that others have in flight to a usual endpoint; less than 0 where no endpoint says.
     pub others: f32,
     /// The nearest region that is well, where there are several.
@@ -124,6 +129,7 @@ impl Service {
             knee: known.knee.get(),
             gap_ms: known.gap_ms.get(),
             weight: known.weight.get(),
+            failing: known.failing.get(),
             others: known.others.get(),
             home: u16::try_from(known.home.load(Relaxed)).ok().map(RegionId),
         }
@@ -251,6 +257,7 @@ impl Service {
         self.published.weight.set(weights as f32 / fleet.len().max(1) as f32);
         let median = median_speed(fleet);
         self.published.median.set(median);
+        self.published.failing.set(usual_failing(fleet));
         let usual = self.usual(median, fleet);
         self.published.home.store(home(fleet, now), Relaxed);
         let forgotten_ms =

@@ -74,7 +74,7 @@ pub fn admit(
     let index = match plan.plan.router.find(head.authority(), head.path(), &head.method, &head.fields) {
         Found::Route(index) => index,
         Found::OtherMethods(methods) => {
-            let _ = recording.trace.allow.set(allow(&methods));
+            let _ = recording.trace.allow.set(allow(&methods).into());
             return Err(Error::Method);
         }
         Found::Nothing => return Err(Error::NoRoute),

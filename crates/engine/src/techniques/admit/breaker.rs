@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Failures in a row that give an endpoint up: a restart of a few hundred milliseconds under light load stays below.
 pub const FAILURES: u32 = 5;
-/// The first pause, doubled up to the last: short enough that nobody waits for a service that is back, long enough that looking
-/// is no load.
+/// The first pause, doubled up to the last: short enough that a service that is back is noticed within a second, long enough that
+/// looking is no load.
 const PAUSE_FIRST_NS: u64 = 250_000_000;
-const PAUSE_MAX_NS: u64 = 5_000_000_000;
+const PAUSE_MAX_NS: u64 = 800_000_000;
+/// Whoever looks for longer does not keep the others from looking.
+const LOOK_MAX_NS: u64 = 5_000_000_000;
 
 /// Whether an error says that the endpoint cannot be reached, or does not react; one that answers badly is there.
 pub fn is_unreachable(error: Error) -> bool {
@@ -58,7 +60,7 @@ impl Contact {
 
     /// It was not to be reached. Whether that gives it up, now or before.
     pub fn failed(&self, jitter: u64, now: u64) -> bool {
-        let is_looked_at = self.looked_at_ns.load(Relaxed) != 0;
+        let is_looked_at = self.looked_at_ns.load(Relaxed) != 0 || self.is_due(now);
         // Of those that were under way when it was given up, each is a failure and none a look.
         let counts =
             |failures: u32| (failures < FAILURES || is_looked_at).then(|| failures.saturating_add(1));
@@ -73,6 +75,18 @@ impl Contact {
         self.failures.load(Relaxed) >= FAILURES
     }
 
+    /// Whether it is given up, and it is time that somebody looks whether it is back.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.is_lost() && self.look_at_ns() <= now
+    }
+
+    /// Others that were lost with it are back: it is worth a look.
+    pub fn look_now(&self, now: u64) {
+        if self.is_lost() {
+            self.look_at_ns.store(now, Relaxed);
+        }
+    }
+
     /// When somebody may look again.
     pub fn look_at_ns(&self) -> u64 {
         self.look_at_ns.load(Relaxed)
@@ -80,10 +94,10 @@ impl Contact {
 
     /// Whether this request is the one that looks. If so, [`Contact::looked`] follows.
     pub fn looks(&self, now: u64) -> bool {
-        let is_time = || self.is_lost() && self.look_at_ns() <= now;
+        let is_time = || self.is_due(now);
         // Whoever takes long, by slow content or a long poll, must not keep the others from looking.
         let since = self.looked_at_ns.load(Relaxed);
-        let is_free = since == 0 || now.saturating_sub(since) >= PAUSE_MAX_NS;
+        let is_free = since == 0 || now.saturating_sub(since) >= LOOK_MAX_NS;
         let begins = || self.looked_at_ns.compare_exchange(since, now.max(1), Relaxed, Relaxed).is_ok();
         if !is_time() || !is_free || !begins() {
             return false;

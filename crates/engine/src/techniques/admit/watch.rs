@@ -70,6 +70,9 @@ impl Sent<'_> {
         gauge.contact.answered();
         if gauge.room.is_lost() && gauge.room.set_lost(false) {
             tracing::info!(upstream = %self.upstream.name, endpoint = %self.endpoint.authority(), "the upstream answers again");
+            // What failed together mostly comes back together, and the first to do so cannot serve all.
+            let now = self.trace.latest_ns();
+            self.upstream.fleet().iter().for_each(|peer| peer.gauge.contact.look_now(now));
         }
         if gauge.learns() {
             // The last thing that happened is that the head came.

@@ -71,9 +71,11 @@ impl<'a> Ranking<'a> {
             self.looked.left_out.count(if is_pinned { Against::NotPinned } else { Against::Drained });
             return None;
         }
-        // Who cannot be reached serves nobody, however many others fail as well.
+        // Who cannot be reached serves nobody, however many others fail as well; but somebody looks whether it is back.
+        let contact = &endpoint.gauge.contact;
+        let is_gone = || contact.is_lost() && !(contact.is_due(now) && endpoint.silence_ns(now) == 0);
         let is_ejected = endpoint.is_ejected(now)
-            && (endpoint.gauge.contact.is_lost()
+            && (is_gone()
                 || !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, now)));
         let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
         let full = u8::from(endpoint.gauge.is_full(endpoint.in_flight()));

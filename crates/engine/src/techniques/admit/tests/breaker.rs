@@ -48,7 +48,7 @@ fn whoever_looks_for_long_keeps_nobody_else_from_looking() {
 }
 
 #[test]
-fn pauses_double_and_none_is_longer_than_six_seconds() {
+fn pauses_double_and_none_is_longer_than_a_second() {
     let contact = lost(0);
     let mut pauses = Vec::new();
     let mut now = 0;
@@ -59,9 +59,20 @@ fn pauses_double_and_none_is_longer_than_six_seconds() {
         contact.failed(0, now);
         contact.looked();
     }
-    assert_eq!(&pauses[..4], [200 * MS, 400 * MS, 800 * MS, 1_600 * MS]);
-    assert!(pauses.iter().all(|&pause| pause <= 6_000 * MS));
-    assert!((0..100).all(|jitter| (4_000..=6_000).contains(&(pause_ns(9, jitter) / MS))));
+    assert_eq!(&pauses[..4], [200 * MS, 400 * MS, 640 * MS, 640 * MS]);
+    assert!(pauses.iter().all(|&pause| pause <= 1_000 * MS));
+    assert!((0..100).all(|jitter| (640..=960).contains(&(pause_ns(9, jitter) / MS))));
+}
+
+#[test]
+fn who_was_lost_with_others_is_looked_at_as_soon_as_one_of_them_is_back() {
+    let contact = lost(0);
+    assert!(!contact.is_due(MS));
+    contact.look_now(MS);
+    assert!(contact.is_due(MS) && contact.looks(MS));
+    let well = Contact::default();
+    well.look_now(MS);
+    assert!(!well.is_due(MS), "who is there is not looked for");
 }
 
 #[test]

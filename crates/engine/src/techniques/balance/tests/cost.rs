@@ -83,14 +83,62 @@ fn of_a_fleet_that_mostly_cannot_be_reached_only_the_rest_is_asked() {
         (0..5).for_each(|_| _ = endpoint.gauge.contact.failed(0, SECOND));
     }
     for turn in 0..12 {
-        let ask = ask(turn, 2 * SECOND);
+        let ask = ask(turn, SECOND + 100 * MS);
         assert_eq!(least_requests(&fleet, &ask).expect("somebody").endpoint.index, 2);
         assert_eq!(round_robin(&fleet, &ask).expect("somebody").endpoint.index, 2);
     }
+    let later = ask(0, 2 * SECOND);
+    let mut found: Vec<u32> = (0..12)
+        .map(|turn| round_robin(&fleet, &Ask { turn, ..later }).expect("somebody").endpoint.index)
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found, [0, 1, 2], "somebody looks whether they are back");
     fleet.iter().for_each(|endpoint| endpoint.gauge.contact.answered());
     let asked =
         (0..12).map(|turn| round_robin(&fleet, &ask(turn, 2 * SECOND)).expect("somebody").endpoint.index);
     assert_eq!(asked.filter(|&index| index < 2).count(), 8, "what they say is about something else");
+}
+
+#[test]
+fn an_endpoint_that_had_too_much_to_do_is_asked_by_one_at_a_time_once_its_pause_is_over() {
+    let (fleet, service, mut now) = (fleet(3), Service::default(), SECOND);
+    service.set_slow_start(10 * SECOND);
+    serve(&fleet, &service, 100, &mut now, |_, size| size * 3);
+    fleet[0].busy(now + SECOND);
+    now += 2 * SECOND;
+    service.sweep(&fleet, now);
+    let under_way: Vec<InFlight> = (0..12)
+        .map(|turn| pick(&fleet, &service.figures(), &ask(turn, now)).expect("somebody").endpoint.begin(now))
+        .collect();
+    let on_it = under_way.iter().filter(|request| request.endpoint().index == 0).count();
+    assert_eq!(on_it, 1);
+}
+
+#[test]
+fn endpoints_that_all_fail_alike_share_the_load_and_one_that_fails_more_is_left() {
+    let (fleet, service, mut now) = (fleet(5), Service::default(), SECOND);
+    let mut ask_of = |usual: u64, worse: u32| {
+        let mut got = [0; 5];
+        for turn in 0..600u32 {
+            now += 10 * MS;
+            let endpoint = pick(&fleet, &service.figures(), &ask(turn, now)).expect("somebody").endpoint;
+            got[endpoint.index as usize] += 1;
+            let drawn = xxhash_rust::xxh3::xxh3_64(&(turn ^ worse << 16).to_le_bytes()) % 100;
+            let fails = if endpoint.index == worse { 100 } else { usual };
+            if drawn < fails {
+                endpoint.answered_badly()
+            } else {
+                endpoint.succeeded(now)
+            }
+            service.sweep(&fleet, now);
+        }
+        got
+    };
+    let alike = ask_of(60, 9);
+    assert!(alike.iter().all(|&count| (90..=150).contains(&count)), "{alike:?}");
+    let one_worse = ask_of(10, 0);
+    assert!(one_worse[0] < 60, "{one_worse:?}");
 }
 
 #[test]
