@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use anyhow::{Context, Result, bail};
 
@@ -40,8 +41,10 @@ impl Pool {
 
 /// Writes the arm's configuration below `parent`, and says how to start it.
 pub(super) fn configure(arm: &Arm, installed: &Installed, parent: &Path, pool: &Pool) -> Result<Launch> {
+    // A port that was free before may be again: it tells no two of a run apart.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let listen = free_address()?;
-    let directory = parent.join(format!("{}-{}", arm.name, listen.port()));
+    let directory = parent.join(format!("{}-{}", arm.name, NEXT.fetch_add(1, Relaxed)));
     fs::create_dir(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut environment = vec![("HOME", directory.clone().into_os_string())];
     let at = At { arm, directory: &directory, listen, pool };
