@@ -353,16 +353,22 @@ fn turned(unlag: &Unlag, switch: &str, body: &str) -> Response {
     RawClient::connect(address).send(head).read_response("POST")
 }
 
-#[test]
-fn who_takes_the_last_endpoint_out_is_told_what_that_means_and_how_much_is_under_way() {
-    let gate = Gate::new();
-    let (held, other) = (RawOrigin::always(Script::held(&gate, "held")), RawOrigin::ok("other"));
+/// A proxy in front of both by turns, and its callers so far, of which one is held by the first.
+fn with_one_held(held: &RawOrigin, other: &RawOrigin) -> (Unlag, Vec<thread::JoinHandle<Response>>) {
     let unlag = Setup::of(UNLAG).to([held.url(), other.url()]).upstream("balance", "\"round-robin\"").start();
     let mut all = Vec::new();
     wait_until("one is at the first", || {
         all.push(asks(&unlag, &format!("/{}", all.len()), ""));
         held.request_count() > 0
     });
+    (unlag, all)
+}
+
+#[test]
+fn who_takes_the_last_endpoint_out_is_told_what_that_means_and_how_much_is_under_way() {
+    let gate = Gate::new();
+    let (held, other) = (RawOrigin::always(Script::held(&gate, "held")), RawOrigin::ok("other"));
+    let (unlag, all) = with_one_held(&held, &other);
     let answer = |switch: &str, body: &str| -> serde_json::Value {
         serde_json::from_str(&turned(&unlag, switch, body).text()).expect("JSON")
     };
@@ -399,12 +405,7 @@ fn a_switch_without_the_token_is_refused_with_where_the_token_is() {
 fn a_drained_endpoint_finishes_what_it_has_and_gets_nothing_more_over_reloads_until_it_is_put_back() {
     let gate = Gate::new();
     let (held, other) = (RawOrigin::always(Script::held(&gate, "held")), RawOrigin::ok("other"));
-    let unlag = Setup::of(UNLAG).to([held.url(), other.url()]).upstream("balance", "\"round-robin\"").start();
-    let mut all = Vec::new();
-    wait_until("one is at the first", || {
-        all.push(asks(&unlag, &format!("/{}", all.len()), ""));
-        held.request_count() > 0
-    });
+    let (unlag, all) = with_one_held(&held, &other);
     wait_until("all that were sent are where they belong", || {
         held.request_count() + other.request_count() == all.len()
     });

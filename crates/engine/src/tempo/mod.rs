@@ -81,8 +81,8 @@ impl Tempo {
     pub fn note(&self, took_ns: u64, ending: Ending, now: u64) {
         // Whoever does not wait for an answer says that it takes longer than that, which is news only where nearly all have come by
         // then (as finely as times are known): nobody makes a route look fast by being impatient.
-        let nearly_all_ns = self.rung_ns(RUNGS as u8 - 1).unwrap_or_default();
-        if ending == Ending::GivenUp && took_ns < nearly_all_ns / 8 * 7 {
+        let nearly_all_ns = || self.rung_ns(RUNGS as u8 - 1).unwrap_or_default();
+        if ending == Ending::GivenUp && took_ns < nearly_all_ns() / 8 * 7 {
             return;
         }
         let mut learning = match self.learning.try_lock() {
