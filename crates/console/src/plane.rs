@@ -106,21 +106,10 @@ pub struct EndpointStatus {
     pub learned: EndpointLearned,
 }
 
-/// How far another region is taken to be until it is measured, and how many answers that takes.
-const ASSUMED_MS: f64 = 20.0;
-const MEASURED_ANSWERS: u64 = 8;
-
 impl UpstreamStatus {
     /// How many of its endpoints an operator has left in.
     pub fn asked(&self) -> usize {
         self.endpoints.iter().filter(|endpoint| endpoint.state != EndpointState::Drained).count()
-    }
-}
-
-impl EndpointStatus {
-    /// Whether its distance is not measured yet.
-    pub fn distance_is_assumed(&self) -> bool {
-        self.learned.distance_ms == ASSUMED_MS && self.successes < MEASURED_ANSWERS
     }
 }
 

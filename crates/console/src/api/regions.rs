@@ -39,7 +39,7 @@ fn of(plane: &dyn Plane) -> Value {
             let known_ms = region.distance_ms.unwrap_or(f64::INFINITY);
             if endpoint.learned.distance_ms < known_ms {
                 region.distance_ms = Some(endpoint.learned.distance_ms);
-                region.is_assumed = endpoint.distance_is_assumed();
+                region.is_assumed = endpoint.learned.distance_is_assumed;
             }
         }
         if let Some(home) = upstream.learned.home {

@@ -162,10 +162,10 @@ fn state(endpoint: &EndpointStatus) -> Vec<String> {
         learned.joining.then(|| "new or just back, and given more slowly".to_owned()),
         (learned.failing > 0.0).then(|| format!("{} of its answers failed lately", percent(learned.failing))),
         (learned.slower > 1.0).then(|| format!("{:.1} times slower than its peers", learned.slower)),
-        endpoint.distance_is_assumed().then(|| {
+        learned.distance_is_assumed.then(|| {
             format!("in another region, assumed to be {} away until it has answered", ms(learned.distance_ms))
         }),
-        (learned.distance_ms > 0.0 && !endpoint.distance_is_assumed())
+        (learned.distance_ms > 0.0 && !learned.distance_is_assumed)
             .then(|| format!("{} farther than the nearest", ms(learned.distance_ms))),
         (learned.toll_ms > 0.0).then(|| format!("{} added for its region or zone", ms(learned.toll_ms))),
     ];

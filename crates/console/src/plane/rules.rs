@@ -101,8 +101,10 @@ pub struct EndpointLearned {
     pub region: Option<String>,
     /// Its share of the load among its peers.
     pub weight: u32,
-    /// Milliseconds that it is farther away than the nearest, as measured.
+    /// Milliseconds that it is farther away than the nearest.
     pub distance_ms: f64,
+    /// Whether that is assumed of another region, and not measured yet.
+    pub distance_is_assumed: bool,
     /// What the operator, or another zone, adds to that.
     pub toll_ms: f64,
     /// How many times slower it is than its peers, where that is certain; else 1.

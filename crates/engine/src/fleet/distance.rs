@@ -96,11 +96,20 @@ impl Endpoint {
         }
     }
 
+    fn is_taken_for_far(&self) -> bool {
+        self.cell.distance_ms.get() == ASSUMED_FAR_MS
+    }
+
+    /// Whether its distance is what is assumed of another region, and not measured yet.
+    pub(super) fn is_assumed_far(&self) -> bool {
+        self.is_taken_for_far() && self.is_unmeasured()
+    }
+
     /// Until it has answered a few times nothing is certain: a round trip may have met a busy moment of ours, or something on the
     /// way that answers for another region.
     fn is_unmeasured(&self) -> bool {
         let is_far = self.round_trip_ms().is_some_and(|trip_ms| trip_ms >= OTHER_REGION_MS);
-        let is_assumed = self.cell.distance_ms.get() == ASSUMED_FAR_MS;
+        let is_assumed = self.is_taken_for_far();
         self.cell.successes.load(Relaxed) < FLOOR_ANSWERS && !(is_assumed && is_far)
     }
 
@@ -204,7 +213,9 @@ mod tests {
         relayed.assume_far();
         open.assume_far();
         answers(&near, FLOOR_ANSWERS, 1);
-        let far = swept(&[relayed, open, near], 1_000 * MS);
+        let fleet = [relayed, open, near];
+        let far = swept(&fleet, 1_000 * MS);
         assert_eq!(far, [ASSUMED_FAR_MS, 4.9, 0.0]);
+        assert_eq!(fleet.each_ref().map(|one| one.is_assumed_far()), [true, false, false]);
     }
 }

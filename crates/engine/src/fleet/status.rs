@@ -27,8 +27,9 @@ pub struct EndpointStatus {
     pub failing: f32,
     /// How many times slower it is than its peers, where that is certain; else 1.
     pub slower: f32,
-    /// As measured.
+    /// As measured, or as assumed of another region until then.
     pub distance_ms: f32,
+    pub distance_is_assumed: bool,
     pub toll_ms: f32,
     pub region: Option<RegionId>,
     pub weight: u32,
@@ -63,6 +64,7 @@ impl Endpoint {
             failing: cell.failing.get(),
             slower: cell.factor.get(),
             distance_ms: cell.distance_ms.get(),
+            distance_is_assumed: self.is_assumed_far(),
             toll_ms: cell.toll_ms.get(),
             region: self.region,
             weight: self.weight(),

@@ -94,6 +94,7 @@ pub(super) fn endpoint_learned(status: &EndpointStatus, engine: &Engine) -> Endp
         region: status.region.and_then(|region| name(engine, region)),
         weight: status.weight,
         distance_ms: status.distance_ms.into(),
+        distance_is_assumed: status.distance_is_assumed,
         toll_ms: status.toll_ms.into(),
         slower: status.slower.into(),
         failing: status.failing.into(),

@@ -109,7 +109,8 @@ fn what_fewer_than_fifty_answers_say_is_called_a_default() {
 #[test]
 fn a_distance_that_is_not_measured_is_called_assumed_and_what_is_added_is_named() {
     let mut far = endpoint(1, EndpointState::Healthy);
-    (far.learned.distance_ms, far.learned.toll_ms, far.learned.joining) = (20.0, 5.0, true);
+    (far.learned.distance_ms, far.learned.distance_is_assumed) = (20.0, true);
+    (far.learned.toll_ms, far.learned.joining) = (5.0, true);
     let text =
         |far: &EndpointStatus| said("endpoint", "GET", RouteRules::default(), &upstream(vec![far.clone()]));
     let assumed = text(&far);
@@ -119,7 +120,7 @@ fn a_distance_that_is_not_measured_is_called_assumed_and_what_is_added_is_named(
     );
     assert!(assumed.contains("5.00 ms added for its region or zone"), "{assumed}");
     assert!(assumed.contains("new or just back, and given more slowly"), "{assumed}");
-    far.successes = 8;
+    far.learned.distance_is_assumed = false;
     assert!(text(&far).contains("20.0 ms farther than the nearest"));
 }
 
