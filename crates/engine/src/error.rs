@@ -119,6 +119,8 @@ pub enum Error {
     UnaskedUpgrade,
     #[error("the upstream did not answer in time")]
     AnswerTimeout,
+    #[error("the endpoint answers nobody")]
+    Silent,
     #[error("the upstream stopped sending in the middle of its answer")]
     BodyTimeout,
     #[error("the upstream's answer ended before it was complete")]
@@ -179,6 +181,7 @@ impl Error {
             Error::Loop => 508,
             Error::ConnectTimeout
             | Error::AnswerTimeout
+            | Error::Silent
             | Error::BodyTimeout
             | Error::Deadline
             | Error::Doomed => 504,
@@ -209,7 +212,7 @@ impl Error {
     /// The gRPC status that goes with it, for callers who only look there.
     pub fn grpc_status(self) -> u8 {
         match self {
-            Error::Deadline | Error::Doomed | Error::AnswerTimeout | Error::BodyTimeout => 4,
+            Error::Deadline | Error::Doomed | Error::AnswerTimeout | Error::Silent | Error::BodyTimeout => 4,
             Error::CallerGone => 1,
             Error::NoRoute | Error::Method => 12,
             Error::BodyTooLarge | Error::TooMany { .. } => 8,
@@ -271,7 +274,7 @@ impl Error {
         match self {
             ConnectRefused | ConnectTimeout | Unreachable | Unresolved | TlsHandshake | Certificate
             | Protocol | NoStream | RefusedStream => Retry::Safe,
-            ResetEarly | ClosedEarly | StreamReset => Retry::Idempotent,
+            ResetEarly | ClosedEarly | StreamReset | Silent => Retry::Idempotent,
             _ => Retry::Never,
         }
     }
@@ -324,6 +327,7 @@ impl Error {
             TooManyInterim => "too_many_interim",
             UnaskedUpgrade => "unasked_upgrade",
             AnswerTimeout => "answer_timeout",
+            Silent => "silent",
             BodyTimeout => "body_timeout",
             Truncated => "truncated",
             UpstreamStalled => "upstream_stalled",

@@ -355,3 +355,62 @@ fn requests_inside_an_endpoint_that_freezes_are_answered_elsewhere_long_before_i
     let metrics = unlag.admin("/metrics").text();
     assert!(metrics.contains("unlag_attempt_hedges_total{"), "{metrics}");
 }
+
+#[test]
+fn without_second_copies_what_is_inside_an_endpoint_that_answers_nobody_is_tried_elsewhere_before_its_time_is_up()
+ {
+    let (frozen, thaw) = (Arc::new(AtomicBool::new(false)), Gate::new());
+    let never = Arc::new(AtomicBool::new(false));
+    let origins = [freezing(&frozen, &thaw), freezing(&never, &thaw)];
+    let unlag = Setup::of(UNLAG)
+        .to(origins.iter().map(RawOrigin::url))
+        .upstream("balance", "\"round-robin\"")
+        .route("timeout", "\"4s\"")
+        .route("cache", "\"off\"")
+        .start();
+    load(&unlag, 4, 100, "/usual");
+    frozen.store(true, Relaxed);
+    let before = origins[0].request_count();
+    let slowest = load(&unlag, 8, 20, "/usual");
+    let inside = origins[0].request_count() - before;
+    assert!((2..30).contains(&inside), "{inside} were sent there: some, and no more once it was known");
+    assert!(
+        slowest > Duration::from_millis(900),
+        "{slowest:?}: no pause of a collector is taken for a failure"
+    );
+    assert!(slowest < Duration::from_secs(3), "{slowest:?} of four seconds");
+    let endpoint = unlag.endpoint(&origins[0].address()).expect("it is known");
+    assert_eq!(endpoint["last_error"], "silent", "{endpoint}");
+    thaw.open();
+}
+
+#[test]
+fn a_write_stays_in_an_endpoint_that_answers_nobody_and_a_read_that_nobody_waits_beside() {
+    let (gate, slow) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
+    let origins = [(); 2].map(|()| {
+        let (gate, slow) = (gate.clone(), Arc::clone(&slow));
+        RawOrigin::answering(move |request| {
+            if request.target() == "/slow" {
+                slow.fetch_add(1, Relaxed);
+                gate.pass();
+            }
+            ok("usual")
+        })
+    });
+    let unlag = Setup::of(UNLAG).to(origins.iter().map(RawOrigin::url)).route("timeout", "\"1s\"").start();
+    learn(&unlag);
+    let ask = |method: &str| {
+        unlag
+            .connect()
+            .send(format!("{method} /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"))
+            .read_response(method)
+            .status()
+    };
+    assert_eq!((ask("GET"), slow.load(Relaxed)), (504, 1), "it may be slow by nature");
+    let writes = std::thread::scope(|scope| {
+        let writes = [(); 6].map(|()| scope.spawn(|| ask("POST")));
+        writes.map(|write| write.join().expect("a write"))
+    });
+    assert_eq!((writes, slow.load(Relaxed)), ([504; 6], 7), "each was sent once");
+    gate.open();
+}

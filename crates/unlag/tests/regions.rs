@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use unlag_testkit::origin::ok;
 use unlag_testkit::ports::RefusedPort;
-use unlag_testkit::{RawOrigin, Script, Setup, Unlag};
+use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -170,4 +170,48 @@ fn a_region_that_is_lost_is_left_and_no_read_fails() {
     let (eu, us) = (RefusedPort::new(), RawOrigin::ok("us"));
     let unlag = beside(&eu.url(), &us.url(), "", "cache = \"off\"");
     (0..30).for_each(|_| assert_eq!(get(&unlag, "/orders", "").text(), "us"));
+}
+
+#[test]
+fn of_two_zones_of_a_region_the_own_one_is_asked_while_it_is_no_busier() {
+    let (own, other) = (RawOrigin::ok("own"), RawOrigin::ok("other"));
+    let unlag = Setup::of(UNLAG)
+        .toml(&format!(
+            "[region]\nname = \"eu\"\nzone = \"a\"\n\
+             [upstream.orders]\nendpoints = [\n  {{ url = \"{}\", region = \"eu\", zone = \"b\" }},\n  \
+             {{ url = \"{}\", region = \"eu\", zone = \"a\" }},\n]\n\
+             [[route]]\nmatch = \"/{{path...}}\"\nupstream = \"orders\"\ncache = \"off\"\n",
+            other.url(),
+            own.url()
+        ))
+        .workers(1)
+        .start();
+    (0..40).for_each(|_| assert_eq!(get(&unlag, "/", "").status(), 200));
+    assert!(own.request_count() >= 36, "{} of 40", own.request_count());
+}
+
+#[test]
+fn a_read_whose_region_falls_silent_is_copied_into_the_next_one() {
+    let (gate, silent) = (Gate::new(), Arc::new(AtomicBool::new(false)));
+    let eu = {
+        let (gate, silent) = (gate.clone(), Arc::clone(&silent));
+        RawOrigin::answering(move |_| {
+            if silent.load(Relaxed) {
+                gate.pass();
+            }
+            ok("eu")
+        })
+    };
+    let us = RawOrigin::ok("us");
+    let unlag = beside(&eu.url(), &us.url(), "", "cache = \"off\"\nhedge = {}");
+    (0..150).for_each(|_| assert_eq!(get(&unlag, "/", "").status(), 200));
+    let (before, at_home) = (us.request_count(), eu.request_count());
+    assert!(at_home > 140, "{at_home} of 150 stayed at home");
+    silent.store(true, Relaxed);
+    (0..10).for_each(|_| assert_eq!(get(&unlag, "/", "").text(), "us"));
+    assert!(eu.request_count() > at_home && us.request_count() - before == 10, "some were sent twice");
+    let has_won =
+        |line: &serde_json::Value| line["hedge"].as_str().is_some_and(|hedge| hedge.ends_with("_won"));
+    wait_until("a copy has won", || unlag.log().objects().iter().any(has_won));
+    gate.open();
 }

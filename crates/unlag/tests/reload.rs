@@ -9,12 +9,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use unlag_testkit::origin::ok;
 use unlag_testkit::process::Directory;
 use unlag_testkit::stream::Stream;
 use unlag_testkit::tls::Authority;
+use unlag_testkit::wait::pause;
 use unlag_testkit::{Gate, RawClient, RawOrigin, ReadError, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
@@ -86,6 +88,41 @@ fn l4_an_endpoint_that_was_ejected_stays_so_over_a_reload() {
     assert_eq!(response.header("x-version"), Some("2"));
     assert!(ejected(), "{}", unlag.admin("/api/v1/upstreams").text());
     assert_eq!(bad.connections(), asked, "nobody was sent there again");
+}
+
+#[test]
+fn l4_what_was_learned_of_endpoints_is_known_over_a_reload() {
+    let working = |unit_ms: u64| {
+        let count = AtomicUsize::new(0);
+        RawOrigin::answering(move |_| {
+            pause(Duration::from_millis(unit_ms * (1 + count.fetch_add(1, Ordering::Relaxed) as u64 % 4)));
+            ok("done")
+        })
+    };
+    let (fast, slow) = (working(1), working(10));
+    let setup = |version: usize| {
+        let set = format!("{{ set = {{ x-version = \"{version}\" }} }}");
+        let setup = Setup::of(UNLAG).to([fast.url(), slow.url()]).workers(1);
+        setup.route("cache", "\"off\"").route("response_headers", &set)
+    };
+    let unlag = setup(1).start();
+    let slower = || unlag.endpoint(&slow.address()).and_then(|known| known["slower"].as_f64());
+    let mut caller = unlag.connect();
+    wait_until("the slow one is known to be slow", || {
+        (0..20).for_each(|_| assert_eq!(caller.get("/").status(), 200));
+        slower() > Some(3.0)
+    });
+    let learned = || {
+        let all: Value = serde_json::from_str(&unlag.admin("/api/v1/upstreams").text()).expect("JSON");
+        all["upstreams"][0]["learned"].clone()
+    };
+    let before = learned();
+    assert!(before["unit_ms"].as_f64() > Some(0.5), "{before}");
+    let asked = slow.request_count();
+    reload(&unlag, &setup(2));
+    assert_eq!((learned(), slower() > Some(3.0)), (before, true));
+    (0..20).for_each(|_| assert_eq!(caller.get("/").header("x-version"), Some("2")));
+    assert!(slow.request_count() <= asked + 1, "it is not found out anew");
 }
 
 #[test]

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use unlag_testkit::h2::{H2Origin, Plan};
+use unlag_testkit::h2::{Call, H2Origin, Plan};
 use unlag_testkit::origin::ok;
 use unlag_testkit::process::Directory;
 use unlag_testkit::tls::Authority;
@@ -180,6 +180,28 @@ fn an_ejected_endpoint_is_left_out_and_the_others_answer_everything() {
 }
 
 /// The first endpoint has three times the weight of the second.
+#[test]
+fn an_endpoint_whose_calls_of_grpc_fail_in_their_trailers_gets_few_of_them() {
+    let answering = |status: &'static str| {
+        H2Origin::start(move |_, _| Plan::Answer {
+            status: 200,
+            fields: vec![("content-type", "application/grpc".into())],
+            body: "\0\0\0\0\0".into(),
+            trailers: vec![("grpc-status", status.into())],
+        })
+    };
+    let (failing, well) = (answering("13"), answering("0"));
+    let unlag = Setup::of(UNLAG).to([failing.url(), well.url()]).upstream("protocol", "\"http2\"").start();
+    let calls = [(); 10].map(|()| Call::grpc("/shop.Catalog/Get"));
+    for _ in 0..10 {
+        Call::send_all(unlag.address(), &calls);
+    }
+    assert_eq!(failing.requests().len() + well.requests().len(), 100);
+    assert!(failing.requests().len() < 20, "{} of 100", failing.requests().len());
+    let seen = unlag.endpoint(&failing.address().to_string()).expect("it is known");
+    assert!(seen["failing"].as_f64() > Some(0.0), "{seen}");
+}
+
 fn three_to_one(origins: &[RawOrigin; 2]) -> Unlag {
     let list = format!(
         "[upstream.weighted]\nendpoints = [{{ url = \"{}\", weight = 3 }}, \"{}\"]\n\

@@ -86,8 +86,9 @@ pub struct Cell {
     pub(super) spread_before: AtomicF32,
     pub(super) sampled_ms: AtomicU32,
     pub(super) busy_until_ns: AtomicU64,
-    /// Requests that it may have in flight while it starts slowly.
+    /// Requests that it may have in flight while it starts slowly, and the part of its share that is.
     pub(super) fill: AtomicU32,
+    pub(super) ramp: AtomicF32,
     pub(super) connections: AtomicU32,
     pub(super) idle: AtomicU32,
     pub(super) http1_only: AtomicBool,
@@ -155,6 +156,7 @@ impl Default for Cell {
             sampled_ms: 0.into(),
             busy_until_ns: 0.into(),
             fill: 1.into(),
+            ramp: AtomicF32::new(1.0),
             connections: 0.into(),
             idle: 0.into(),
             http1_only: false.into(),

@@ -34,12 +34,7 @@ pub(super) fn home(fleet: &[Arc<Endpoint>], now: u64) -> u32 {
     if fleet.iter().all(|endpoint| endpoint.region == first) {
         return u32::MAX;
     }
-    let is_well = |endpoint: &&Arc<Endpoint>| {
-        !endpoint.is_unhealthy()
-            && !endpoint.is_ejected(now)
-            && !endpoint.is_drained()
-            && endpoint.failing() < 0.5
-    };
+    let is_well = |endpoint: &&Arc<Endpoint>| endpoint.is_in_service(now) && endpoint.failing() < 0.5;
     let well = fleet.iter().filter(is_well);
     let nearest = well.min_by(|a, b| a.distance_ms().total_cmp(&b.distance_ms()));
     nearest.and_then(|endpoint| endpoint.region).map_or(u32::MAX, |region| u32::from(region.0))

@@ -19,8 +19,8 @@ impl InFlight {
     pub(super) fn begin(endpoint: &Arc<Endpoint>, now: u64) -> InFlight {
         let cell = &endpoint.cell;
         let before = cell.in_flight.fetch_add(1, Relaxed);
-        if cell.waiting.fetch_add(1, Relaxed) == 0 {
-            // Nobody waited for it: its silence so far says nothing.
+        // Nobody waited for it: its silence so far says nothing, unless that is why nobody did.
+        if cell.waiting.fetch_add(1, Relaxed) == 0 && !endpoint.is_mistrusted() {
             cell.progress_ns.store(now, Relaxed);
         }
         let stalled_before_ns = cell.stalled_ns.load(Relaxed);

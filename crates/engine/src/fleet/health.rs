@@ -12,17 +12,28 @@ use std::time::Duration;
 
 /// Failures in a row after which an endpoint is ejected: few enough to act within a second of traffic, enough not to act on
 /// one broken connection.
-pub const FAILURES_TO_EJECT: u32 = 5;
+pub(super) const FAILURES_TO_EJECT: u32 = 5;
 /// The first ejection; each further one doubles it.
 const EJECT_FIRST: Duration = Duration::from_secs(5);
 /// The longest ejection.
 const EJECT_MAX: Duration = Duration::from_secs(300);
+/// No pause of a garbage collector that anybody puts up with is longer.
+pub const STOOD_STILL_NS: u64 = 1_000_000_000;
 /// The weight of the last answer in the share of failures: half of what is known is 14 answers old.
 const FAILING_WEIGHT: f32 = 0.05;
 /// How far apart the shares of endpoints lie that fail alike, as a part of the variance of one answer: what that weight leaves.
-pub const FAILING_NOISE: f32 = FAILING_WEIGHT / (2.0 - FAILING_WEIGHT);
+const FAILING_NOISE: f32 = FAILING_WEIGHT / (2.0 - FAILING_WEIGHT);
+/// A share of failures counts when it is above the usual one by so many standard errors.
+const STANDARD_ERRORS: f32 = 3.0;
 /// So many endpoints are enough to say what is usual among them.
 const USUAL_OF_MAX: usize = 64;
+
+/// Whether an endpoint fails more than is usual among its peers. Where all fail alike, the last few answers would send everybody
+/// to the same one.
+#[inline]
+pub fn fails_more(failing: f32, usual: f32) -> bool {
+    failing - usual > STANDARD_ERRORS * (usual * (1.0 - usual) * FAILING_NOISE).sqrt()
+}
 
 impl Endpoint {
     /// Counts a request in for as long as the guard lives.
@@ -33,6 +44,11 @@ impl Endpoint {
     /// Requests in flight from this process.
     pub fn in_flight(&self) -> u32 {
         self.cell.in_flight.load(Relaxed)
+    }
+
+    /// Those of them whose answer has not begun.
+    pub fn waiting(&self) -> u32 {
+        self.cell.waiting.load(Relaxed)
     }
 
     /// Share of its last answers that were failures, 0 to 1.
@@ -48,9 +64,14 @@ impl Endpoint {
         }
     }
 
-    /// It answered something. Returns for how long it had been silent.
+    /// It answered something. Returns for how long it had been silent. What stood still for longer than a collector pauses gets its
+    /// share back slowly, as what failed does.
     pub(super) fn progressed(&self, now: u64) -> u64 {
-        now.saturating_sub(self.cell.progress_ns.swap(now, Relaxed))
+        let silence_ns = now.saturating_sub(self.cell.progress_ns.swap(now, Relaxed));
+        if silence_ns >= STOOD_STILL_NS && self.is_mistrusted() {
+            self.comes_back(now);
+        }
+        silence_ns
     }
 
     /// When it last answered anything, or began to be waited for.
@@ -73,8 +94,13 @@ impl Endpoint {
         self.cell.suspect_until_ns.load(Relaxed) > now
     }
 
+    /// Whether it was not known to move, and has given no sign of life since.
+    pub fn is_mistrusted(&self) -> bool {
+        self.cell.suspect_until_ns.load(Relaxed) != 0
+    }
+
     pub(super) fn trust(&self) {
-        if self.cell.suspect_until_ns.load(Relaxed) != 0 {
+        if self.is_mistrusted() {
             self.cell.suspect_until_ns.store(0, Relaxed);
         }
     }
@@ -101,6 +127,11 @@ impl Endpoint {
     /// Whether an operator has taken it out, or left only others in.
     pub fn is_drained(&self) -> bool {
         self.cell.is(flags::DRAINED | flags::LEFT_OUT)
+    }
+
+    /// Whether nobody keeps it out: no operator, no check, and not its failures.
+    pub fn is_in_service(&self, now: u64) -> bool {
+        !self.is_drained() && !self.is_unhealthy() && !self.is_ejected(now)
     }
 
     /// Whether its upstream is pinned to others.
@@ -158,15 +189,28 @@ impl Endpoint {
         self.trust();
     }
 
-    /// Notes a failure of the endpoint and ejects it when there were too many in a row.
-    pub fn failed(&self, cause: &'static str, now: u64) {
+    /// Notes an answer that says that the endpoint, of these, could not serve the request: a failure, unless its peers fail as often,
+    /// as then something behind them all does, and whoever is left had the work of all.
+    pub fn refused(&self, fleet: &[Arc<Endpoint>], begun_ns: u64, now: u64) {
+        let failing = self.failing();
+        match fails_more(failing + FAILING_WEIGHT * (1.0 - failing), usual_failing(fleet)) {
+            true => self.failed("answered 502, 503 or 504", begun_ns, now),
+            false => self.answered_badly(),
+        }
+    }
+
+    /// Notes a failure of the endpoint, of a request that was sent to it at `begun_ns`, and ejects it when there were too many in a row.
+    pub fn failed(&self, cause: &'static str, begun_ns: u64, now: u64) {
         let cell = &self.cell;
         cell.failures.fetch_add(1, Relaxed);
         cell.failing.update(|known| known + FAILING_WEIGHT * (1.0 - known));
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
         let failures = cell.failures_in_a_row.fetch_add(1, Relaxed) + 1;
         let is_again = cell.is(flags::ON_PROBATION);
-        if (failures >= FAILURES_TO_EJECT || is_again) && cell.ejected_until_ns.load(Relaxed) <= now {
+        let ejected_until_ns = cell.ejected_until_ns.load(Relaxed);
+        // What was sent before an ejection ran out did not look whether it is well again.
+        let is_news = begun_ns >= ejected_until_ns && now >= ejected_until_ns;
+        if (failures >= FAILURES_TO_EJECT || is_again) && is_news {
             self.eject(now);
             let seconds = cell.ejected_until_ns.load(Relaxed).saturating_sub(now) / 1_000_000_000;
             tracing::warn!(upstream = %self.upstream, endpoint = %self.authority(), cause, seconds, "an endpoint is left out for a while: it failed too often in a row");

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// How long cores take to connect to an endpoint that joins: they look twice a second.
 const COLD_NS: u64 = 1_000_000_000;
+/// The share of its share that an endpoint gets which has just joined, where its peers have more than they can do.
+const RAMP_MIN: f32 = 0.1;
 /// An endpoint that answered so many requests well is warm, whatever the time.
 const WARM_ANSWERS: u64 = 100;
 
@@ -74,7 +76,12 @@ impl Endpoint {
     #[inline]
     pub fn load(&self, figures: &Figures, now: u64) -> f32 {
         let own = self.cell.in_flight.load(Relaxed) as f32 * self.cell.present.get();
-        let own = if self.cell.is(flags::BUSY) { own.max(figures.knee) } else { own };
+        let own = match self.cell.is(flags::BUSY) {
+            true => own.max(figures.knee),
+            // What it has beyond counts as much as its share is smaller: nobody else has to do the work of all.
+            false if self.has_its_fill() => own / self.cell.ramp.get(),
+            false => own,
+        };
         if figures.others < 0.0 {
             return own;
         }
@@ -115,6 +122,7 @@ impl Endpoint {
         let cell = &self.cell;
         cell.answers_at_join.store(cell.successes.load(Relaxed), Relaxed);
         cell.fill.store(1, Relaxed);
+        cell.ramp.set(RAMP_MIN);
         cell.warm_from_ns.store(moment_ns, Relaxed);
     }
 
@@ -123,14 +131,20 @@ impl Endpoint {
         self.cell.warm_from_ns.load(Relaxed) > now
     }
 
+    /// Whether it is new, or was left out, and gets less than its share for a while.
+    pub fn is_joining(&self) -> bool {
+        self.cell.warm_from_ns.load(Relaxed) != 0
+    }
+
     /// Whether it is new and has as many requests in flight as it may have so soon.
     pub fn has_its_fill(&self) -> bool {
         let cell = &self.cell;
-        cell.warm_from_ns.load(Relaxed) != 0 && cell.in_flight.load(Relaxed) >= cell.fill.load(Relaxed)
+        self.is_joining() && cell.in_flight.load(Relaxed) >= cell.fill.load(Relaxed)
     }
 
-    /// Lets a new one have more as time passes, up to `knee`; what has passed is over.
-    pub(super) fn warm_up(&self, knee: f32, slow_start_ns: u64, now: u64) {
+    /// Lets a new one have more as time passes, up to `knee`; what has passed is over. While most of its peers are away there is
+    /// nobody who could have the rest.
+    pub(super) fn warm_up(&self, knee: f32, slow_start_ns: u64, are_most_away: bool, now: u64) {
         let cell = &self.cell;
         if cell.is(flags::BUSY) && cell.busy_until_ns.load(Relaxed) <= now {
             cell.set(flags::BUSY, false);
@@ -138,7 +152,15 @@ impl Endpoint {
             self.comes_back(now);
         }
         let warm_from_ns = cell.warm_from_ns.load(Relaxed);
-        if warm_from_ns == 0 || self.is_cold(now) {
+        if warm_from_ns == 0 {
+            return;
+        }
+        if are_most_away {
+            cell.warm_from_ns.store(warm_from_ns.min(now), Relaxed);
+            cell.fill.store(u32::MAX, Relaxed);
+            return;
+        }
+        if self.is_cold(now) {
             return;
         }
         let age_ns = now.saturating_sub(warm_from_ns);
@@ -147,7 +169,9 @@ impl Endpoint {
             cell.warm_from_ns.store(0, Relaxed);
             return;
         }
-        let fill = (knee * age_ns as f32 / slow_start_ns as f32).ceil().max(1.0);
-        cell.fill.store(fill as u32, Relaxed);
+        let by_age = age_ns as f32 / slow_start_ns as f32;
+        let ramp = by_age.max(answers as f32 / WARM_ANSWERS as f32).max(RAMP_MIN);
+        cell.ramp.set(ramp);
+        cell.fill.store((knee * ramp).ceil().max(1.0) as u32, Relaxed);
     }
 }

@@ -21,7 +21,7 @@ mod went;
 
 pub use cell::Cell;
 pub use guard::{InFlight, Open};
-pub use health::{FAILING_NOISE, FAILURES_TO_EJECT};
+pub use health::{STOOD_STILL_NS, fails_more};
 pub use service::{Figures, STALL_GAPS, Service};
 pub use status::EndpointStatus;
 pub use vigil::Vigil;

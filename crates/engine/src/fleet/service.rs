@@ -268,9 +268,12 @@ impl Service {
         let shortest = shortest.min_by(|a, b| a.least_ms.total_cmp(&b.least_ms));
         let nearest_ms =
             fleet.iter().filter_map(|endpoint| endpoint.round_trip_ms()).fold(f32::INFINITY, f32::min);
+        let is_away = |endpoint: &&Arc<Endpoint>| endpoint.is_joining() || !endpoint.is_in_service(now);
+        let are_most_away = fleet.iter().filter(is_away).count() * 2 > fleet.len();
         for endpoint in fleet {
             let cell = &endpoint.cell;
-            endpoint.warm_up(self.published.knee.get(), self.slow_start_ns.load(Relaxed), now);
+            let slow_start_ns = self.slow_start_ns.load(Relaxed);
+            endpoint.warm_up(self.published.knee.get(), slow_start_ns, are_most_away, now);
             cell.factor.set(endpoint.factor(&usual, now));
             let farther_ms = endpoint.farther_ms(nearest_ms, shortest, now);
             cell.distance_ms.set(farther_ms);

@@ -68,7 +68,7 @@ impl Endpoint {
             toll_ms: cell.toll_ms.get(),
             region: self.region,
             weight: self.weight(),
-            joining: cell.warm_from_ns.load(Relaxed) != 0,
+            joining: self.is_joining(),
             left_out: self.is_left_out(),
             reported: (cell.reported_ms.load(Relaxed) != 0).then(|| cell.reported.load(Relaxed)),
             ejected_ns: cell.ejected_until_ns.load(Relaxed).checked_sub(now).filter(|&left| left > 0),

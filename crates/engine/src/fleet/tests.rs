@@ -1,8 +1,9 @@
 //! What is known of endpoints.
 
-use super::health::ejection;
+use super::health::{FAILURES_TO_EJECT, ejection};
 use super::{Service, curve::Curve};
 use crate::plan::tests::endpoint;
+use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: u64 = 1_000_000_000;
@@ -32,14 +33,14 @@ fn ejections_double_up_to_five_minutes() {
 #[test]
 fn after_an_ejection_one_request_at_a_time_looks_whether_the_endpoint_is_well() {
     let one = endpoint(0);
-    (0..5).for_each(|_| one.failed("connect_refused", SECOND));
+    (0..5).for_each(|_| one.failed("connect_refused", SECOND, SECOND));
     assert!(one.is_ejected(2 * SECOND));
     let later = 8 * SECOND;
     assert!(!one.is_ejected(later));
     let looks = one.begin(later);
     assert!(one.is_ejected(later), "another request looks already");
     drop(looks);
-    one.failed("connect_refused", later);
+    one.failed("connect_refused", later, later);
     assert!(one.is_ejected(later + 7 * SECOND), "once is enough now, and it takes longer");
     let last = later + 13 * SECOND;
     assert!(!one.is_ejected(last));
@@ -51,7 +52,7 @@ fn after_an_ejection_one_request_at_a_time_looks_whether_the_endpoint_is_well() 
 #[test]
 fn an_answer_of_before_an_ejection_does_not_end_it() {
     let one = endpoint(0);
-    (0..5).for_each(|_| one.failed("connect_refused", SECOND));
+    (0..5).for_each(|_| one.failed("connect_refused", SECOND, SECOND));
     one.succeeded(2 * SECOND);
     assert!(one.is_ejected(3 * SECOND));
 }
@@ -77,10 +78,55 @@ fn one_request_is_left_with_an_endpoint_that_does_not_move_until_it_does() {
     endpoint.suspect(SECOND);
     let vigil = endpoint.vigil(2).unwrap();
     assert!(endpoint.vigil(3).is_none(), "one is enough");
-    assert_eq!((endpoint.in_flight(), endpoint.silence_ns(5)), (1, 3), "that one is waited for");
+    assert_eq!((endpoint.in_flight(), endpoint.silence_ns(5)), (1, 5), "that one is waited for");
     assert!(vigil.is_needed(6) && !vigil.is_needed(SECOND), "nothing is left out for ever");
     drop(vigil);
     assert!(endpoint.is_suspect(6) && endpoint.in_flight() == 0, "it ended without an answer");
     endpoint.vigil(7).unwrap().answered(8);
     assert!(!endpoint.is_suspect(9), "it moves");
+}
+
+#[test]
+fn what_stood_still_for_longer_than_a_collector_pauses_gets_its_share_back_slowly() {
+    for (silent_ns, is_slow) in [(SECOND / 2, false), (3 * SECOND, true)] {
+        let one = endpoint(1);
+        drop(one.begin(SECOND));
+        one.suspect(SECOND + 1);
+        let _asked_again = one.begin(SECOND + silent_ns / 2);
+        let now = SECOND + silent_ns;
+        assert_eq!(one.silence_ns(now), silent_ns, "it has not moved since");
+        one.progressed(now);
+        one.succeeded(now);
+        assert_eq!(one.has_its_fill(), is_slow, "one request is all that it may have at first");
+    }
+}
+
+#[test]
+fn what_fails_as_often_as_its_peers_is_not_left_out_and_what_fails_more_is() {
+    let one = endpoint(0);
+    let others = [endpoint(1), endpoint(2)];
+    let fleet = [Arc::clone(&one), Arc::clone(&others[0]), Arc::clone(&others[1])];
+    // Six of ten: five in a row come often.
+    for nth in 0..1_000u64 {
+        fleet.iter().for_each(|endpoint| match (nth + u64::from(endpoint.index) * 7) % 20 {
+            0..12 => endpoint.refused(&fleet, SECOND, SECOND),
+            _ => endpoint.succeeded(SECOND),
+        });
+    }
+    assert!(fleet.iter().all(|endpoint| !endpoint.is_ejected(SECOND + 1)));
+    (0..100).for_each(|_| others.iter().for_each(|endpoint| endpoint.succeeded(2 * SECOND)));
+    (0..FAILURES_TO_EJECT).for_each(|_| one.refused(&fleet, 2 * SECOND, 2 * SECOND));
+    assert!(one.is_ejected(2 * SECOND + 1), "the others are well");
+}
+
+#[test]
+fn what_was_sent_before_an_ejection_and_fails_after_it_does_not_eject_again() {
+    let one = endpoint(0);
+    (0..FAILURES_TO_EJECT).for_each(|_| one.failed("silent", SECOND, SECOND));
+    let later = 8 * SECOND;
+    assert!(!one.is_ejected(later));
+    one.failed("answer_timeout", 2 * SECOND, later);
+    assert!(!one.is_ejected(later), "it did not look");
+    one.failed("answer_timeout", later, later + SECOND);
+    assert!(one.is_ejected(later + SECOND));
 }

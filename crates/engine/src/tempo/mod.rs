@@ -81,8 +81,7 @@ impl Tempo {
     pub fn note(&self, took_ns: u64, ending: Ending, now: u64) {
         // Whoever does not wait for an answer says that it takes longer than that, which is news only where nearly all have come by
         // then (as finely as times are known): nobody makes a route look fast by being impatient.
-        let nearly_all_ns = || self.rung_ns(RUNGS as u8 - 1).unwrap_or_default();
-        if ending == Ending::GivenUp && took_ns < nearly_all_ns() / 8 * 7 {
+        if ending == Ending::GivenUp && took_ns < self.nearly_all_ns().unwrap_or_default() / 8 * 7 {
             return;
         }
         let mut learning = match self.learning.try_lock() {
@@ -129,6 +128,11 @@ impl Tempo {
     pub fn rung_ns(&self, rung: u8) -> Option<u64> {
         let rung = usize::from(rung);
         (rung < RUNGS).then(|| self.time(LADDER_AT + rung)).flatten()
+    }
+
+    /// What all but 2 in 1,000 answers take at most.
+    pub fn nearly_all_ns(&self) -> Option<u64> {
+        self.rung_ns(RUNGS as u8 - 1)
     }
 
     /// The learned time-out, once it is in force.

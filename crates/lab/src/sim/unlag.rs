@@ -113,7 +113,7 @@ impl Balancer for Unlag {
                 self.service.observe(&self.fleet, &request, took, is_good, now);
                 if is_good { endpoint.succeeded(now) } else { endpoint.answered_badly() }
             }
-            Ending::TimedOut => endpoint.failed("timeout", now),
+            Ending::TimedOut => endpoint.failed("timeout", ended.sent_at + BEGINNING, now),
             Ending::Cancelled => {}
         }
     }

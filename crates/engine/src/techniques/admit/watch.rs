@@ -129,7 +129,7 @@ impl Drop for Sent<'_> {
         }
         let is_overdue = now >= self.overdue_ns && matches!(phase, Phase::Wait | Phase::Connect | Phase::Tls);
         if is_overdue && !self.answers_others(Error::AnswerTimeout) {
-            self.endpoint.failed(Error::AnswerTimeout.cause(), now);
+            self.endpoint.failed(Error::AnswerTimeout.cause(), self.begun_ns, now);
             self.lost_contact(now);
         }
     }

@@ -60,8 +60,9 @@ fn is_new_to(endpoint: &Endpoint, request: &Exchange) -> bool {
     !has_failed && !endpoint.is_drained() && !is_elsewhere(endpoint, request.region)
 }
 
-fn is_out(endpoint: &Endpoint, now: u64) -> bool {
-    endpoint.is_unhealthy() || endpoint.is_drained() || endpoint.is_ejected(now) || endpoint.is_suspect(now)
+/// Whether something speaks against an endpoint.
+pub fn is_out(endpoint: &Endpoint, now: u64) -> bool {
+    !endpoint.is_in_service(now) || endpoint.is_suspect(now)
 }
 
 fn is_elsewhere(endpoint: &Endpoint, only: Option<RegionId>) -> bool {

@@ -1,8 +1,8 @@
 //! Attempt: how often a request is tried, for how long, and whether it is sent twice at once.
 //!
 //! *Retry*: what certainly reached no application (a refused connection, an HTTP/2 stream refused unprocessed) is tried again
-//! whatever the method; what was cut before a byte came back, and an answer of 502, 503 or 504, if the request is idempotent.
-//! Always on another endpoint, within a budget that successes fill, unless the answer asks not to, or another proxy before this
+//! whatever the method; what was cut before a byte came back, an answer of 502, 503 or 504, and what is inside an endpoint that
+//! does not move ([`silence`]), if the request is idempotent. Always on another endpoint, within a budget that successes fill, unless the answer asks not to, or another proxy before this
 //! one retries already. *Hedge*: see [`hedge`]. *Deadline*: ends everything inside; a request that has no time left for an answer
 //! is not sent. *Time-out*: learned from the route's own tail, see [`crate::tempo`]. *Replay*: see [`replay`].
 //!
@@ -17,6 +17,7 @@ pub mod policy;
 pub mod purse;
 pub mod race;
 pub mod replay;
+pub mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use learned::Learned;
 use policy::Verdict;
 use race::{Limit, Race};
 use replay::store::Answers;
+use silence::Silence;
 use std::rc::Rc;
 use std::sync::Arc;
 use unlag_config::Timeout;
@@ -90,6 +92,22 @@ impl Attempt {
             .filter(|_| !exchange.trace.is_held_out(Technique::Hedge, exchange.route.config.holdout))
     }
 
+    /// Who looks whether this attempt, the `made`th, is to leave its endpoint, if it may.
+    fn silence<'a>(
+        &'a self,
+        exchange: &Exchange,
+        trace: &'a Rc<Trace>,
+        again: Again,
+        made: u32,
+        limit: Limit,
+    ) -> Option<Silence<'a>> {
+        let may = again.on_answers && made <= again.retries && self.upstream.fleet().len() > 1;
+        may.then(|| {
+            let left_ns = limit.at_ns.saturating_sub(trace.latest_ns());
+            Silence::of(self, trace, again, left_ns.min(exchange.route.head_timeout_ns))
+        })
+    }
+
     async fn attempts<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
         let trace = Rc::clone(&exchange.trace);
         let began_ns = trace.latest_ns();
@@ -116,7 +134,10 @@ impl Attempt {
             let share = if made == 1 { self.share(&exchange) } else { None };
             let sent_ns = trace.latest_ns();
             let outcome = match share {
-                None => race::alone(std::pin::pin!(next.run(exchange)), limit, &mut alarm).await,
+                None => {
+                    let silence = self.silence(&exchange, &trace, again, made, limit);
+                    race::alone(std::pin::pin!(next.run(exchange)), limit, silence, &mut alarm).await
+                }
                 // Boxed: what may be sent twice has room for both.
                 Some(share) => {
                     let race =
@@ -134,8 +155,9 @@ impl Attempt {
             // It is there: nothing else is waited for.
             let Some(back) = taken_back(outcome) else { return Err(Error::Internal.into()) };
             exchange = back;
+            let now = trace.enter(Phase::Overhead);
             if wait_ns > 0 {
-                alarm.set(trace.enter(Phase::Overhead) + wait_ns);
+                alarm.set(now + wait_ns);
                 std::future::poll_fn(|cx| alarm.poll(cx)).await;
             }
             // Whoever comes next on the way sees that it is being retried, and does not do the same.
@@ -181,6 +203,8 @@ impl Attempt {
                 (Verdict::TryAgainWithinBudget, policy::pushback_ns(&response.head.fields)?, has_another)
             }
             Ok(_) => return None,
+            // It was paid for when it left.
+            Err(Failure { error: Error::Silent, .. }) => return Some(0),
             Err(Failure { error, exchange: Some(exchange) }) => {
                 let verdict = policy::after(*error, made, again.retries, again.is_idempotent);
                 // What an endpoint refused because it had too much to do, it may take now.

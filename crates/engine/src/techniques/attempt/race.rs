@@ -12,9 +12,10 @@ use super::fleet;
 use super::hedge::{self, Sight};
 use super::learned::Learned;
 use super::purse::{Lost, Paid};
+use super::silence::Silence;
 use crate::clock;
 use crate::error::Error;
-use crate::exchange::{Exchange, Outcome, Trace};
+use crate::exchange::{Exchange, Failure, Outcome, Trace};
 use crate::fleet::{Endpoint, RegionId};
 use crate::http::Name;
 use crate::net::alarm::{Alarm, NEVER};
@@ -28,17 +29,39 @@ use unlag_record::{Fate, Hedge, Late, Trigger};
 /// Copies of a request at most, one after the other: where a region freezes whole, the one that got the copy may be part of it.
 const COPIES_MAX: u32 = 3;
 
-/// One attempt of a request that may have no second copy: until its answer or its limit. It is pinned by the caller: handed over,
-/// the future of all that follows would have room here twice.
+/// One attempt of a request that may have no second copy: until its answer, its limit, or until it leaves an endpoint that does not
+/// move. It is pinned by the caller: handed over, the future of all that follows would have room here twice.
 pub async fn alone(
     mut first: Pin<&mut impl Future<Output = Outcome>>,
     limit: Limit,
+    mut silence: Option<Silence<'_>>,
     alarm: &mut Alarm,
 ) -> Outcome {
-    alarm.set(limit.at_ns);
-    std::future::poll_fn(|cx| match first.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(outcome),
-        Poll::Pending => alarm.poll(cx).map(|()| Err(limit.error.into())),
+    alarm.set(silence.as_ref().map_or(NEVER, |silence| silence.look_at_ns).min(limit.at_ns));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(outcome) = first.as_mut().poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        loop {
+            ready!(alarm.poll(cx));
+            let now = clock::now();
+            let Some(silence) = silence.as_mut().filter(|_| now < limit.at_ns) else {
+                return Poll::Ready(Err(limit.error.into()));
+            };
+            let silent = silence.look(now);
+            alarm.set(silence.look_at_ns.min(limit.at_ns));
+            let Some(silent) = silent else { continue };
+            // Whoever has the request gives a copy of it when it is polled.
+            silence.trace.lending.ask();
+            let answered = first.as_mut().poll(cx);
+            let copy = silence.trace.lending.take();
+            if answered.is_ready() {
+                return answered;
+            }
+            if let Some(left) = copy.and_then(|copy| silence.leaves(copy, &silent, now)) {
+                return Poll::Ready(Err(Failure { error: Error::Silent, exchange: Some(left) }));
+            }
+        }
     })
     .await
 }

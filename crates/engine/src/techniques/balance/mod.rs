@@ -13,12 +13,12 @@ pub mod policy;
 pub mod reports;
 #[cfg(test)]
 mod tests;
+pub mod trailers;
 
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Failure, Outcome, Response, Trace};
 use crate::fleet::{Endpoint, InFlight, RegionId, Went};
-use crate::http::Name;
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
 use policy::{Ask, Looked, Picked, Verdict};
@@ -165,26 +165,28 @@ impl Balance {
             verdict == Verdict::Good,
             now,
         );
-        match verdict {
-            Verdict::Good => endpoint.succeeded(now),
-            Verdict::Busy(seconds) => {
-                endpoint.succeeded(now);
-                endpoint.busy(now + u64::from(seconds.min(BUSY_S_MAX)) * 1_000_000_000);
-            }
-            Verdict::Bad => endpoint.answered_badly(),
-            Verdict::Failed => endpoint.failed("answered 502, 503 or 504", now),
+        hear((endpoint, request.begun_ns()), verdict, &self.upstream, now);
+    }
+}
+
+/// Notes what an answer says of an endpoint, to which its request was sent at that moment.
+fn hear((endpoint, begun_ns): (&Endpoint, u64), verdict: Verdict, upstream: &Upstream, now: u64) {
+    match verdict {
+        Verdict::Good => endpoint.succeeded(now),
+        Verdict::Busy(seconds) => {
+            endpoint.succeeded(now);
+            endpoint.busy(now + u64::from(seconds.min(BUSY_S_MAX)) * 1_000_000_000);
         }
+        Verdict::Bad => endpoint.answered_badly(),
+        Verdict::Failed => endpoint.refused(&upstream.fleet(), begun_ns, now),
     }
 }
 
 fn verdict(response: &Response, status: u16) -> Verdict {
     let fields = &response.head.fields;
-    let number = |value: &[u8]| std::str::from_utf8(value).ok()?.trim().parse::<u32>().ok();
-    let grpc_status = match status {
-        200 => fields.get(Name::GrpcStatus).and_then(number).and_then(|status| u8::try_from(status).ok()),
-        _ => None,
-    };
-    let retry_after_s = if status == 429 { fields.get_named("retry-after").and_then(number) } else { None };
+    let grpc_status = if status == 200 { policy::grpc_status(fields) } else { None };
+    let retry_after_s =
+        if status == 429 { fields.get_named("retry-after").and_then(policy::number) } else { None };
     policy::judge(status, grpc_status, retry_after_s)
 }
 
@@ -230,7 +232,7 @@ impl Balance {
         // One that answers others meanwhile is there: a slow request is no reason to leave it out.
         match error == Error::AnswerTimeout && endpoint.has_moved_since(chosen.begun_ns) {
             true => endpoint.answered_badly(),
-            false => endpoint.failed(error.cause(), clock::now()),
+            false => endpoint.failed(error.cause(), chosen.begun_ns, clock::now()),
         }
     }
 }
@@ -256,6 +258,7 @@ impl Stage for Balance {
                     }
                     self.answered(&response, &request, wait_ns, now);
                     response.in_flight = Some(request);
+                    trailers::judge(&mut response, &self.upstream);
                 } else if let Some(request) =
                     response.tunnel.iter_mut().find_map(|tunnel| tunnel.in_flight.as_mut())
                 {

@@ -9,14 +9,12 @@
 //! Ideas: server-local load with a severe penalty beyond it (C3, NSDI 2015; Prequal, NSDI 2024), least loaded first for errors
 //! as load (Finagle's failure accrual), silence as a signal (accrual failure detectors).
 
-use crate::fleet::{Endpoint, FAILING_NOISE, Figures};
+use crate::fleet::{Endpoint, Figures, fails_more};
 pub use unlag_record::Cost;
 
 /// What a failure costs: so many usual answers, and no less than a time that people notice.
 const FAILURE_UNITS: f32 = 40.0;
 const FAILURE_MS: f32 = 200.0;
-/// A share of failures counts when it is above the usual one by so many standard errors.
-const STANDARD_ERRORS: f32 = 3.0;
 /// Silence costs beyond so many usual ones.
 const SILENT_GAPS: f32 = 1.5;
 /// The way counts by this factor: who waits for the crowd to pass keeps others waiting, who goes far does not.
@@ -39,7 +37,7 @@ pub fn cost(endpoint: &Endpoint, figures: &Figures, now: u64) -> Cost {
     let suspicion_ms = if endpoint.is_suspect(now) { SUSPECT_MS } else { 0.0 };
     let slower = endpoint.slower();
     let failing = match endpoint.failing() {
-        failing if failing <= 0.0 || !is_certain(failing, figures.failing) => 0.0,
+        failing if failing <= 0.0 || !fails_more(failing, figures.failing) => 0.0,
         // Who was left out is looked at once, by one request at a time: what it failed before is why.
         _ if endpoint.is_to_be_looked_at(now) => 0.0,
         failing => failing,
@@ -51,13 +49,6 @@ pub fn cost(endpoint: &Endpoint, figures: &Figures, now: u64) -> Cost {
         failure_ms: FAILURE_MS.max(FAILURE_UNITS * figures.unit_ms) * failing,
         silence_ms: suspicion_ms + if is_silent { silence_ms } else { 0.0 },
     }
-}
-
-/// Whether an endpoint fails more than is usual among its peers. Where all fail alike, the last few answers would send everybody
-/// to the same one.
-#[inline]
-fn is_certain(failing: f32, usual: f32) -> bool {
-    failing - usual > STANDARD_ERRORS * (usual * (1.0 - usual) * FAILING_NOISE).sqrt()
 }
 
 /// Flat up to the knee, where more requests only use what is idle, and steep beyond.

@@ -3,6 +3,7 @@
 use super::pace::{self, Cost};
 use crate::error::{Error, Fault};
 use crate::fleet::{Endpoint, Figures, RegionId};
+use crate::http::{Fields, Name};
 use std::sync::Arc;
 use unlag_record::{Against, Candidate, Choice, How, LeftOut};
 
@@ -28,11 +29,13 @@ pub struct Ask<'a> {
 
 /// Who may be asked, and who only if there is nobody else: an endpoint of a higher rank is not asked while there is one of a
 /// lower. The highest have refused this very request; then come those that do not pass their health check, then ejected ones,
-/// unless more than half are ejected (then the signal is not about those that can be reached), then those at their limit, then those that join and
-/// have no connections yet or as much as they may have so soon. What an operator has drained is not asked at all.
+/// unless more than half are ejected (then the signal is not about those that can be reached), then those at their limit, then
+/// those that join and have no connections yet or, where costs do not tell, as much as they may have so soon. What an operator has drained is not asked at all.
 pub struct Ranking<'a> {
     fleet: &'a [Arc<Endpoint>],
     ask: Ask<'a>,
+    /// Whether costs are compared, of which it is one to have as much as one may have so soon.
+    by_cost: bool,
     /// Counted only where somebody is ejected.
     are_most_ejected: Option<bool>,
     /// How many it was asked about, and what spoke against them.
@@ -51,7 +54,12 @@ pub struct Looked {
 impl<'a> Ranking<'a> {
     /// Of these endpoints.
     pub fn new(fleet: &'a [Arc<Endpoint>], ask: Ask<'a>) -> Ranking<'a> {
-        Ranking { fleet, ask, are_most_ejected: None, looked: Looked::default() }
+        Ranking { fleet, ask, by_cost: false, are_most_ejected: None, looked: Looked::default() }
+    }
+
+    /// Of these, of which the cheapest is chosen.
+    pub fn by_cost(fleet: &'a [Arc<Endpoint>], ask: Ask<'a>) -> Ranking<'a> {
+        Ranking { by_cost: true, ..Ranking::new(fleet, ask) }
     }
 
     /// The rank of one of them; none if it is not to be asked.
@@ -79,7 +87,7 @@ impl<'a> Ranking<'a> {
                 || !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, now)));
         let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
         let full = u8::from(endpoint.gauge.is_full(endpoint.in_flight()));
-        let joins = u8::from(endpoint.is_cold(now) || endpoint.has_its_fill());
+        let joins = u8::from(endpoint.is_cold(now) || !self.by_cost && endpoint.has_its_fill());
         let (unhealthy, is_ejected) = (u8::from(endpoint.is_unhealthy()), u8::from(is_ejected));
         let rank = refused * 16 + unhealthy * 8 + is_ejected * 4 + full * 2 + joins;
         if let Some(against) = against(rank) {
@@ -154,7 +162,7 @@ fn candidate(endpoint: &Endpoint, cost: Cost) -> Candidate {
 /// Picks the endpoint where a request costs least, among those that may best be asked. The turn decides between equals: while
 /// nothing is under way, all are equal.
 pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], figures: &Figures, ask: &Ask<'_>) -> Option<Picked<'a>> {
-    let mut ranking = Ranking::new(fleet, *ask);
+    let mut ranking = Ranking::by_cost(fleet, *ask);
     let mut best = Best::new(figures, ask.now);
     if fleet.len() <= COMPARED_MAX {
         let (before, from) = fleet.split_at_checked(first_in_turn(fleet, ask.turn)).unwrap_or_default();
@@ -327,7 +335,7 @@ pub enum Verdict {
     Failed,
 }
 
-/// The verdict on an answer, by its status and, of gRPC, by the status that stands in the head of an answer without content.
+/// The verdict on an answer, by its status and, of gRPC, by its own.
 pub fn judge(status: u16, grpc_status: Option<u8>, retry_after_s: Option<u32>) -> Verdict {
     match (status, grpc_status) {
         (429, _) | (_, Some(8)) => Verdict::Busy(retry_after_s.unwrap_or(1)),
@@ -338,6 +346,16 @@ pub fn judge(status: u16, grpc_status: Option<u8>, retry_after_s: Option<u32>) -
         (_, Some(2 | 4 | 13 | 15)) => Verdict::Bad,
         _ => Verdict::Good,
     }
+}
+
+/// How a call of gRPC ended, by the head of an answer without content, or by its trailers.
+pub fn grpc_status(fields: &Fields) -> Option<u8> {
+    fields.get(Name::GrpcStatus).and_then(number).and_then(|status| u8::try_from(status).ok())
+}
+
+/// A whole number that stands for itself.
+pub fn number(value: &[u8]) -> Option<u32> {
+    std::str::from_utf8(value).ok()?.trim().parse().ok()
 }
 
 /// Whether an error counts against the endpoint.

@@ -55,9 +55,9 @@ fn a_request_goes_back_to_an_endpoint_that_failed_it_only_when_there_is_no_other
 #[test]
 fn five_failures_in_a_row_eject_but_never_the_last_endpoint() {
     let fleet = fleet(2);
-    (0..5).for_each(|_| fleet[0].failed("connect_refused", 1));
+    (0..5).for_each(|_| fleet[0].failed("connect_refused", 1, 1));
     assert!((0..4).all(|turn| picked(&fleet, &[], turn) == 1));
-    (0..5).for_each(|_| fleet[1].failed("connect_refused", 1));
+    (0..5).for_each(|_| fleet[1].failed("connect_refused", 1, 1));
     // Both are out: more than half, so the signal is not about them, and both are used.
     let seen: Vec<u32> = (0..2).map(|turn| picked(&fleet, &[], turn)).collect();
     assert_eq!(seen, [0, 1]);
@@ -88,7 +88,7 @@ fn a_choice_says_who_was_left_out_why_and_what_the_next_best_would_have_cost() {
     let fleet = fleet(5);
     fleet[1].set_healthy(false, 0);
     fleet[2].set_drained(true, 0);
-    (0..5).for_each(|_| fleet[3].failed("connect_refused", 1));
+    (0..5).for_each(|_| fleet[3].failed("connect_refused", 1, 1));
     let _busy = fleet[4].begin(1);
     let picked = pick(&fleet, &unknown(), &Ask { now: 1, ..Ask::default() }).expect("somebody");
     let choice = picked.choice(How::Adaptive, fleet.len(), None);

@@ -67,7 +67,7 @@ fn an_endpoint_that_becomes_slow_all_at_once_is_left_after_a_handful_of_answers_
 fn who_was_left_out_and_is_well_again_has_its_share_at_once_and_no_old_failures() {
     let (fleet, service, mut now) = (fleet(2), Service::default(), SECOND);
     serve(&fleet, &service, 100, &mut now, |_, size| size * 3);
-    (0..5).for_each(|_| fleet[0].failed("answered 502, 503 or 504", now));
+    (0..5).for_each(|_| fleet[0].failed("answered 502, 503 or 504", now, now));
     assert!(fleet[0].failing() > 0.2 && fleet[0].is_ejected(now + SECOND));
     now += 7 * SECOND;
     let got = serve(&fleet, &service, 4, &mut now, |_, size| size * 3);
@@ -79,7 +79,7 @@ fn who_was_left_out_and_is_well_again_has_its_share_at_once_and_no_old_failures(
 fn of_a_fleet_that_mostly_cannot_be_reached_only_the_rest_is_asked() {
     let fleet = fleet(3);
     for endpoint in &fleet[..2] {
-        (0..5).for_each(|_| endpoint.failed("closed_early", SECOND));
+        (0..5).for_each(|_| endpoint.failed("closed_early", SECOND, SECOND));
         (0..5).for_each(|_| _ = endpoint.gauge.contact.failed(0, SECOND));
     }
     for turn in 0..12 {
@@ -113,6 +113,28 @@ fn an_endpoint_that_had_too_much_to_do_is_asked_by_one_at_a_time_once_its_pause_
         .collect();
     let on_it = under_way.iter().filter(|request| request.endpoint().index == 0).count();
     assert_eq!(on_it, 1);
+}
+
+#[test]
+fn while_most_of_a_fleet_comes_back_nobody_has_the_load_of_all() {
+    let (fleet, service, mut now) = (fleet(5), Service::default(), SECOND);
+    service.set_slow_start(10 * SECOND);
+    serve(&fleet, &service, 1_000, &mut now, |_, size| size * 3);
+    for endpoint in &fleet[1..] {
+        endpoint.set_drained(true, now);
+        endpoint.set_drained(false, now);
+    }
+    now += SECOND / 5;
+    service.sweep(&fleet, now);
+    let figures = service.figures();
+    let by_cost = |ask: &Ask<'_>| pick(&fleet, &figures, ask).expect("somebody").endpoint.begin(now);
+    let by_count = |ask: &Ask<'_>| least_requests(&fleet, ask).expect("somebody").endpoint.begin(now);
+    let by_turn = |ask: &Ask<'_>| round_robin(&fleet, ask).expect("somebody").endpoint.begin(now);
+    for rule in [&by_cost as &dyn Fn(&Ask<'_>) -> InFlight, &by_count, &by_turn] {
+        let under_way: Vec<InFlight> = (0..40).map(|turn| rule(&ask(turn, now))).collect();
+        let on_it = under_way.iter().filter(|request| request.endpoint().index == 0).count();
+        assert!((8..16).contains(&on_it), "{on_it} of 40 on the one that was never away");
+    }
 }
 
 #[test]
@@ -252,7 +274,9 @@ fn a_new_endpoint_gets_its_share_slowly() {
     serve(&fleet, &service, 100, &mut now, |_, size| size * 3);
     fleet[2].joins(now);
     let _busy: Vec<InFlight> = (0..6).map(|nth| fleet[nth % 2].begin(now)).collect();
-    let share = |now: u64| {
+    let share = |mut now: u64| {
+        // The others move.
+        fleet[..2].iter().for_each(|other| answer(&fleet, &service, other.begin(now), 3, &mut now));
         service.sweep(&fleet, now);
         let mut held: Vec<InFlight> = Vec::new();
         (0..6).for_each(|turn| {

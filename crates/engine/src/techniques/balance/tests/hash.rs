@@ -74,7 +74,7 @@ fn an_endpoint_that_is_out_of_service_is_skipped_and_gets_the_same_keys_back() {
     let before: Vec<u32> = keys(4_000).map(|key| picked(&fleet, key)).collect();
     let takes: [fn(&Endpoint, bool); 2] = [
         |endpoint, out| endpoint.set_healthy(!out, 0),
-        |endpoint, out| (0..if out { 5 } else { 0 }).for_each(|_| endpoint.failed("connect_refused", 1)),
+        |endpoint, out| (0..if out { 5 } else { 0 }).for_each(|_| endpoint.failed("connect_refused", 1, 1)),
     ];
     for take in takes {
         take(&fleet[2], true);
