@@ -158,6 +158,34 @@ fn a_full_line_refuses_with_a_time_to_come_again_and_blames_no_endpoint() {
 }
 
 #[test]
+fn a_primary_with_too_much_to_do_refuses_writes_and_no_read_that_a_replica_can_answer() {
+    let gate = Gate::new();
+    let primary = RawOrigin::always(Script::held(&gate, "written"));
+    let replica = RawOrigin::ok("read");
+    let toml = format!(
+        "[region]\nname = \"eu\"\n[upstream.orders]\nregions.eu = [\"{}\"]\nregions.us = [\"{}\"]\n\
+         primary = \"us\"\nlimit = 1\nqueue = {{ wait_max = \"30s\", length_max = 1 }}\n\
+         [[route]]\nmatch = \"/{{path...}}\"\nupstream = \"orders\"\ncache = \"off\"\n",
+        replica.url(),
+        primary.url()
+    );
+    let unlag = Setup::of(UNLAG).toml(&toml).start();
+    let write = || {
+        let mut client = unlag.connect();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        thread::spawn(move || client.read_response("POST").status())
+    };
+    let first = write();
+    primary.wait_for_requests(1);
+    let second = write();
+    wait_until("one waits", || waiting(&unlag) == 1);
+    assert_eq!(write().join().expect("an answer"), 503, "their line is full");
+    (0..5).for_each(|_| assert_eq!(unlag.get("/").text(), "read"));
+    gate.open();
+    assert_eq!((first.join().expect("an answer"), second.join().expect("an answer")), (200, 200));
+}
+
+#[test]
 fn without_a_queue_what_is_over_the_limit_is_refused_at_once() {
     let gate = Gate::new();
     let origin = RawOrigin::always(Script::held(&gate, "done"));

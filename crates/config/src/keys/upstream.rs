@@ -186,7 +186,7 @@ pub(crate) static QUEUE: Table = Table {
     keys: &[
         Key::new("wait_max", Kind::Duration { min: MS, max: Duration::from_secs(60) }, "Longest wait; a deadline may be shorter.")
             .default("\"1s\"", "who waits longer has often left, and an answer to nobody is work for nothing"),
-        Key::new("length_max", Kind::Count { min: 1, max: 100_000 }, "Most requests that wait.")
+        Key::new("length_max", Kind::Count { min: 1, max: 100_000 }, "Most requests that wait: for any endpoint, and for those of a region that they have to go to.")
             .default("1024", "at a thousand answers a second they are served within the longest wait; each holds the memory of a request"),
     ],
 };

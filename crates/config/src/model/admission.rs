@@ -66,8 +66,8 @@ pub enum Criticality {
 pub struct Queue {
     /// Longest wait, 1 ms to 1 min. Default 1 s: who waits longer has often left.
     pub wait_max: Duration,
-    /// Most requests that wait, 1 to 100 000. Default 1024: memory is bounded, and no caller in a longer line would be served in
-    /// time.
+    /// Most requests that wait, for any endpoint and for those of a region each, 1 to 100 000. Default 1024: memory is bounded, and
+    /// no caller in a longer line would be served in time.
     pub length_max: u32,
 }
 

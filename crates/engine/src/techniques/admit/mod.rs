@@ -1,6 +1,7 @@
 //! Admit: what an upstream is spared, so that it answers the rest. How many requests are in flight to an endpoint at a time is
-//! bounded by a number or by what its latency taught; what comes beyond waits in one line for all cores, in which the most
-//! critical and, once the wait is no passing moment, the newest go first; what would wait in vain is refused at once. An upstream
+//! bounded by a number or by what its latency taught; what comes beyond waits in a line for all cores (one for what may go anywhere,
+//! one for what has to go to a region), in which the most critical and, once the wait is no passing moment, the newest go first;
+//! what would wait in vain is refused at once. An upstream
 //! that nobody can reach is asked by one request at a time. And a route may be asked only so often.
 //!
 //! Idea: Gradient2 (Netflix), CoDel and adaptive LIFO (Nichols and Jacobson; Maurer), DAGOR (Zhou et al. 2018), GCRA. A plain
@@ -15,6 +16,7 @@ pub mod breaker;
 pub mod criticality;
 pub mod gauge;
 pub mod limit;
+pub mod lines;
 pub mod pin;
 pub mod queue;
 pub mod rate;
@@ -112,7 +114,8 @@ impl Admit {
         let may_go = || {
             let promised = room.promised();
             let (fleet, failed) = (self.upstream.fleet(), exchange.failed.as_slice());
-            !room.is_waited_in() && has_room(&fleet, exchange.region, failed, promised, clock::now())
+            !room.is_waited_in_for(exchange.region)
+                && has_room(&fleet, exchange.region, failed, promised, clock::now())
         };
         if self.holds && exchange.only.is_none() && !may_go() {
             // Boxed: most requests do not wait.
@@ -209,12 +212,8 @@ fn has_room(
     now: u64,
 ) -> bool {
     let is_meant = |endpoint: &&Arc<Endpoint>| region.is_none() || endpoint.region == region;
-    let is_well = |endpoint: &&Arc<Endpoint>| {
-        !endpoint.is_drained()
-            && !endpoint.is_unhealthy()
-            && !endpoint.is_ejected(now)
-            && !failed.iter().any(|(index, _)| *index == endpoint.index)
-    };
+    let has_failed = |endpoint: &Endpoint| failed.iter().any(|(index, _)| *index == endpoint.index);
+    let is_well = |endpoint: &&Arc<Endpoint>| endpoint.is_in_service(now) && !has_failed(endpoint);
     let free_at = |endpoint: &Arc<Endpoint>| endpoint.gauge.free(endpoint.in_flight());
     let (mut free, mut is_any_well) = (0u32, false);
     for endpoint in fleet.iter().filter(is_meant).filter(is_well) {

@@ -22,9 +22,6 @@ use unlag_config::{Criticality, Queue};
 const TARGET_NS: u64 = 5_000_000;
 const INTERVALS: u64 = 20;
 
-/// Of a class, so many are looked at for one whom the room fits: with as many before them, others would find none either.
-const LOOKED_AT_MAX: usize = 64;
-
 /// How patient a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
@@ -156,16 +153,16 @@ impl<T> Line<T> {
         Ok(Standing { class, id })
     }
 
-    /// There is room for one. Those who have waited too long for it to help go into `refused`.
-    pub fn next(&mut self, now: u64, refused: &mut Vec<T>) -> Option<T> {
-        self.next_of(now, refused, |_| true)
+    /// The highest class of which somebody waits.
+    pub fn highest(&self) -> Option<usize> {
+        self.classes.iter().rposition(|line| !line.is_empty())
     }
 
-    /// The same where the room is not for everybody: of those whom it `fits`.
-    pub fn next_of(&mut self, now: u64, refused: &mut Vec<T>, fits: impl Fn(&T) -> bool) -> Option<T> {
+    /// There is room for one. Those who have waited too long for it to help go into `refused`.
+    pub fn next(&mut self, now: u64, refused: &mut Vec<T>) -> Option<T> {
         self.look(now);
         let next = loop {
-            let Some((class, place)) = self.take_next(&fits) else { break None };
+            let Some((class, place)) = self.take_next() else { break None };
             let is_doomed = place.due_ns <= now;
             self.shed.left(class, now.saturating_sub(place.since_ns), is_doomed);
             match is_doomed {
@@ -199,25 +196,15 @@ impl<T> Line<T> {
 
     /// A class has less than is served again once nobody of it and of those above waits.
     fn settle(&mut self) {
-        let waiting = self.classes.iter().rposition(|line| !line.is_empty());
-        self.overloaded = self.overloaded.min(waiting.map_or(0, |class| class + 1));
+        self.overloaded = self.overloaded.min(self.highest().map_or(0, |class| class + 1));
     }
 
-    fn take_next(&mut self, fits: impl Fn(&T) -> bool) -> Option<(Criticality, Place<T>)> {
-        for (class, line) in criticality::ALL.into_iter().zip(&mut self.classes).rev() {
-            let is_next = |place: &Place<T>| fits(&place.who);
-            let at = if (class as usize) < self.overloaded {
-                let newest = line.iter().rev().take(LOOKED_AT_MAX).position(is_next);
-                newest.map(|from_back| line.len() - 1 - from_back)
-            } else {
-                line.iter().take(LOOKED_AT_MAX).position(is_next)
-            };
-            if let Some(place) = at.and_then(|at| line.remove(at)) {
-                self.length -= 1;
-                return Some((class, place));
-            }
-        }
-        None
+    fn take_next(&mut self) -> Option<(Criticality, Place<T>)> {
+        let highest = self.highest()?;
+        let line = self.classes.get_mut(highest)?;
+        let place = if highest < self.overloaded { line.pop_back() } else { line.pop_front() };
+        self.length -= 1;
+        criticality::ALL.get(highest).copied().zip(place)
     }
 
     /// Refuses who has waited for longer than the target: those of their class and above who came after them are served before

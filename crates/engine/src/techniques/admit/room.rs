@@ -10,10 +10,10 @@
 //! same moment, so a limit is exceeded by one per core at most. Who begins to wait says so first and then looks for room once
 //! more; who frees a place counts it free first and then looks whether anybody waits: one of them sees the other.
 
+use super::lines::{Lines, Whither};
 use super::pin::{Drained, Pin};
-use super::queue::{Line, Patience, Standing};
+use super::queue::{Patience, Standing};
 use super::shed::Rank;
-use crate::fleet::RegionId;
 use slab::Slab;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
@@ -43,7 +43,7 @@ pub struct Room {
 #[derive(Debug, Default)]
 struct Inner {
     places: Option<Weak<dyn Places>>,
-    line: Line<usize>,
+    lines: Lines,
     seats: Slab<Seat>,
 }
 
@@ -51,15 +51,14 @@ struct Inner {
 pub trait Places: std::fmt::Debug + Send + Sync {
     /// Whether there is room for one more than so many that were promised a place and are not counted in flight yet; in this
     /// region, if it has to be one.
-    fn has_room(&self, region: Option<RegionId>, promised: u32, now: u64) -> bool;
+    fn has_room(&self, whither: Whither, promised: u32, now: u64) -> bool;
 }
 
 /// One request that waits.
 #[derive(Debug)]
 struct Seat {
     standing: Option<Standing>,
-    /// The only region that it may go to, if there is one.
-    region: Option<RegionId>,
+    whither: Whither,
     waker: Waker,
     verdict: Option<Verdict>,
 }
@@ -94,6 +93,11 @@ impl Room {
         self.waiting.load(SeqCst) > 0
     }
 
+    /// Whether anybody waits who goes there.
+    pub fn is_waited_in_for(&self, whither: Whither) -> bool {
+        self.is_waited_in() && self.inner().lines.is_waited_in(whither)
+    }
+
     /// How many were promised a place that they have not taken yet.
     pub fn promised(&self) -> u32 {
         self.promised.load(SeqCst)
@@ -102,16 +106,16 @@ impl Room {
     /// Begins to wait, until `due_ns` at the longest.
     pub fn enter(
         &self,
-        (rank, region): (Rank, Option<RegionId>),
+        (rank, whither): (Rank, Whither),
         due_ns: u64,
         waker: &Waker,
         now: u64,
     ) -> Result<Waiting<'_>, Verdict> {
         let mut inner = self.inner();
-        let seat = Seat { standing: None, region, waker: waker.clone(), verdict: None };
+        let seat = Seat { standing: None, whither, waker: waker.clone(), verdict: None };
         let seat = inner.seats.insert(seat);
         let mut refused = Vec::new();
-        let standing = inner.line.arrive(rank, due_ns, seat, now, &mut refused);
+        let standing = inner.lines.arrive((rank, whither), due_ns, seat, now, &mut refused);
         let wakers = inner.refuse(&refused);
         let is_in = standing.is_ok();
         match standing {
@@ -139,13 +143,8 @@ impl Room {
         let mut inner = self.inner();
         let Some(places) = inner.places.as_ref().and_then(Weak::upgrade) else { return };
         let (mut refused, mut wakers) = (Vec::new(), Vec::new());
-        while !inner.line.is_empty() && places.has_room(None, self.promised(), now) {
-            let Inner { line, seats, .. } = &mut *inner;
-            let fits = |&seat: &usize| {
-                let region = seats.get(seat).and_then(|seat| seat.region);
-                region.is_none() || places.has_room(region, self.promised(), now)
-            };
-            let Some(seat) = line.next_of(now, &mut refused, fits) else { break };
+        let has_room = |whither| places.has_room(whither, self.promised(), now);
+        while let Some(seat) = inner.lines.next(now, &mut refused, has_room) {
             self.promised.fetch_add(1, SeqCst);
             inner.seat(seat, |seat| {
                 seat.verdict = Some(Verdict::Go);
@@ -192,15 +191,15 @@ impl Room {
     pub fn learned(&self, base_ns: u64, p10_ns: u64) {
         self.p10_ns.store(p10_ns, Relaxed);
         if self.base_ns.swap(base_ns, Relaxed) != base_ns {
-            let line = &mut self.inner().line;
-            line.set_patience(line.patience().in_front_of(base_ns));
+            let lines = &mut self.inner().lines;
+            lines.set_patience(lines.patience().in_front_of(base_ns));
         }
     }
 
     /// Who waits from now on, and for how long; without a queue, nobody.
     pub fn set_queue(&self, queue: Option<&Queue>) {
         let none = Queue { length_max: 0, ..Queue::default() };
-        self.inner().line.set_patience(Patience::of(self.base_ns(), queue.unwrap_or(&none)));
+        self.inner().lines.set_patience(Patience::of(self.base_ns(), queue.unwrap_or(&none)));
     }
 
     /// What an answer takes without load; 0 while nothing is known.
@@ -259,7 +258,7 @@ impl Room {
     }
 
     fn count(&self, inner: MutexGuard<'_, Inner>) {
-        self.waiting.store(u32::try_from(inner.line.len()).unwrap_or(u32::MAX), SeqCst);
+        self.waiting.store(u32::try_from(inner.lines.waiting()).unwrap_or(u32::MAX), SeqCst);
     }
 }
 
@@ -316,7 +315,7 @@ impl Drop for Waiting<'_> {
         let seat = inner.seats.try_remove(self.seat);
         let Some(seat) = seat else { return };
         if let (None, Some(standing)) = (seat.verdict, seat.standing) {
-            inner.line.leave(standing);
+            inner.lines.leave(seat.whither, standing);
         }
         self.room.count(inner);
         if seat.verdict == Some(Verdict::Go) {

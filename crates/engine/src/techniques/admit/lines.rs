@@ -1,0 +1,126 @@
+//! The lines in front of one upstream: one of those who may go anywhere, and one of those who have to go to a region, for each such
+//! region. Who waits for a primary that has too much to do is in nobody else's way.
+
+use super::queue::{Line, Patience, Standing};
+use super::shed::Rank;
+use crate::fleet::RegionId;
+
+/// Where somebody may go: to one region, or anywhere.
+pub type Whither = Option<RegionId>;
+
+/// The lines. There are as many as regions that anybody ever had to go to, and one.
+#[derive(Debug, Default)]
+pub struct Lines {
+    all: Vec<(Whither, Line<usize>)>,
+    patience: Patience,
+}
+
+impl Lines {
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.all.iter().map(|(_, line)| line.len()).sum()
+    }
+
+    /// Whether anybody waits who goes there.
+    pub fn is_waited_in(&self, whither: Whither) -> bool {
+        self.all.iter().any(|(known, line)| *known == whither && !line.is_empty())
+    }
+
+    /// As [`Line::arrive`].
+    pub fn arrive(
+        &mut self,
+        (rank, whither): (Rank, Whither),
+        due_ns: u64,
+        who: usize,
+        now: u64,
+        refused: &mut Vec<usize>,
+    ) -> Result<Standing, usize> {
+        match self.of(whither) {
+            Some(line) => line.arrive(rank, due_ns, who, now, refused),
+            None => Err(who),
+        }
+    }
+
+    /// As [`Line::leave`].
+    pub fn leave(&mut self, whither: Whither, standing: Standing) {
+        self.of(whither).and_then(|line| line.leave(standing));
+    }
+
+    /// The next of a line for which there is room: of the highest class, and where that is the same of who has no choice.
+    pub fn next(
+        &mut self,
+        now: u64,
+        refused: &mut Vec<usize>,
+        has_room: impl Fn(Whither) -> bool,
+    ) -> Option<usize> {
+        loop {
+            let lines = self.all.iter_mut().filter(|(whither, line)| !line.is_empty() && has_room(*whither));
+            let (_, line) = lines.max_by_key(|(whither, line)| (line.highest(), whither.is_some()))?;
+            // It is empty if everybody in it had waited in vain.
+            if let Some(who) = line.next(now, refused) {
+                return Some(who);
+            }
+        }
+    }
+
+    /// How patient they are from now on.
+    pub fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+        self.all.iter_mut().for_each(|(_, line)| line.set_patience(patience));
+    }
+
+    /// How patient they are.
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    fn of(&mut self, whither: Whither) -> Option<&mut Line<usize>> {
+        let at = self.all.iter().position(|(known, _)| *known == whither).unwrap_or_else(|| {
+            let mut line = Line::default();
+            line.set_patience(self.patience);
+            self.all.push((whither, line));
+            self.all.len() - 1
+        });
+        self.all.get_mut(at).map(|(_, line)| line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use unlag_config::{Criticality, Queue};
+
+    const US: Whither = Some(RegionId(1));
+
+    /// Room for three in each line, and who arrives in it: critical with an even number, else usual.
+    fn with(arriving: &[(Whither, usize)]) -> (Lines, Vec<usize>) {
+        let (mut lines, mut refused) = (Lines::default(), Vec::new());
+        let queue = Queue { wait_max: Duration::from_secs(60), length_max: 3 };
+        lines.set_patience(Patience::of(0, &queue));
+        for &(whither, who) in arriving {
+            let class = if who % 2 == 0 { Criticality::Critical } else { Criticality::Default };
+            let arrived = lines.arrive((Rank::new(class, 0), whither), u64::MAX, who, 1, &mut refused);
+            refused.extend(arrived.err());
+        }
+        (lines, refused)
+    }
+
+    #[test]
+    fn a_line_of_writes_that_is_full_refuses_no_read() {
+        let (lines, refused) = with(&[(US, 1), (US, 3), (US, 5), (US, 7), (None, 9)]);
+        assert_eq!((lines.waiting(), refused), (4, vec![7]));
+        assert!(lines.is_waited_in(US) && lines.is_waited_in(None) && !lines.is_waited_in(Some(RegionId(2))));
+    }
+
+    #[test]
+    fn who_may_go_anywhere_waits_for_nobody_who_may_not_unless_they_want_the_same_place() {
+        let (mut lines, _) = with(&[(None, 1), (US, 3), (None, 5), (US, 7), (None, 2)]);
+        let mut next = |has_room: &dyn Fn(Whither) -> bool| lines.next(2, &mut Vec::new(), has_room);
+        assert_eq!(next(&|whither| whither.is_none()), Some(2), "the critical one first, elsewhere");
+        assert_eq!(next(&|_| true), Some(3), "who has no choice");
+        assert_eq!(next(&|whither| whither.is_none()), Some(1));
+        assert_eq!((next(&|_| false), next(&|_| true), next(&|_| true)), (None, Some(7), Some(5)));
+        assert_eq!(next(&|_| true), None);
+    }
+}
