@@ -296,6 +296,8 @@ pub struct Trace {
     pub bytes_out: Cell<u64>,
     /// Why it ended early.
     pub error: Cell<Option<Error>>,
+    /// Why the attempt under way is given up, where that is its endpoint's fault.
+    pub given_up: Cell<Option<Error>>,
 }
 
 /// A target is recorded up to this many bytes.
@@ -326,6 +328,7 @@ impl Trace {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             error: Cell::new(None),
+            given_up: Cell::new(None),
         })
     }
 
@@ -356,6 +359,7 @@ impl Trace {
             bytes_in: self.bytes_in.clone(),
             bytes_out: self.bytes_out.clone(),
             error: Cell::new(None),
+            given_up: Cell::new(None),
         }
     }
 

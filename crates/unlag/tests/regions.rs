@@ -215,3 +215,37 @@ fn a_read_whose_region_falls_silent_is_copied_into_the_next_one() {
     wait_until("a copy has won", || unlag.log().objects().iter().any(has_won));
     gate.open();
 }
+
+#[test]
+fn a_read_that_left_a_silent_primary_and_is_sent_back_to_it_is_answered_at_once() {
+    let (gate, silent) = (Gate::new(), Arc::new(AtomicBool::new(false)));
+    let us = {
+        let (gate, silent) = (gate.clone(), Arc::clone(&silent));
+        RawOrigin::answering(move |_| {
+            if silent.load(Relaxed) {
+                gate.pass();
+            }
+            ok("us")
+        })
+    };
+    let eu = RawOrigin::answering(|_| {
+        b"HTTP/1.1 409 X\r\nx-replay: role=primary\r\nContent-Length: 0\r\n\r\n".to_vec()
+    });
+    let toml = format!(
+        "[region]\nname = \"us\"\n[upstream.orders]\nregions.eu = [\"{}\"]\nregions.us = [\"{}\"]\nprimary = \"us\"\n\
+         [[route]]\nmatch = \"/{{path...}}\"\nupstream = \"orders\"\ncache = \"off\"\ntimeout = \"10s\"\n",
+        eu.url(),
+        us.url()
+    );
+    let unlag = Setup::of(UNLAG).toml(&toml).workers(1).start();
+    (0..150).for_each(|_| assert_eq!(get(&unlag, "/", "").text(), "us"));
+    silent.store(true, Relaxed);
+    let statuses = std::thread::scope(|scope| {
+        let reads = [(); 4].map(|()| scope.spawn(|| get(&unlag, "/", "").status()));
+        reads.map(|read| read.join().expect("a read"))
+    });
+    assert!(eu.request_count() > 0, "some were taken away");
+    assert!(statuses.iter().all(|status| *status >= 500), "{statuses:?}");
+    assert!(unlag.cpu_time() < std::time::Duration::from_secs(3), "{:?}: it goes round", unlag.cpu_time());
+    gate.open();
+}

@@ -179,7 +179,6 @@ fn an_ejected_endpoint_is_left_out_and_the_others_answer_everything() {
     assert_eq!((asked, broken.request_count()), (5, 5));
 }
 
-/// The first endpoint has three times the weight of the second.
 #[test]
 fn an_endpoint_whose_calls_of_grpc_fail_in_their_trailers_gets_few_of_them() {
     let answering = |status: &'static str| {
@@ -199,9 +198,10 @@ fn an_endpoint_whose_calls_of_grpc_fail_in_their_trailers_gets_few_of_them() {
     assert_eq!(failing.requests().len() + well.requests().len(), 100);
     assert!(failing.requests().len() < 20, "{} of 100", failing.requests().len());
     let seen = unlag.endpoint(&failing.address().to_string()).expect("it is known");
-    assert!(seen["failing"].as_f64() > Some(0.0), "{seen}");
+    assert!(seen["failing"].as_f64() > Some(0.05), "{seen}");
 }
 
+/// The first endpoint has three times the weight of the second.
 fn three_to_one(origins: &[RawOrigin; 2]) -> Unlag {
     let list = format!(
         "[upstream.weighted]\nendpoints = [{{ url = \"{}\", weight = 3 }}, \"{}\"]\n\

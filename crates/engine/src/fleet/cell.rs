@@ -125,6 +125,8 @@ pub mod flags {
     pub const LEFT_OUT: u32 = 32;
     /// Somebody listens for a sign of life.
     pub const WATCHED: u32 = 64;
+    /// It was left out, and gets its share back slowly.
+    pub const RETURNS: u32 = 128;
 }
 
 impl Default for Cell {

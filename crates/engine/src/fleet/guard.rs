@@ -20,7 +20,7 @@ impl InFlight {
         let cell = &endpoint.cell;
         let before = cell.in_flight.fetch_add(1, Relaxed);
         // Nobody waited for it: its silence so far says nothing, unless that is why nobody did.
-        if cell.waiting.fetch_add(1, Relaxed) == 0 && !endpoint.is_mistrusted() {
+        if cell.waiting.fetch_add(1, Relaxed) == 0 && !endpoint.is_mistrusted(now) {
             cell.progress_ns.store(now, Relaxed);
         }
         let stalled_before_ns = cell.stalled_ns.load(Relaxed);

@@ -19,6 +19,8 @@ const EJECT_FIRST: Duration = Duration::from_secs(5);
 const EJECT_MAX: Duration = Duration::from_secs(300);
 /// No pause of a garbage collector that anybody puts up with is longer.
 pub const STOOD_STILL_NS: u64 = 1_000_000_000;
+/// What nobody has asked for so long may have moved meanwhile.
+const MISTRUST_NS: u64 = 10_000_000_000;
 /// The weight of the last answer in the share of failures: half of what is known is 14 answers old.
 const FAILING_WEIGHT: f32 = 0.05;
 /// How far apart the shares of endpoints lie that fail alike, as a part of the variance of one answer: what that weight leaves.
@@ -68,7 +70,7 @@ impl Endpoint {
     /// share back slowly, as what failed does.
     pub(super) fn progressed(&self, now: u64) -> u64 {
         let silence_ns = now.saturating_sub(self.cell.progress_ns.swap(now, Relaxed));
-        if silence_ns >= STOOD_STILL_NS && self.is_mistrusted() {
+        if silence_ns >= STOOD_STILL_NS && self.is_mistrusted(now) {
             self.comes_back(now);
         }
         silence_ns
@@ -94,13 +96,15 @@ impl Endpoint {
         self.cell.suspect_until_ns.load(Relaxed) > now
     }
 
-    /// Whether it was not known to move, and has given no sign of life since.
-    pub fn is_mistrusted(&self) -> bool {
-        self.cell.suspect_until_ns.load(Relaxed) != 0
+    /// Whether it did not move when it was last asked, not long ago.
+    pub fn is_mistrusted(&self, now: u64) -> bool {
+        let suspect_until_ns = self.cell.suspect_until_ns.load(Relaxed);
+        suspect_until_ns != 0 && now < suspect_until_ns.saturating_add(MISTRUST_NS)
     }
 
-    pub(super) fn trust(&self) {
-        if self.is_mistrusted() {
+    /// It gave a sign of life.
+    pub fn trust(&self) {
+        if self.cell.suspect_until_ns.load(Relaxed) != 0 {
             self.cell.suspect_until_ns.store(0, Relaxed);
         }
     }
@@ -192,6 +196,7 @@ impl Endpoint {
     /// Notes an answer that says that the endpoint, of these, could not serve the request: a failure, unless its peers fail as often,
     /// as then something behind them all does, and whoever is left had the work of all.
     pub fn refused(&self, fleet: &[Arc<Endpoint>], begun_ns: u64, now: u64) {
+        self.trust();
         let failing = self.failing();
         match fails_more(failing + FAILING_WEIGHT * (1.0 - failing), usual_failing(fleet)) {
             true => self.failed("answered 502, 503 or 504", begun_ns, now),

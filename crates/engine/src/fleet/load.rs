@@ -36,6 +36,16 @@ pub(super) fn usual_report(fleet: &[Arc<Endpoint>], now: u64) -> f32 {
     reports.get(count.saturating_sub(1) / 2).map_or(NOBODY_SAYS, |&middle| middle as f32)
 }
 
+/// Whether more than half of those that are meant to serve do not, or have only just come back.
+pub(super) fn are_most_away(fleet: &[Arc<Endpoint>], now: u64) -> bool {
+    let meant = fleet.iter().filter(|endpoint| !endpoint.is_drained());
+    let (away, all) = meant.fold((0, 0), |(away, all), endpoint| {
+        let is_away = endpoint.returns() || !endpoint.is_in_service(now);
+        (away + usize::from(is_away), all + 1)
+    });
+    away * 2 > all
+}
+
 impl Endpoint {
     /// How many times slower than its peers it is, where that is certain; else 1.
     #[inline]
@@ -78,9 +88,7 @@ impl Endpoint {
         let own = self.cell.in_flight.load(Relaxed) as f32 * self.cell.present.get();
         let own = match self.cell.is(flags::BUSY) {
             true => own.max(figures.knee),
-            // What it has beyond counts as much as its share is smaller: nobody else has to do the work of all.
-            false if self.has_its_fill() => own / self.cell.ramp.get(),
-            false => own,
+            false => own * self.crowded(),
         };
         if figures.others < 0.0 {
             return own;
@@ -111,11 +119,13 @@ impl Endpoint {
     /// It joins a fleet at work: until all cores have had the time to connect, its peers are asked.
     pub fn joins(&self, now: u64) {
         self.warms_from(now + COLD_NS);
+        self.cell.set(flags::RETURNS, false);
     }
 
     /// It comes back after it was left out: its connections are there, and it gets its share slowly.
     pub(super) fn comes_back(&self, now: u64) {
         self.warms_from(now.max(1));
+        self.cell.set(flags::RETURNS, true);
     }
 
     fn warms_from(&self, moment_ns: u64) {
@@ -136,14 +146,25 @@ impl Endpoint {
         self.cell.warm_from_ns.load(Relaxed) != 0
     }
 
+    /// Whether it was left out, and does not have its share again.
+    pub(super) fn returns(&self) -> bool {
+        self.cell.is(flags::RETURNS)
+    }
+
     /// Whether it is new and has as many requests in flight as it may have so soon.
     pub fn has_its_fill(&self) -> bool {
         let cell = &self.cell;
         self.is_joining() && cell.in_flight.load(Relaxed) >= cell.fill.load(Relaxed)
     }
 
-    /// Lets a new one have more as time passes, up to `knee`; what has passed is over. While most of its peers are away there is
-    /// nobody who could have the rest.
+    /// How many times as much each of its requests counts because it is new: what it has beyond its fill counts as much more as its
+    /// share is smaller. So it gets less than its peers, and none of those has to do the work of all.
+    pub fn crowded(&self) -> f32 {
+        if self.has_its_fill() { 1.0 / self.cell.ramp.get() } else { 1.0 }
+    }
+
+    /// Lets a new one have more as time passes, up to `knee`; what has passed is over. So is the return of one of whose peers most
+    /// are away as well: there is nobody who could have the rest.
     pub(super) fn warm_up(&self, knee: f32, slow_start_ns: u64, are_most_away: bool, now: u64) {
         let cell = &self.cell;
         if cell.is(flags::BUSY) && cell.busy_until_ns.load(Relaxed) <= now {
@@ -152,21 +173,14 @@ impl Endpoint {
             self.comes_back(now);
         }
         let warm_from_ns = cell.warm_from_ns.load(Relaxed);
-        if warm_from_ns == 0 {
-            return;
-        }
-        if are_most_away {
-            cell.warm_from_ns.store(warm_from_ns.min(now), Relaxed);
-            cell.fill.store(u32::MAX, Relaxed);
-            return;
-        }
-        if self.is_cold(now) {
+        if warm_from_ns == 0 || self.is_cold(now) {
             return;
         }
         let age_ns = now.saturating_sub(warm_from_ns);
         let answers = cell.successes.load(Relaxed).saturating_sub(cell.answers_at_join.load(Relaxed));
-        if age_ns >= slow_start_ns || answers >= WARM_ANSWERS {
+        if age_ns >= slow_start_ns || answers >= WARM_ANSWERS || are_most_away && self.returns() {
             cell.warm_from_ns.store(0, Relaxed);
+            cell.set(flags::RETURNS, false);
             return;
         }
         let by_age = age_ns as f32 / slow_start_ns as f32;

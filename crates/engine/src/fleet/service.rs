@@ -10,7 +10,7 @@ use super::curve::Curve;
 use super::distance::home;
 use super::gaps::Gaps;
 use super::health::usual_failing;
-use super::load::{NOBODY_SAYS, usual_report};
+use super::load::{NOBODY_SAYS, are_most_away, usual_report};
 use super::speed::{SPEED_FORGOTTEN_MS, Usual, median_speed};
 use super::went::WentCounts;
 use super::{Endpoint, InFlight, RegionId};
@@ -268,8 +268,7 @@ impl Service {
         let shortest = shortest.min_by(|a, b| a.least_ms.total_cmp(&b.least_ms));
         let nearest_ms =
             fleet.iter().filter_map(|endpoint| endpoint.round_trip_ms()).fold(f32::INFINITY, f32::min);
-        let is_away = |endpoint: &&Arc<Endpoint>| endpoint.is_joining() || !endpoint.is_in_service(now);
-        let are_most_away = fleet.iter().filter(is_away).count() * 2 > fleet.len();
+        let are_most_away = are_most_away(fleet, now);
         for endpoint in fleet {
             let cell = &endpoint.cell;
             let slow_start_ns = self.slow_start_ns.load(Relaxed);

@@ -130,3 +130,42 @@ fn what_was_sent_before_an_ejection_and_fails_after_it_does_not_eject_again() {
     one.failed("answer_timeout", later, later + SECOND);
     assert!(one.is_ejected(later + SECOND));
 }
+
+#[test]
+fn what_was_silent_long_ago_is_asked_as_if_it_had_not_been() {
+    let one = endpoint(1);
+    drop(one.begin(SECOND));
+    one.suspect(SECOND + 1);
+    let later = 60 * SECOND;
+    assert!(!one.is_mistrusted(later));
+    let _asked = one.begin(later);
+    assert_eq!(one.silence_ns(later), 0, "nobody waited meanwhile");
+    one.progressed(later + 20_000_000);
+    assert!(!one.is_joining(), "it answered at once");
+}
+
+#[test]
+fn nobody_joins_for_ever_and_who_is_alone_or_comes_back_with_most_has_its_share_at_once() {
+    let (service, fleet) = (Service::default(), [endpoint(0), endpoint(1), endpoint(2)]);
+    service.set_slow_start(10 * SECOND);
+    let goes_and_comes = |endpoint: &Arc<crate::fleet::Endpoint>, now| {
+        endpoint.set_healthy(false, now);
+        endpoint.set_healthy(true, now);
+    };
+    let joining = |fleet: &[Arc<crate::fleet::Endpoint>], now| {
+        service.sweep(fleet, now);
+        fleet.iter().filter(|endpoint| endpoint.is_joining()).count()
+    };
+    goes_and_comes(&fleet[0], SECOND);
+    assert_eq!((joining(&fleet, 2 * SECOND), joining(&fleet, 12 * SECOND)), (1, 0));
+    fleet[..2].iter().for_each(|endpoint| goes_and_comes(endpoint, 20 * SECOND));
+    assert_eq!(joining(&fleet, 21 * SECOND), 0, "most of them");
+    goes_and_comes(&fleet[0], 30 * SECOND);
+    assert_eq!(joining(&fleet[..1], 31 * SECOND), 0, "there is no other");
+    fleet[1..].iter().for_each(|endpoint| endpoint.joins(40 * SECOND));
+    assert_eq!(
+        joining(&fleet, 45 * SECOND),
+        2,
+        "who is new starts slowly: the others have done the work so far"
+    );
+}

@@ -151,7 +151,10 @@ fn unseen_faults() -> Vec<Scenario> {
     let cold = Slowness::Cold { factor: 5.0, lasting: 3 * SECOND };
     let joining = Replica { slowness: cold, joins: 15 * SECOND, ..H };
     let creeping = Slowness::Creeping { to: 6.0, over: 60 * SECOND };
-    let healing = Replica { failing: Failing::Spells { every: 20 * SECOND, lasting: SECOND / 2 }, ..H };
+    let failing = |share, every, lasting| Replica { failing: Failing::Spells { share, every, lasting }, ..H };
+    let healing = failing(1.0, 20 * SECOND, SECOND / 2);
+    let mut most = vec![failing(1.0, 10 * SECOND, 3 * SECOND); 5];
+    most[0] = H;
     let spells = Slowness::Spells { factor: 3.0, every: 30 * SECOND, lasting: 10 * SECOND };
     let mut deployed = near_and_far();
     deployed.iter_mut().for_each(|replica| replica.slowness = spells);
@@ -170,6 +173,19 @@ fn unseen_faults() -> Vec<Scenario> {
             0.6,
         ),
         unseen("healed", "one of 5 fails at once 0.5 s of every 20 s, 80 %", one_odd(5, H, healing), 0.8),
+        unseen("most-down", "four of 5 fail at once 3 s of every 10 s, 14 %", most, 0.14),
+        unseen(
+            "all-down",
+            "5 that all fail at once 3 s of every 10 s, 60 %",
+            vec![failing(1.0, 10 * SECOND, 3 * SECOND); 5],
+            0.6,
+        ),
+        unseen(
+            "brown-out",
+            "5 that all fail 60 % 3 s of every 10 s, 60 %",
+            vec![failing(0.6, 10 * SECOND, 3 * SECOND); 5],
+            0.6,
+        ),
     ]
 }
 

@@ -74,8 +74,10 @@ pub enum Failing {
     Never,
     /// This share of them.
     Share(f64),
-    /// All during the first `lasting` of every `every`, ns, none otherwise.
+    /// A share during the first `lasting` of every `every`, ns, none otherwise.
     Spells {
+        /// How many.
+        share: f64,
         /// Period, ns.
         every: u64,
         /// Of which failing, ns.
@@ -89,7 +91,8 @@ impl Failing {
         match *self {
             Self::Never => 0.0,
             Self::Share(share) => share,
-            Self::Spells { every, lasting } => f64::from(u8::from(now % every < lasting)),
+            Self::Spells { share, every, lasting } if now % every < lasting => share,
+            Self::Spells { .. } => 0.0,
         }
     }
 }

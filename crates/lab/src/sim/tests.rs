@@ -1,6 +1,7 @@
 //! The simulator tells the same story for the same seed, agrees with the research that it follows, and keeps the promises
 //! that balancing is built on.
 
+use super::scenario::Failing;
 use super::{Outcome, Policy, catalogue, run};
 
 /// Few enough for a second of a debug build, many enough for p99.
@@ -121,6 +122,18 @@ fn a_replica_that_fails_at_once_draws_next_to_nothing_and_is_used_again_when_it_
     let healed = outcome("healed", OURS, 4 * REQUESTS);
     let (failed, share) = (healed.failed_share(), healed.sent_share(|replica| replica == 0));
     assert!(failed < 0.001 && share > 0.15, "failed {failed:.4}, {share:.2} of the requests on it");
+}
+
+#[test]
+fn when_many_replicas_fail_and_come_back_none_has_the_work_of_all() {
+    for outage in ["most-down", "all-down", "brown-out"] {
+        let mut healthy = catalogue::named(outage).expect("the catalogue has it");
+        healthy.replicas.iter_mut().for_each(|replica| replica.failing = Failing::Never);
+        let policy = Policy::named(OURS).expect("there is such a policy");
+        let without = run(&healthy, &policy, 1, 4 * REQUESTS).quantile_ms(0.99);
+        let with = outcome(outage, OURS, 4 * REQUESTS).quantile_ms(0.99);
+        assert!(with < 1.3 * without, "{outage}: p99 {with:.1} ms, {without:.1} ms when all are healthy");
+    }
 }
 
 #[test]

@@ -111,7 +111,10 @@ impl Balancer for Unlag {
                 }
                 let is_good = ended.ending == Ending::Good;
                 self.service.observe(&self.fleet, &request, took, is_good, now);
-                if is_good { endpoint.succeeded(now) } else { endpoint.answered_badly() }
+                match is_good {
+                    true => endpoint.succeeded(now),
+                    false => endpoint.refused(&self.fleet, ended.sent_at + BEGINNING, now),
+                }
             }
             Ending::TimedOut => endpoint.failed("timeout", ended.sent_at + BEGINNING, now),
             Ending::Cancelled => {}

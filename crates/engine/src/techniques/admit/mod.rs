@@ -213,7 +213,9 @@ fn has_room(
 ) -> bool {
     let is_meant = |endpoint: &&Arc<Endpoint>| region.is_none() || endpoint.region == region;
     let has_failed = |endpoint: &Endpoint| failed.iter().any(|(index, _)| *index == endpoint.index);
-    let is_well = |endpoint: &&Arc<Endpoint>| endpoint.is_in_service(now) && !has_failed(endpoint);
+    let is_well = |endpoint: &&Arc<Endpoint>| {
+        endpoint.is_in_service(now) && !endpoint.is_suspect(now) && !has_failed(endpoint)
+    };
     let free_at = |endpoint: &Arc<Endpoint>| endpoint.gauge.free(endpoint.in_flight());
     let (mut free, mut is_any_well) = (0u32, false);
     for endpoint in fleet.iter().filter(is_meant).filter(is_well) {

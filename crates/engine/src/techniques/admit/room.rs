@@ -335,9 +335,11 @@ impl Promise {
     }
 
     /// The request is counted in flight.
-    pub fn keep(mut self) {
+    pub fn keep(mut self, now: u64) {
         if let Some(room) = self.0.take() {
             room.promised.fetch_sub(1, SeqCst);
+            // Who goes elsewhere may have been kept waiting by it.
+            room.settle(now);
         }
     }
 }

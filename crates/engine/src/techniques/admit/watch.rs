@@ -127,9 +127,11 @@ impl Drop for Sent<'_> {
         if gauge.learns() && gauge.says_something(waits_ns) {
             gauge.sample(waits_ns, self.in_flight, self.upstream.knee(), now);
         }
-        let is_overdue = now >= self.overdue_ns && matches!(phase, Phase::Wait | Phase::Connect | Phase::Tls);
-        if is_overdue && !self.answers_others(Error::AnswerTimeout) {
-            self.endpoint.failed(Error::AnswerTimeout.cause(), self.begun_ns, now);
+        let overdue = (now >= self.overdue_ns).then_some(Error::AnswerTimeout);
+        let Some(error) = self.trace.given_up.take().or(overdue) else { return };
+        let is_waited_for = matches!(phase, Phase::Wait | Phase::Connect | Phase::Tls);
+        if is_waited_for && !self.answers_others(Error::AnswerTimeout) {
+            self.endpoint.failed(error.cause(), self.begun_ns, now);
             self.lost_contact(now);
         }
     }

@@ -103,8 +103,8 @@ impl Attempt {
     ) -> Option<Silence<'a>> {
         let may = again.on_answers && made <= again.retries && self.upstream.fleet().len() > 1;
         may.then(|| {
-            let left_ns = limit.at_ns.saturating_sub(trace.latest_ns());
-            Silence::of(self, trace, again, left_ns.min(exchange.route.head_timeout_ns))
+            let times = (exchange.route.head_timeout_ns, limit.at_ns);
+            Silence::of(self, trace, again, times)
         })
     }
 
@@ -127,7 +127,7 @@ impl Attempt {
         // An answer that is not passed on is followed by the same request.
         exchange.comes_back |= again.on_answers;
         let mut alarm = Alarm::by(&trace.timer);
-        let mut made = 0;
+        let (mut made, mut was_silent) = (0, false);
         loop {
             made += 1;
             trace.attempts.set(trace.attempts.get().saturating_add(1));
@@ -145,9 +145,11 @@ impl Attempt {
                     Box::pin(race.run(exchange, &mut alarm)).await
                 }
             };
-            if made == 1 {
+            // Where an endpoint was silent, it is the next one that says how long the route takes.
+            if made == 1 || was_silent {
                 self.learn(&outcome, &trace, sent_ns, limit);
             }
+            was_silent = matches!(outcome, Err(Failure { error: Error::Silent, .. }));
             let wait_ns = match self.wait_ns(&outcome, again, made, limit) {
                 Some(wait_ns) => wait_ns,
                 None => return outcome.map(|response| handed_back(response, comes_back)),
@@ -183,6 +185,7 @@ impl Attempt {
                 }
                 match failure.error {
                     Error::AnswerTimeout | Error::Deadline => (now, Ending::GivenUp),
+                    Error::Silent => return,
                     error if error.fault() == Fault::Upstream => (now, Ending::Failed),
                     _ => return,
                 }
@@ -204,7 +207,10 @@ impl Attempt {
             }
             Ok(_) => return None,
             // It was paid for when it left.
-            Err(Failure { error: Error::Silent, .. }) => return Some(0),
+            Err(Failure { error: Error::Silent, exchange: Some(exchange) }) => {
+                let may = made <= again.retries && fleet::has_another(&self.upstream, exchange);
+                return may.then_some(0);
+            }
             Err(Failure { error, exchange: Some(exchange) }) => {
                 let verdict = policy::after(*error, made, again.retries, again.is_idempotent);
                 // What an endpoint refused because it had too much to do, it may take now.

@@ -64,7 +64,9 @@ pub struct Silence<'a> {
     pub trace: &'a Rc<Trace>,
     again: Again,
     sent_ns: u64,
+    /// How long this attempt may take, and until when there may be another.
     allowed_ns: u64,
+    limit_ns: u64,
     /// When to look next.
     pub look_at_ns: u64,
 }
@@ -75,11 +77,12 @@ impl<'a> Silence<'a> {
         attempt: &'a Attempt,
         trace: &'a Rc<Trace>,
         again: Again,
-        allowed_ns: u64,
+        (head_timeout_ns, limit_ns): (u64, u64),
     ) -> Silence<'a> {
         let sent_ns = trace.latest_ns();
+        let allowed_ns = head_timeout_ns.min(limit_ns.saturating_sub(sent_ns));
         let look_at_ns = sent_ns.saturating_add(Stay::patience_ns(allowed_ns));
-        Silence { attempt, trace, again, sent_ns, allowed_ns, look_at_ns }
+        Silence { attempt, trace, again, sent_ns, allowed_ns, limit_ns, look_at_ns }
     }
 
     /// The endpoint that it does not stay with, if so.
@@ -97,7 +100,7 @@ impl<'a> Silence<'a> {
                 gap_ns: fleet::gap_ns(upstream),
                 distance_ns: fleet::distance_ns(endpoint),
                 is_suspicious: endpoint.waiting() > 1
-                    || endpoint.is_mistrusted()
+                    || endpoint.is_mistrusted(now)
                     || fleet::is_out(endpoint, now),
             };
             stay.until_ns(now)
@@ -106,14 +109,19 @@ impl<'a> Silence<'a> {
         endpoint.filter(|_| until_ns.is_none()).cloned()
     }
 
-    /// What is to be tried elsewhere, made of a copy of the request, if that is paid and another endpoint is well.
+    /// What is to be tried elsewhere, made of a copy of the request, if another endpoint is well, there is time, and it is paid.
     pub fn leaves(&self, mut copy: Box<Exchange>, silent: &Endpoint, now: u64) -> Option<Box<Exchange>> {
         let Attempt { learned, upstream, .. } = self.attempt;
-        fleet::suspect(silent, now);
         let leaves = fleet::has_better(upstream, &copy, silent.index, now)
+            && !learned.is_too_late(self.limit_ns.saturating_sub(now))
             && learned.take_retry(self.again.share, &upstream.service.retry_floor);
         leaves.then(|| {
-            silent.failed(Error::Silent.cause(), self.sent_ns, now);
+            // Whoever was inside when it fell silent says the same thing once more.
+            let silent_since_ns = silent.progress_ns() + Stay::patience_ns(self.allowed_ns);
+            if !silent.is_mistrusted(now) || self.sent_ns >= silent_since_ns {
+                self.trace.given_up.set(Some(Error::Silent));
+            }
+            fleet::suspect(silent, now);
             copy.failed.push((silent.index, Error::Silent));
             copy.trace = Rc::clone(self.trace);
             copy

@@ -150,7 +150,7 @@ impl Balance {
     }
 
     /// Learns from an answer.
-    fn answered(&self, response: &Response, request: &InFlight, wait_ns: u64, now: u64) {
+    fn answered(&self, response: &mut Response, request: &InFlight, wait_ns: u64, now: u64) {
         let endpoint = request.endpoint();
         let verdict = match response.head.status {
             // Who keeps something for its keys is not left for an answer: it may come from whoever stands behind it, and the
@@ -165,7 +165,10 @@ impl Balance {
             verdict == Verdict::Good,
             now,
         );
-        hear((endpoint, request.begun_ns()), verdict, &self.upstream, now);
+        match trailers::judge(response, request, &self.upstream) {
+            true => endpoint.trust(),
+            false => hear((endpoint, request.begun_ns()), verdict, &self.upstream, now),
+        }
     }
 }
 
@@ -217,7 +220,7 @@ impl Balance {
         exchange.trace.endpoint.set(Some(endpoint.record));
         exchange.chosen = Some(endpoint.begin(now));
         if let Some(promise) = exchange.promise.take() {
-            promise.keep();
+            promise.keep(now);
         }
         Ok(Chosen { index: endpoint.index, begun_ns: now })
     }
@@ -256,9 +259,8 @@ impl Stage for Balance {
                     if let Some(in_flight) = in_flight {
                         request.endpoint().reported(in_flight, request.endpoint().in_flight(), now);
                     }
-                    self.answered(&response, &request, wait_ns, now);
+                    self.answered(&mut response, &request, wait_ns, now);
                     response.in_flight = Some(request);
-                    trailers::judge(&mut response, &self.upstream);
                 } else if let Some(request) =
                     response.tunnel.iter_mut().find_map(|tunnel| tunnel.in_flight.as_mut())
                 {

@@ -30,12 +30,12 @@ pub struct Ask<'a> {
 /// Who may be asked, and who only if there is nobody else: an endpoint of a higher rank is not asked while there is one of a
 /// lower. The highest have refused this very request; then come those that do not pass their health check, then ejected ones,
 /// unless more than half are ejected (then the signal is not about those that can be reached), then those at their limit, then
-/// those that join and have no connections yet or, where costs do not tell, as much as they may have so soon. What an operator has drained is not asked at all.
+/// those that join and have no connections yet or, where loads are not compared, as much as they may have so soon. What an operator has drained is not asked at all.
 pub struct Ranking<'a> {
     fleet: &'a [Arc<Endpoint>],
     ask: Ask<'a>,
-    /// Whether costs are compared, of which it is one to have as much as one may have so soon.
-    by_cost: bool,
+    /// Whether loads are compared, in which it counts to have as much as one may have so soon.
+    by_load: bool,
     /// Counted only where somebody is ejected.
     are_most_ejected: Option<bool>,
     /// How many it was asked about, and what spoke against them.
@@ -54,12 +54,12 @@ pub struct Looked {
 impl<'a> Ranking<'a> {
     /// Of these endpoints.
     pub fn new(fleet: &'a [Arc<Endpoint>], ask: Ask<'a>) -> Ranking<'a> {
-        Ranking { fleet, ask, by_cost: false, are_most_ejected: None, looked: Looked::default() }
+        Ranking { fleet, ask, by_load: false, are_most_ejected: None, looked: Looked::default() }
     }
 
-    /// Of these, of which the cheapest is chosen.
-    pub fn by_cost(fleet: &'a [Arc<Endpoint>], ask: Ask<'a>) -> Ranking<'a> {
-        Ranking { by_cost: true, ..Ranking::new(fleet, ask) }
+    /// Of these, of which one is chosen by its load.
+    pub fn by_load(fleet: &'a [Arc<Endpoint>], ask: Ask<'a>) -> Ranking<'a> {
+        Ranking { by_load: true, ..Ranking::new(fleet, ask) }
     }
 
     /// The rank of one of them; none if it is not to be asked.
@@ -87,7 +87,7 @@ impl<'a> Ranking<'a> {
                 || !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, now)));
         let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
         let full = u8::from(endpoint.gauge.is_full(endpoint.in_flight()));
-        let joins = u8::from(endpoint.is_cold(now) || !self.by_cost && endpoint.has_its_fill());
+        let joins = u8::from(endpoint.is_cold(now) || !self.by_load && endpoint.has_its_fill());
         let (unhealthy, is_ejected) = (u8::from(endpoint.is_unhealthy()), u8::from(is_ejected));
         let rank = refused * 16 + unhealthy * 8 + is_ejected * 4 + full * 2 + joins;
         if let Some(against) = against(rank) {
@@ -162,7 +162,7 @@ fn candidate(endpoint: &Endpoint, cost: Cost) -> Candidate {
 /// Picks the endpoint where a request costs least, among those that may best be asked. The turn decides between equals: while
 /// nothing is under way, all are equal.
 pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], figures: &Figures, ask: &Ask<'_>) -> Option<Picked<'a>> {
-    let mut ranking = Ranking::by_cost(fleet, *ask);
+    let mut ranking = Ranking::by_load(fleet, *ask);
     let mut best = Best::new(figures, ask.now);
     if fleet.len() <= COMPARED_MAX {
         let (before, from) = fleet.split_at_checked(first_in_turn(fleet, ask.turn)).unwrap_or_default();
@@ -254,25 +254,24 @@ pub fn the_only<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<Picked<
 
 /// The endpoint with the fewest requests in flight for its weight, among those that may best be asked.
 pub fn least_requests<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<Picked<'a>> {
-    let has_less = |a: &Endpoint, b: &Endpoint| {
-        u64::from(a.in_flight()) * u64::from(b.weight()) < u64::from(b.in_flight()) * u64::from(a.weight())
-    };
-    in_turn(fleet, ask, has_less)
+    let of = |endpoint: &Endpoint| endpoint.in_flight() as f32 * endpoint.crowded();
+    let has_less = |a: &Endpoint, b: &Endpoint| of(a) * (b.weight() as f32) < of(b) * a.weight() as f32;
+    in_turn(fleet, ask, Ranking::by_load(fleet, *ask), has_less)
 }
 
 /// The endpoint whose turn it is: each has as many turns as its weight.
 pub fn round_robin<'a>(fleet: &'a [Arc<Endpoint>], ask: &Ask<'_>) -> Option<Picked<'a>> {
-    in_turn(fleet, ask, |_, _| false)
+    in_turn(fleet, ask, Ranking::new(fleet, *ask), |_, _| false)
 }
 
 /// The first in turn of the lowest rank that no other has less than.
 fn in_turn<'a>(
     fleet: &'a [Arc<Endpoint>],
     ask: &Ask<'_>,
+    mut ranking: Ranking<'_>,
     has_less: impl Fn(&Endpoint, &Endpoint) -> bool,
 ) -> Option<Picked<'a>> {
     let (before, from) = fleet.split_at_checked(first_in_turn(fleet, ask.turn)).unwrap_or_default();
-    let mut ranking = Ranking::new(fleet, *ask);
     let mut best: Option<(u8, &Arc<Endpoint>)> = None;
     for endpoint in from.iter().chain(before) {
         let Some(rank) = ranking.of(endpoint) else { continue };

@@ -5,7 +5,7 @@ use super::{hear, policy};
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::Response;
-use crate::fleet::Endpoint;
+use crate::fleet::{Endpoint, InFlight};
 use crate::http::body::Source;
 use crate::http::{Body, Chunk, Name, Size, media};
 use crate::plan::Upstream;
@@ -20,15 +20,16 @@ struct Judged {
     upstream: Arc<Upstream>,
 }
 
-/// Has the end of an answer judged, if it is of gRPC and its head does not say how it ended.
-pub fn judge(response: &mut Response, upstream: &Arc<Upstream>) {
-    let Response { head, body, in_flight: Some(request), .. } = response else { return };
-    let is_streamed = matches!(body, Body::Stream(_));
-    if !is_streamed
-        || head.fields.has(Name::GrpcStatus)
-        || !head.fields.get(Name::ContentType).is_some_and(media::is_grpc)
-    {
-        return;
+/// Has the end of an answer judged instead of its head, if it is of gRPC and its head does not say how it ended. Returns whether it
+/// is.
+pub fn judge(response: &mut Response, request: &InFlight, upstream: &Arc<Upstream>) -> bool {
+    let Response { head, body, .. } = response;
+    let ends_later = matches!(body, Body::Stream(_))
+        && head.status == 200
+        && !head.fields.has(Name::GrpcStatus)
+        && head.fields.get(Name::ContentType).is_some_and(media::is_grpc);
+    if !ends_later {
+        return false;
     }
     *body = Body::Stream(Box::new(Judged {
         body: std::mem::take(body),
@@ -36,6 +37,7 @@ pub fn judge(response: &mut Response, upstream: &Arc<Upstream>) {
         begun_ns: request.begun_ns(),
         upstream: Arc::clone(upstream),
     }));
+    true
 }
 
 impl Source for Judged {
@@ -43,10 +45,7 @@ impl Source for Judged {
         let chunk = ready!(self.body.poll_chunk(cx));
         if let Some(Ok(Chunk::Trailers(trailers))) = &chunk {
             let verdict = policy::judge(200, policy::grpc_status(trailers), None);
-            // That it answered was noted with its head.
-            if verdict != policy::Verdict::Good {
-                hear((&self.endpoint, self.begun_ns), verdict, &self.upstream, clock::now());
-            }
+            hear((&self.endpoint, self.begun_ns), verdict, &self.upstream, clock::now());
         }
         Poll::Ready(chunk)
     }

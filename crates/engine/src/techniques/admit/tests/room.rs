@@ -85,7 +85,7 @@ async fn request(room: &Arc<Room>, endpoint: &Endpoint, number: u32) -> bool {
         return true;
     }
     let _in_flight = InFlight::begin(endpoint, room);
-    promise.into_iter().for_each(Promise::keep);
+    promise.into_iter().for_each(|promise| promise.keep(crate::clock::now()));
     for _ in 0..number % 5 {
         tokio::task::yield_now().await;
     }
