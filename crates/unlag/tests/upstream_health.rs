@@ -181,24 +181,28 @@ fn an_ejected_endpoint_is_left_out_and_the_others_answer_everything() {
 
 #[test]
 fn an_endpoint_whose_calls_of_grpc_fail_in_their_trailers_gets_few_of_them() {
-    let answering = |status: &'static str| {
+    let answering = |status: Option<&'static str>| {
         H2Origin::start(move |_, _| Plan::Answer {
             status: 200,
             fields: vec![("content-type", "application/grpc".into())],
             body: "\0\0\0\0\0".into(),
-            trailers: vec![("grpc-status", status.into())],
+            trailers: status.map(|status| ("grpc-status", status.into())).into_iter().collect(),
         })
     };
-    let (failing, well) = (answering("13"), answering("0"));
-    let unlag = Setup::of(UNLAG).to([failing.url(), well.url()]).upstream("protocol", "\"http2\"").start();
-    let calls = [(); 10].map(|()| Call::grpc("/shop.Catalog/Get"));
-    for _ in 0..10 {
-        Call::send_all(unlag.address(), &calls);
+    // What ends without a status has failed as well.
+    for status in [Some("13"), None] {
+        let (failing, well) = (answering(status), answering(Some("0")));
+        let unlag =
+            Setup::of(UNLAG).to([failing.url(), well.url()]).upstream("protocol", "\"http2\"").start();
+        let calls = [(); 10].map(|()| Call::grpc("/shop.Catalog/Get"));
+        for _ in 0..10 {
+            Call::send_all(unlag.address(), &calls);
+        }
+        assert_eq!(failing.requests().len() + well.requests().len(), 100);
+        assert!(failing.requests().len() < 20, "{} of 100", failing.requests().len());
+        let seen = unlag.endpoint(&failing.address().to_string()).expect("it is known");
+        assert!(seen["failing"].as_f64() > Some(0.05), "{seen}");
     }
-    assert_eq!(failing.requests().len() + well.requests().len(), 100);
-    assert!(failing.requests().len() < 20, "{} of 100", failing.requests().len());
-    let seen = unlag.endpoint(&failing.address().to_string()).expect("it is known");
-    assert!(seen["failing"].as_f64() > Some(0.05), "{seen}");
 }
 
 /// The first endpoint has three times the weight of the second.

@@ -109,9 +109,9 @@ impl Body {
         matches!(self, Body::Empty)
     }
 
-    /// The same with trailers at its end, in place of its own.
-    pub fn before(self, trailers: Fields) -> Body {
-        Body::Stream(Box::new(Before { body: self, trailers: Some(trailers) }))
+    /// The same with the trailers that `end` makes of its own, which may be none. It is called once, when all content has passed.
+    pub fn ending(self, end: impl FnOnce(Option<Fields>) -> Option<Fields> + Unpin + 'static) -> Body {
+        Body::Stream(Box::new(Ending { body: self, end: Some(end) }))
     }
 
     /// The same with something put in front that was taken from it before: bytes, and what came after them.
@@ -130,20 +130,25 @@ impl Body {
     }
 }
 
-/// A body with trailers put at its end. Its length is not told: a message with a length has no trailers.
-struct Before {
+/// A body whose end is looked at, and may get other trailers. Its length is not told: a message with a length has no trailers.
+struct Ending<E> {
     body: Body,
-    trailers: Option<Fields>,
+    /// None once it has come.
+    end: Option<E>,
 }
 
-impl Source for Before {
+impl<E: FnOnce(Option<Fields>) -> Option<Fields> + Unpin> Source for Ending<E> {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
-        match std::task::ready!(self.body.poll_chunk(cx)) {
-            Some(Ok(Chunk::Trailers(_))) | None => {
-                Poll::Ready(self.trailers.take().map(|trailers| Ok(Chunk::Trailers(trailers))))
-            }
-            other => Poll::Ready(other),
+        if self.end.is_none() {
+            return Poll::Ready(None);
         }
+        let trailers = match std::task::ready!(self.body.poll_chunk(cx)) {
+            Some(Ok(Chunk::Trailers(trailers))) => Some(trailers),
+            None => None,
+            other => return Poll::Ready(other),
+        };
+        let trailers = self.end.take().and_then(|end| end(trailers));
+        Poll::Ready(trailers.map(|trailers| Ok(Chunk::Trailers(trailers))))
     }
 
     fn size(&self) -> Size {

@@ -3,22 +3,14 @@
 
 use super::{hear, policy};
 use crate::clock;
-use crate::error::Error;
 use crate::exchange::Response;
-use crate::fleet::{Endpoint, InFlight};
-use crate::http::body::Source;
-use crate::http::{Body, Chunk, Name, Size, media};
+use crate::fleet::InFlight;
+use crate::http::{Body, Name, media};
 use crate::plan::Upstream;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-/// A body whose trailers are judged as they pass.
-struct Judged {
-    body: Body,
-    endpoint: Arc<Endpoint>,
-    begun_ns: u64,
-    upstream: Arc<Upstream>,
-}
+/// UNKNOWN: what a call means that ends without a status.
+const UNKNOWN: u8 = 2;
 
 /// Has the end of an answer judged instead of its head, if it is of gRPC and its head does not say how it ended. Returns whether it
 /// is.
@@ -31,34 +23,13 @@ pub fn judge(response: &mut Response, request: &InFlight, upstream: &Arc<Upstrea
     if !ends_later {
         return false;
     }
-    *body = Body::Stream(Box::new(Judged {
-        body: std::mem::take(body),
-        endpoint: Arc::clone(request.endpoint()),
-        begun_ns: request.begun_ns(),
-        upstream: Arc::clone(upstream),
-    }));
+    let (endpoint, begun_ns) = (Arc::clone(request.endpoint()), request.begun_ns());
+    let upstream = Arc::clone(upstream);
+    *body = std::mem::take(body).ending(move |trailers| {
+        let status = trailers.as_ref().and_then(policy::grpc_status).unwrap_or(UNKNOWN);
+        let verdict = policy::judge(200, Some(status), None);
+        hear((&endpoint, begun_ns), verdict, &upstream, clock::now());
+        trailers
+    });
     true
-}
-
-impl Source for Judged {
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, Error>>> {
-        let chunk = ready!(self.body.poll_chunk(cx));
-        if let Some(Ok(Chunk::Trailers(trailers))) = &chunk {
-            let verdict = policy::judge(200, policy::grpc_status(trailers), None);
-            hear((&self.endpoint, self.begun_ns), verdict, &self.upstream, clock::now());
-        }
-        Poll::Ready(chunk)
-    }
-
-    fn size(&self) -> Size {
-        self.body.size()
-    }
-
-    fn may_trail(&self) -> bool {
-        self.body.may_trail()
-    }
-
-    fn take_at_most(&mut self, bytes: usize) {
-        self.body.take_at_most(bytes);
-    }
 }

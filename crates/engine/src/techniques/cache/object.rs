@@ -241,7 +241,10 @@ impl Stored {
         }
         let body = if head.is_bodiless(method) { Body::Empty } else { self.content.body(None) };
         let body = match &self.trailers {
-            Some(trailers) => body.before(Fields::clone(trailers)),
+            Some(trailers) => {
+                let trailers = Fields::clone(trailers);
+                body.ending(|_| Some(trailers))
+            }
             None => body,
         };
         Response::new(head, body)

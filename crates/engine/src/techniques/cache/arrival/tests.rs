@@ -213,7 +213,7 @@ impl Source for Never {
 
 #[tokio::test]
 async fn trailers_come_after_content_of_known_length_where_they_may() {
-    let body = || Body::Bytes(Bytes::from_static(b"12")).before(Fields::default());
+    let body = || Body::Bytes(Bytes::from_static(b"12")).ending(|_| Some(Fields::default()));
     let arrival = Arrival::new(Some(2), true);
     let mut reader = arrival.read(None);
     assert_eq!(reader.size(), Size::Exact(2));
