@@ -414,3 +414,20 @@ fn a_write_stays_in_an_endpoint_that_answers_nobody_and_a_read_that_nobody_waits
     assert_eq!((writes, slow.load(Relaxed)), ([504; 6], 7), "each was sent once");
     gate.open();
 }
+
+#[test]
+fn however_many_leave_an_endpoint_that_pauses_it_has_failed_once_and_is_not_ejected() {
+    let (frozen, thaw) = (Arc::new(AtomicBool::new(false)), Gate::new());
+    let never = Arc::new(AtomicBool::new(false));
+    let origins = [freezing(&frozen, &thaw), freezing(&never, &thaw)];
+    let unlag = Setup::of(UNLAG).to(origins.iter().map(RawOrigin::url)).route("cache", "\"off\"").start();
+    load(&unlag, 4, 100, "/usual");
+    frozen.store(true, Relaxed);
+    let before = origins[0].request_count();
+    load(&unlag, 24, 1, "/usual");
+    let inside = origins[0].request_count() - before;
+    assert!(inside >= 6, "{inside} were inside");
+    let endpoint = unlag.endpoint(&origins[0].address()).expect("it is known");
+    assert_eq!((&endpoint["failures"], &endpoint["ejections"]), (&1.into(), &0.into()), "{endpoint}");
+    thaw.open();
+}

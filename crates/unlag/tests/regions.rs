@@ -39,6 +39,17 @@ fn get(unlag: &Unlag, path: &str, fields: &str) -> unlag_testkit::Response {
     caller.read_response("GET")
 }
 
+/// An origin that answers with its name until it falls silent, and then when the gate opens.
+fn falling_silent(name: &'static str, silent: &Arc<AtomicBool>, gate: &Gate) -> RawOrigin {
+    let (silent, gate) = (Arc::clone(silent), gate.clone());
+    RawOrigin::answering(move |_| {
+        if silent.load(Relaxed) {
+            gate.pass();
+        }
+        ok(name)
+    })
+}
+
 /// What the API says of requests that went to a region by these reasons.
 fn counted<const N: usize>(unlag: &Unlag, reasons: [&str; N]) -> [u64; N] {
     let all: serde_json::Value =
@@ -193,15 +204,7 @@ fn of_two_zones_of_a_region_the_own_one_is_asked_while_it_is_no_busier() {
 #[test]
 fn a_read_whose_region_falls_silent_is_copied_into_the_next_one() {
     let (gate, silent) = (Gate::new(), Arc::new(AtomicBool::new(false)));
-    let eu = {
-        let (gate, silent) = (gate.clone(), Arc::clone(&silent));
-        RawOrigin::answering(move |_| {
-            if silent.load(Relaxed) {
-                gate.pass();
-            }
-            ok("eu")
-        })
-    };
+    let eu = falling_silent("eu", &silent, &gate);
     let us = RawOrigin::ok("us");
     let unlag = beside(&eu.url(), &us.url(), "", "cache = \"off\"\nhedge = {}");
     (0..150).for_each(|_| assert_eq!(get(&unlag, "/", "").status(), 200));
@@ -219,15 +222,7 @@ fn a_read_whose_region_falls_silent_is_copied_into_the_next_one() {
 #[test]
 fn a_read_that_left_a_silent_primary_and_is_sent_back_to_it_is_answered_at_once() {
     let (gate, silent) = (Gate::new(), Arc::new(AtomicBool::new(false)));
-    let us = {
-        let (gate, silent) = (gate.clone(), Arc::clone(&silent));
-        RawOrigin::answering(move |_| {
-            if silent.load(Relaxed) {
-                gate.pass();
-            }
-            ok("us")
-        })
-    };
+    let us = falling_silent("us", &silent, &gate);
     let eu = RawOrigin::answering(|_| {
         b"HTTP/1.1 409 X\r\nx-replay: role=primary\r\nContent-Length: 0\r\n\r\n".to_vec()
     });

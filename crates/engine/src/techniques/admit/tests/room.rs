@@ -161,3 +161,28 @@ async fn a_limit_that_grows_lets_in_as_many_as_it_grew_by() {
     drop(Promise::of(&room));
     assert_eq!(go(&mut all), 1, "a place that is not taken goes to the next");
 }
+
+#[tokio::test]
+async fn who_takes_a_promised_place_elsewhere_keeps_nobody_waiting_for_this_one() {
+    let (room, _endpoint) = room(1);
+    let waker = std::task::Waker::noop();
+    let cx = std::task::Context::from_waker(waker);
+    let enter = || room.enter((Rank::new(Criticality::Default, 0), None), NEVER, waker, 1).unwrap();
+    let (mut first, mut second) = (enter(), enter());
+    room.settle(2);
+    assert!(first.poll(&cx).is_ready() && second.poll(&cx).is_pending(), "the only place is promised");
+    Promise::of(&room).keep(3);
+    assert!(second.poll(&cx).is_ready(), "and free again");
+    drop(Promise::of(&room));
+}
+
+#[test]
+fn a_place_in_an_endpoint_that_does_not_move_is_no_room() {
+    let fleet = [crate::plan::tests::endpoint(0), crate::plan::tests::endpoint(1)];
+    fleet.iter().for_each(|endpoint| endpoint.set_limit(unlag_config::Limit::Fixed(1)));
+    let has_room = || super::super::has_room(&fleet, None, &[], 0, 2);
+    let _busy = fleet[0].begin(1);
+    assert!(has_room(), "the other is free");
+    fleet[1].suspect(100);
+    assert!(!has_room(), "it would be for nothing");
+}
