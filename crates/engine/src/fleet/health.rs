@@ -214,7 +214,7 @@ impl Endpoint {
         let is_again = cell.is(flags::ON_PROBATION);
         let ejected_until_ns = cell.ejected_until_ns.load(Relaxed);
         // What was sent before an ejection ran out did not look whether it is well again.
-        let is_news = begun_ns >= ejected_until_ns && now >= ejected_until_ns;
+        let is_news = begun_ns >= ejected_until_ns;
         if (failures >= FAILURES_TO_EJECT || is_again) && is_news {
             self.eject(now);
             let seconds = cell.ejected_until_ns.load(Relaxed).saturating_sub(now) / 1_000_000_000;

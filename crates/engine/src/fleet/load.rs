@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// How long cores take to connect to an endpoint that joins: they look twice a second.
 const COLD_NS: u64 = 1_000_000_000;
-/// The share of its share that an endpoint gets which has just joined, where its peers have more than they can do.
+/// The part of its share that an endpoint gets which has just joined, where its peers have more than they can do: a tenth, as Envoy's
+/// slow start has it.
 const RAMP_MIN: f32 = 0.1;
 /// An endpoint that answered so many requests well is warm, whatever the time.
 const WARM_ANSWERS: u64 = 100;

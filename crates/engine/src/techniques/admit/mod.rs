@@ -1,8 +1,8 @@
 //! Admit: what an upstream is spared, so that it answers the rest. How many requests are in flight to an endpoint at a time is
 //! bounded by a number or by what its latency taught; what comes beyond waits in a line for all cores (one for what may go anywhere,
 //! one for what has to go to a region), in which the most critical and, once the wait is no passing moment, the newest go first;
-//! what would wait in vain is refused at once. An upstream
-//! that nobody can reach is asked by one request at a time. And a route may be asked only so often.
+//! what would wait in vain is refused at once. An upstream that nobody can reach is asked by one request at a time. And a route
+//! may be asked only so often.
 //!
 //! Idea: Gradient2 (Netflix), CoDel and adaptive LIFO (Nichols and Jacobson; Maurer), DAGOR (Zhou et al. 2018), GCRA. A plain
 //! queue in front of twice the load answers nobody in time (0 % goodput); this one 95 % and more, and every critical request.

@@ -39,7 +39,7 @@ impl Sight {
     /// When it stalls, if nothing is heard of the endpoint until then.
     fn stalls_at(&self) -> u64 {
         let (Some(progress), Some(p50)) = (self.progress_ns, self.p50_ns) else { return u64::MAX };
-        let patience = (self.gap_ns as f64 * f64::from(STALL_GAPS)) as u64 + self.distance_ns;
+        let patience = unusual_ns(self.gap_ns, self.distance_ns);
         progress.saturating_add(patience).max(self.sent_ns.saturating_add(p50.max(LOOK_NS)))
     }
 
@@ -60,6 +60,11 @@ impl Sight {
         }
         (now >= self.is_late_at()).then_some(Trigger::Quantile)
     }
+}
+
+/// The silence that an endpoint so far away never keeps while it works, if `gap_ns` is the longest usual one.
+pub fn unusual_ns(gap_ns: u64, distance_ns: u64) -> u64 {
+    (gap_ns as f64 * f64::from(STALL_GAPS)) as u64 + distance_ns
 }
 
 /// When a request is looked at again for which a copy was due and could not be sent, after so many looks.

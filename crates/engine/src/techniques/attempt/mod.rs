@@ -2,9 +2,10 @@
 //!
 //! *Retry*: what certainly reached no application (a refused connection, an HTTP/2 stream refused unprocessed) is tried again
 //! whatever the method; what was cut before a byte came back, an answer of 502, 503 or 504, and what is inside an endpoint that
-//! does not move ([`silence`]), if the request is idempotent. Always on another endpoint, within a budget that successes fill, unless the answer asks not to, or another proxy before this
-//! one retries already. *Hedge*: see [`hedge`]. *Deadline*: ends everything inside; a request that has no time left for an answer
-//! is not sent. *Time-out*: learned from the route's own tail, see [`crate::tempo`]. *Replay*: see [`replay`].
+//! does not move ([`silence`]), if the request is idempotent. Always on another endpoint, within a budget that successes fill,
+//! unless the answer asks not to, or another proxy before this one retries already. *Hedge*: see [`hedge`]. *Deadline*: ends
+//! everything inside; a request that has no time left for an answer is not sent. *Time-out*: learned from the route's own tail, see
+//! [`crate::tempo`]. *Replay*: see [`replay`].
 //!
 //! Idea: RFC 9110 §9.2.2 and RFC 9113 §8.7 say what may be sent again; budgets instead of counts keep an outage from being
 //! multiplied (Finagle, the SRE book). When not to: `retry = "off"`, where whoever asks retries better. Metrics: `attempts`
@@ -92,22 +93,6 @@ impl Attempt {
             .filter(|_| !exchange.trace.is_held_out(Technique::Hedge, exchange.route.config.holdout))
     }
 
-    /// Who looks whether this attempt, the `made`th, is to leave its endpoint, if it may.
-    fn silence<'a>(
-        &'a self,
-        exchange: &Exchange,
-        trace: &'a Rc<Trace>,
-        again: Again,
-        made: u32,
-        limit: Limit,
-    ) -> Option<Silence<'a>> {
-        let may = again.on_answers && made <= again.retries && self.upstream.fleet().len() > 1;
-        may.then(|| {
-            let times = (exchange.route.head_timeout_ns, limit.at_ns);
-            Silence::of(self, trace, again, times)
-        })
-    }
-
     async fn attempts<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
         let trace = Rc::clone(&exchange.trace);
         let began_ns = trace.latest_ns();
@@ -135,7 +120,10 @@ impl Attempt {
             let sent_ns = trace.latest_ns();
             let outcome = match share {
                 None => {
-                    let silence = self.silence(&exchange, &trace, again, made, limit);
+                    let (times, allowed_ns) = ((sent_ns, limit), exchange.route.head_timeout_ns);
+                    let may_leave = again.on_answers && made <= again.retries;
+                    let silence =
+                        may_leave.then(|| Silence::of(self, &trace, times, allowed_ns, again.share));
                     race::alone(std::pin::pin!(next.run(exchange)), limit, silence, &mut alarm).await
                 }
                 // Boxed: what may be sent twice has room for both.

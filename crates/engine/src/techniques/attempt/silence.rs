@@ -5,10 +5,11 @@
 //! from here; so its route must hardly ever take so long, and the endpoint must leave others without an answer as well, or be
 //! known to be unwell.
 
-use super::{Again, Attempt, fleet};
+use super::race::Limit;
+use super::{Attempt, fleet, hedge};
 use crate::error::Error;
 use crate::exchange::{Exchange, Trace};
-use crate::fleet::{Endpoint, STALL_GAPS, STOOD_STILL_NS};
+use crate::fleet::{Endpoint, STOOD_STILL_NS};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,35 +20,35 @@ const LOOK_NS: u64 = 250_000_000;
 
 /// What is known of a request under way, and of the endpoint that has it. Moments and times in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stay {
+struct Stay {
     /// When it was sent.
-    pub sent_ns: u64,
+    sent_ns: u64,
     /// How long it may take in all.
-    pub allowed_ns: u64,
+    allowed_ns: u64,
     /// What nearly all answers of its route take; none while that is unknown.
-    pub nearly_all_ns: Option<u64>,
+    nearly_all_ns: Option<u64>,
     /// When the endpoint last gave a sign of life.
-    pub progress_ns: u64,
+    progress_ns: u64,
     /// The longest usual silence of an endpoint.
-    pub gap_ns: u64,
+    gap_ns: u64,
     /// How far away the endpoint is.
-    pub distance_ns: u64,
+    distance_ns: u64,
     /// Whether others wait for it as well, or something else speaks against it.
-    pub is_suspicious: bool,
+    is_suspicious: bool,
 }
 
 impl Stay {
     /// How long a request is left alone: not so long that nothing of its time is left for another attempt.
-    pub(super) fn patience_ns(allowed_ns: u64) -> u64 {
+    fn patience_ns(allowed_ns: u64) -> u64 {
         STOOD_STILL_NS.min(allowed_ns / 2)
     }
 
     /// When it is to be looked at again, if it may stay at `now`.
-    pub(super) fn until_ns(&self, now: u64) -> Option<u64> {
+    fn until_ns(&self, now: u64) -> Option<u64> {
         let patience_ns = Stay::patience_ns(self.allowed_ns);
         let Some(nearly_all_ns) = self.nearly_all_ns else { return Some(now + LOOK_NS) };
         let is_late_ns = self.sent_ns.saturating_add(patience_ns.max(nearly_all_ns * HARDLY_EVER));
-        let silence_ns = (self.gap_ns as f64 * f64::from(STALL_GAPS)) as u64 + self.distance_ns;
+        let silence_ns = hedge::unusual_ns(self.gap_ns, self.distance_ns);
         let is_silent_ns = self.progress_ns.saturating_add(patience_ns.max(silence_ns));
         let leaves_ns = is_late_ns.max(is_silent_ns);
         match leaves_ns <= now {
@@ -62,7 +63,8 @@ pub struct Silence<'a> {
     attempt: &'a Attempt,
     /// The record of its request.
     pub trace: &'a Rc<Trace>,
-    again: Again,
+    /// The share of successes that the route may spend on retries.
+    share: f64,
     sent_ns: u64,
     /// How long this attempt may take, and until when there may be another.
     allowed_ns: u64,
@@ -72,17 +74,17 @@ pub struct Silence<'a> {
 }
 
 impl<'a> Silence<'a> {
-    /// Of an attempt that was just sent and may take so long.
-    pub(super) fn of(
+    /// Of an attempt that is sent at this moment, and may be followed by one that is paid from this share.
+    pub fn of(
         attempt: &'a Attempt,
         trace: &'a Rc<Trace>,
-        again: Again,
-        (head_timeout_ns, limit_ns): (u64, u64),
+        (sent_ns, limit): (u64, Limit),
+        head_timeout_ns: u64,
+        share: f64,
     ) -> Silence<'a> {
-        let sent_ns = trace.latest_ns();
-        let allowed_ns = head_timeout_ns.min(limit_ns.saturating_sub(sent_ns));
+        let allowed_ns = head_timeout_ns.min(limit.at_ns.saturating_sub(sent_ns));
         let look_at_ns = sent_ns.saturating_add(Stay::patience_ns(allowed_ns));
-        Silence { attempt, trace, again, sent_ns, allowed_ns, limit_ns, look_at_ns }
+        Silence { attempt, trace, share, sent_ns, allowed_ns, limit_ns: limit.at_ns, look_at_ns }
     }
 
     /// The endpoint that it does not stay with, if so.
@@ -106,7 +108,7 @@ impl<'a> Silence<'a> {
             stay.until_ns(now)
         });
         self.look_at_ns = until_ns.unwrap_or(now + LOOK_NS);
-        endpoint.filter(|_| until_ns.is_none()).cloned()
+        endpoint.filter(|_| until_ns.is_none() && fleet.len() > 1).cloned()
     }
 
     /// What is to be tried elsewhere, made of a copy of the request, if another endpoint is well, there is time, and it is paid.
@@ -114,7 +116,7 @@ impl<'a> Silence<'a> {
         let Attempt { learned, upstream, .. } = self.attempt;
         let leaves = fleet::has_better(upstream, &copy, silent.index, now)
             && !learned.is_too_late(self.limit_ns.saturating_sub(now))
-            && learned.take_retry(self.again.share, &upstream.service.retry_floor);
+            && learned.take_retry(self.share, &upstream.service.retry_floor);
         leaves.then(|| {
             // Whoever was inside when it fell silent says the same thing once more.
             let silent_since_ns = silent.progress_ns() + Stay::patience_ns(self.allowed_ns);

@@ -30,7 +30,8 @@ pub struct Ask<'a> {
 /// Who may be asked, and who only if there is nobody else: an endpoint of a higher rank is not asked while there is one of a
 /// lower. The highest have refused this very request; then come those that do not pass their health check, then ejected ones,
 /// unless more than half are ejected (then the signal is not about those that can be reached), then those at their limit, then
-/// those that join and have no connections yet or, where loads are not compared, as much as they may have so soon. What an operator has drained is not asked at all.
+/// those that join and have no connections yet or, where loads are not compared, as much as they may have so soon. What an operator
+/// has drained is not asked at all.
 pub struct Ranking<'a> {
     fleet: &'a [Arc<Endpoint>],
     ask: Ask<'a>,
