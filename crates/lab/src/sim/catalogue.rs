@@ -153,7 +153,8 @@ fn unseen_faults() -> Vec<Scenario> {
     let creeping = Slowness::Creeping { to: 6.0, over: 60 * SECOND };
     let failing = |share, every, lasting| Replica { failing: Failing::Spells { share, every, lasting }, ..H };
     let healing = failing(1.0, 20 * SECOND, SECOND / 2);
-    let mut most = vec![failing(1.0, 10 * SECOND, 3 * SECOND); 5];
+    let outage = |share| vec![failing(share, 10 * SECOND, 3 * SECOND); 5];
+    let mut most = outage(1.0);
     most[0] = H;
     let spells = Slowness::Spells { factor: 3.0, every: 30 * SECOND, lasting: 10 * SECOND };
     let mut deployed = near_and_far();
@@ -174,18 +175,8 @@ fn unseen_faults() -> Vec<Scenario> {
         ),
         unseen("healed", "one of 5 fails at once 0.5 s of every 20 s, 80 %", one_odd(5, H, healing), 0.8),
         unseen("most-down", "four of 5 fail at once 3 s of every 10 s, 14 %", most, 0.14),
-        unseen(
-            "all-down",
-            "5 that all fail at once 3 s of every 10 s, 60 %",
-            vec![failing(1.0, 10 * SECOND, 3 * SECOND); 5],
-            0.6,
-        ),
-        unseen(
-            "brown-out",
-            "5 that all fail 60 % 3 s of every 10 s, 60 %",
-            vec![failing(0.6, 10 * SECOND, 3 * SECOND); 5],
-            0.6,
-        ),
+        unseen("all-down", "5 that all fail at once 3 s of every 10 s, 60 %", outage(1.0), 0.6),
+        unseen("brown-out", "5 that all fail 60 % 3 s of every 10 s, 60 %", outage(0.6), 0.6),
     ]
 }
 
