@@ -10,6 +10,9 @@ const COLD_NS: u64 = 1_000_000_000;
 /// The part of its share that an endpoint gets which has just joined, where its peers have more than they can do: a tenth, as Envoy's
 /// slow start has it.
 const RAMP_MIN: f32 = 0.1;
+/// Who says that it has too much to do counts as having so much more: its peers are filled to about this before it is asked all the
+/// same, and to no more, for what it said may be about one caller.
+const BUSY_KNEES: f32 = 2.0;
 /// An endpoint that answered so many requests well is warm, whatever the time.
 const WARM_ANSWERS: u64 = 100;
 
@@ -88,7 +91,7 @@ impl Endpoint {
     pub fn load(&self, figures: &Figures, now: u64) -> f32 {
         let own = self.cell.in_flight.load(Relaxed) as f32 * self.cell.present.get();
         let own = match self.cell.is(flags::BUSY) {
-            true => own.max(figures.knee),
+            true => own + BUSY_KNEES * figures.knee,
             false => own * self.crowded(),
         };
         if figures.others < 0.0 {

@@ -18,7 +18,7 @@ const FAILURE_MS: f32 = 200.0;
 /// Silence costs beyond so many usual ones.
 const SILENT_GAPS: f32 = 1.5;
 /// The way counts by this factor: who waits for the crowd to pass keeps others waiting, who goes far does not.
-const DISTANCE: f32 = 0.5;
+const DISTANCE: f32 = 0.6;
 /// What one more request costs below the knee, in units at the knee: enough to spread them, too little to go far for.
 const SPREAD: f32 = 0.1;
 /// A difference in speed is one from here on: below, it is the scheduling of both machines that differs.

@@ -115,6 +115,21 @@ fn an_endpoint_that_had_too_much_to_do_is_asked_by_one_at_a_time_once_its_pause_
     assert_eq!(on_it, 1);
 }
 
+#[test]
+fn an_endpoint_that_has_too_much_to_do_is_spared_until_its_peers_have_twice_what_they_can() {
+    let (fleet, service, mut now) = (fleet(3), Service::default(), SECOND);
+    serve(&fleet, &service, 100, &mut now, |_, size| size * 3);
+    let knee = service.figures().knee as u32;
+    fleet[0].busy(now + SECOND);
+    let placed = |count| {
+        placed(&fleet, count, now, |ask| {
+            pick(&fleet, &service.figures(), ask).expect("somebody").endpoint.begin(now)
+        })
+    };
+    assert_eq!(placed(4 * knee)[0], 0, "a knee of {knee}");
+    assert!(placed(8 * knee)[0] > 0, "it is not out of the question");
+}
+
 /// On which endpoint so many requests under way are, by a rule that chooses for one after the other.
 fn placed(fleet: &[Arc<Endpoint>], count: u32, now: u64, choose: impl Fn(&Ask<'_>) -> InFlight) -> Vec<u32> {
     let under_way: Vec<InFlight> = (0..count).map(|turn| choose(&ask(turn, now))).collect();
