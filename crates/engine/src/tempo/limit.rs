@@ -19,6 +19,9 @@ pub const ANSWERS_MIN: u64 = 10_000;
 const BREAKS_ONE_IN: u64 = 100_000;
 /// It is taken back when it breaks more than one request in so many: then the route has changed, not a request.
 const TAKEN_BACK_ONE_IN: u64 = 1_000;
+/// In force it goes by so many answers at most: when the route changes, all of its requests break until it is taken back, and a busy
+/// day must not be what takes it so long.
+const IN_FORCE_OF: u64 = 2 * ANSWERS_MIN;
 /// Nothing is learned while more than this share fails: an outage says nothing of how long answers take.
 const FAILING_MAX: f32 = 0.05;
 
@@ -44,6 +47,9 @@ impl Limit {
             return;
         }
         self.answers += 1;
+        if self.is_in_force && self.answers > IN_FORCE_OF {
+            self.fade();
+        }
         if took_ns < self.learned_ns {
             return;
         }
@@ -111,6 +117,17 @@ mod tests {
         let before = limit;
         limit.learn(5 * ANSWERS_MIN, 9_000 * MS, 0.06);
         assert_eq!(limit, before);
+    }
+
+    #[test]
+    fn a_route_that_becomes_slower_is_believed_after_twenty_requests_however_many_were_fast() {
+        let mut limit = watched(5_000_000, 0);
+        (0..1_000_000).for_each(|_| limit.note(20 * MS));
+        let cut = (1..).find(|_| {
+            limit.note(300 * MS);
+            !limit.is_in_force
+        });
+        assert!(cut.is_some_and(|cut| cut <= 21), "{cut:?}");
     }
 
     #[test]

@@ -97,9 +97,6 @@ impl Attempt {
         let trace = Rc::clone(&exchange.trace);
         let began_ns = trace.latest_ns();
         let limit = self.limit(&exchange, began_ns);
-        if limit.error == Error::AnswerTimeout {
-            exchange.overdue_ns = exchange.overdue_ns.min(limit.at_ns);
-        }
         let left_ns = exchange.deadline_ns.saturating_sub(began_ns);
         if self.learned.is_doomed(left_ns) {
             let takes_ns = self.learned.tempo.p10_ns().unwrap_or_default();
@@ -120,10 +117,11 @@ impl Attempt {
             let sent_ns = trace.latest_ns();
             let outcome = match share {
                 None => {
-                    let (times, allowed_ns) = ((sent_ns, limit), exchange.route.head_timeout_ns);
+                    // By what is allowed, not by what was learned: that ends a request, and says nothing against its endpoint.
+                    let left_ns = exchange.deadline_ns.saturating_sub(sent_ns);
+                    let times = (sent_ns, exchange.route.head_timeout_ns.min(left_ns), limit.at_ns);
                     let may_leave = again.on_answers && made <= again.retries;
-                    let silence =
-                        may_leave.then(|| Silence::of(self, &trace, times, allowed_ns, again.share));
+                    let silence = may_leave.then(|| Silence::of(self, &trace, times, again.share));
                     race::alone(std::pin::pin!(next.run(exchange)), limit, silence, &mut alarm).await
                 }
                 // Boxed: what may be sent twice has room for both.

@@ -5,7 +5,6 @@
 //! from here; so its route must hardly ever take so long, and the endpoint must leave others without an answer as well, or be
 //! known to be unwell.
 
-use super::race::Limit;
 use super::{Attempt, fleet, hedge};
 use crate::error::Error;
 use crate::exchange::{Exchange, Trace};
@@ -74,17 +73,16 @@ pub struct Silence<'a> {
 }
 
 impl<'a> Silence<'a> {
-    /// Of an attempt that is sent at this moment, and may be followed by one that is paid from this share.
+    /// Of an attempt that is sent at this moment, may take so long, may be followed by another until then, and by one that is paid
+    /// from this share.
     pub fn of(
         attempt: &'a Attempt,
         trace: &'a Rc<Trace>,
-        (sent_ns, limit): (u64, Limit),
-        head_timeout_ns: u64,
+        (sent_ns, allowed_ns, limit_ns): (u64, u64, u64),
         share: f64,
     ) -> Silence<'a> {
-        let allowed_ns = head_timeout_ns.min(limit.at_ns.saturating_sub(sent_ns));
         let look_at_ns = sent_ns.saturating_add(Stay::patience_ns(allowed_ns));
-        Silence { attempt, trace, share, sent_ns, allowed_ns, limit_ns: limit.at_ns, look_at_ns }
+        Silence { attempt, trace, share, sent_ns, allowed_ns, limit_ns, look_at_ns }
     }
 
     /// The endpoint that it does not stay with, if so.
