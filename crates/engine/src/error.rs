@@ -81,6 +81,8 @@ pub enum Error {
     KeyUnderWay,
     #[error("this Idempotency-Key was used for a request with other content")]
     KeyReused,
+    #[error("the request with this Idempotency-Key was executed, and its answer was not kept")]
+    KeyUnkept,
 
     // The upstream.
     #[error("the upstream refused the connection")]
@@ -135,6 +137,8 @@ pub enum Error {
     UpstreamLost { after_s: u16 },
     #[error("too many requests with an Idempotency-Key are under way; come again later")]
     KeysFull,
+    #[error("the request with this Idempotency-Key failed after it was sent, and may have been executed")]
+    KeyFailed { status: u16 },
     #[error("all endpoints of the upstream are taken out by an operator")]
     Drained,
     #[error("the deadline of the request has passed")]
@@ -167,7 +171,7 @@ impl Error {
             Error::Head(HeadError::Connect) => 405,
             Error::Head(_) | Error::Framing(_) | Error::CallerChunk(_) | Error::ProtectedField => 400,
             Error::FieldName | Error::LengthMismatch | Error::BadKey => 400,
-            Error::KeyUnderWay => 409,
+            Error::KeyUnderWay | Error::KeyUnkept => 409,
             Error::KeyReused => 422,
             Error::CallerGone | Error::CallerStalled => 499,
             Error::HeadTimeout | Error::CallerSlow => 408,
@@ -193,6 +197,7 @@ impl Error {
             | Error::NoLocalPort => 503,
             Error::Overloaded { .. } | Error::UpstreamLost { .. } | Error::Drained => 503,
             Error::File | Error::FileChanged | Error::KeysFull => 503,
+            Error::KeyFailed { status } => status,
             Error::Internal => 500,
             _ => 502,
         }
@@ -250,7 +255,8 @@ impl Error {
             | LastForward
             | BadKey
             | KeyUnderWay
-            | KeyReused => Fault::Caller,
+            | KeyReused
+            | KeyUnkept => Fault::Caller,
             Overloaded { .. }
             | UpstreamLost { .. }
             | Drained
@@ -261,6 +267,7 @@ impl Error {
             | Undiscovered
             | NoLocalPort
             | KeysFull
+            | KeyFailed { .. }
             | File
             | FileChanged
             | Internal => Fault::Proxy,
@@ -307,6 +314,8 @@ impl Error {
             BadKey => "bad_idempotency_key",
             KeyUnderWay => "idempotency_key_under_way",
             KeyReused => "idempotency_key_reused",
+            KeyUnkept => "idempotency_answer_not_kept",
+            KeyFailed { .. } => "idempotent_request_failed",
             KeysFull => "idempotency_keys_full",
             ConnectRefused => "connect_refused",
             ConnectTimeout => "connect_timeout",

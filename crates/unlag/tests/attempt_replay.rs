@@ -180,16 +180,66 @@ fn who_has_just_written_is_known_by_the_same_key_after_its_marker_is_gone() {
 }
 
 #[test]
-fn an_answer_too_large_to_be_kept_is_passed_on_whole_and_its_request_executed_again() {
-    let text = "x".repeat(600_000);
-    let whole = unlag_testkit::origin::ok(&text);
-    let origin = RawOrigin::answering(move |_| whole.clone());
-    let unlag = keyed(&origin);
-    for _ in 0..2 {
-        let response = ask(&unlag, KEY, "10 EUR");
-        assert_eq!((response.text().len(), response.header("idempotency-replayed")), (600_000, None));
+fn a_request_whose_answer_is_not_kept_is_not_executed_again() {
+    let large = unlag_testkit::origin::ok(&"x".repeat(600_000));
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n";
+    let events =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 11\r\n\r\ndata: one\n\n";
+    for (whole, length) in [(large, 600_000), (chunked.into(), 2), (events.into(), 11)] {
+        let origin = RawOrigin::answering(move |_| whole.clone());
+        let unlag = keyed(&origin);
+        let first = ask(&unlag, KEY, "10 EUR");
+        assert_eq!((first.status(), first.text().len()), (200, length));
+        for _ in 0..2 {
+            let again = ask(&unlag, KEY, "10 EUR");
+            assert_eq!(again.status(), 409);
+            assert!(again.text().contains("was executed"), "{}", again.text());
+        }
+        assert_eq!(origin.request_count(), 1);
     }
-    assert_eq!(origin.request_count(), 2);
+}
+
+#[test]
+fn a_request_whose_answer_broke_off_is_not_executed_again() {
+    let origin = RawOrigin::scripted(|number| match number {
+        0 => Script::new().request().send("HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\npay").close(),
+        _ => Script::new().answer(|_| created(2)),
+    });
+    let unlag = keyed(&origin);
+    let first = ask(&unlag, KEY, "10 EUR");
+    assert_eq!((first.status(), first.header("idempotency-replayed")), (502, None));
+    let again = ask(&unlag, KEY, "10 EUR");
+    assert_eq!((again.status(), again.header("idempotency-replayed")), (502, Some("true")));
+    assert!(again.text().contains("may have been executed"), "{}", again.text());
+    assert_eq!(origin.request_count(), 1);
+}
+
+#[test]
+fn a_stream_to_a_request_with_a_key_is_passed_on_as_it_comes() {
+    let gate = Gate::new();
+    let origin = RawOrigin::always(
+        Script::new().request().send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 22\r\n\r\ndata: one\n\n")
+            .wait(&gate)
+            .send("data: two\n\n"),
+    );
+    let unlag = keyed(&origin);
+    let mut caller = unlag.connect();
+    caller.send(pay(KEY, "10 EUR")).read_head().expect("a head");
+    assert_eq!(caller.read_exact(11).expect("an event"), b"data: one\n\n");
+    gate.open();
+    assert_eq!(caller.read_exact(11).expect("another"), b"data: two\n\n");
+}
+
+#[test]
+fn a_cookie_that_reads_as_a_field_is_not_taken_for_whom_that_names() {
+    let origin = counting();
+    let unlag = keyed(&origin);
+    let with = |who: &str| ask(&unlag, &format!("{KEY}{who}"), "10 EUR").text();
+    assert_eq!(with("X-User-Id: victim\r\n"), "payment 1");
+    assert_eq!(with("Cookie: x-user-id; victim\r\n"), "payment 2");
+    assert_eq!(with("Authorization: x-user-id\r\nCookie: victim\r\n"), "payment 3");
+    assert_eq!(with("X-User-Id: other\r\nX-User-Id: victim\r\n"), "payment 4");
+    assert_eq!(with("X-User-Id: other\r\nX-User-Id: third\r\n"), "payment 5");
 }
 
 #[test]

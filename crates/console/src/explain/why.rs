@@ -329,8 +329,14 @@ fn refusal(recent: &Recent, setting: &Setting<'_>) -> Option<String> {
         ("idempotency_key_under_way", _) => {
             "Refused: a request with the same `Idempotency-Key` is under way; once that is answered, so is this.".to_owned()
         }
+        ("idempotency_answer_not_kept", _) => {
+            "Refused: a request with the same `Idempotency-Key` was executed, and its answer was larger than is kept, had trailers or came as a stream.".to_owned()
+        }
+        ("idempotent_request_failed", _) => {
+            "Answered as the first request with the same `Idempotency-Key` was: that failed after it was sent and may have been executed, so it is not sent again, and nobody was asked.".to_owned()
+        }
         ("idempotency_keys_full", _) => {
-            "Refused: as many requests with an `Idempotency-Key` as may be are under way.".to_owned()
+            "Refused: as many requests with an `Idempotency-Key` as may be are under way, or what is under way takes all memory for keys.".to_owned()
         }
         ("no_endpoint", _) => "Refused: the upstream has no endpoint.".to_owned(),
         ("undiscovered", _) => {

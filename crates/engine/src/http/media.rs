@@ -36,6 +36,13 @@ pub fn is_grpc(content_type: &[u8]) -> bool {
     start.eq_ignore_ascii_case(b"application/grpc") && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 
+/// Whether content is a row of events, each of which is for at once.
+pub fn is_stream(content_type: &[u8]) -> bool {
+    const STREAMS: [&[u8]; 4] =
+        [b"text/event-stream", b"application/x-ndjson", b"application/stream+json", b"application/json-seq"];
+    STREAMS.contains(&&*essence(content_type))
+}
+
 /// Whether content is JSON (RFC 6839 §3.1).
 pub fn is_json(content_type: &[u8]) -> bool {
     let essence = essence(content_type);

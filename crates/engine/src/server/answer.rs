@@ -181,6 +181,9 @@ pub fn refuse(recording: &Recording, error: Error) -> Box<Response> {
     if matches!(error, Error::Overloaded { .. }) {
         head.fields.push(b"x-envoy-overloaded", b"true");
     }
+    if matches!(error, Error::KeyFailed { .. }) {
+        head.fields.push(b"idempotency-replayed", b"true");
+    }
     if status == 405 {
         // Of what CONNECT names nothing is served: an empty list says so (RFC 9110 §10.2.1).
         head.fields.push(b"allow", recording.trace.allow.get().map_or(b"", |allow| allow.as_bytes()));

@@ -264,6 +264,8 @@ fn a_refusal_has_the_figures_of_its_bound_and_the_time_to_come_again() {
         ("bad_idempotency_key", "one value of 1 to 255 characters"),
         ("idempotency_key_reused", "used before with other content"),
         ("idempotency_key_under_way", "is under way"),
+        ("idempotency_answer_not_kept", "was executed, and its answer was larger than is kept"),
+        ("idempotent_request_failed", "may have been executed, so it is not sent again"),
         ("idempotency_keys_full", "as many requests with an `Idempotency-Key` as may be"),
         ("connect_refused", ""),
     ] {

@@ -5,15 +5,15 @@
 //! ```text
 //! key is new ───────► the request is sent, and goes on when its caller leaves ──► its answer is kept
 //! key is known ─┬───► answered: the same answer, with `Idempotency-Replayed: true`
-//!               ├───► under way: 409
+//!               ├───► under way, or executed and its answer not kept: 409
 //!               └───► with other content: 422
 //! ```
 //!
 //! A key belongs to who uses it (`Authorization`, `Cookie`, client certificate) and to method, authority and target. What is kept is
 //! kept on this node, for all its cores. Not kept, so that the next one with the key is executed: what certainly reached no
-//! application, answers which say that nothing was done ([`policy::is_void`]), and answers that are larger than
-//! [`ANSWER_BYTES_MAX`], have trailers, or broke off. When it is not known whether the request was executed (no answer in time, a
-//! connection that broke), the failure is kept: to send it once more could do it twice.
+//! application, and answers which say that nothing was done ([`policy::is_void`]). When it is not known whether the request was
+//! executed (no answer in time, a connection that broke), the failure is kept: to send it once more could do it twice. Of an answer
+//! that is larger than [`ANSWER_BYTES_MAX`], has trailers or comes as a stream, it is kept that there was one.
 //!
 //! When not to: where the application knows the keys itself, nothing is gained.
 
@@ -154,6 +154,10 @@ async fn kept(outcome: Outcome, trace: &Trace, running: Running, ttl: Duration) 
     if policy::is_void(response.head.status) || response.tunnel.is_some() {
         return Ok(response);
     }
+    if policy::is_streamed(&response.head.fields, response.body.size(), ANSWER_BYTES_MAX as u64) {
+        running.answered(Answer::Unkept, until);
+        return Ok(response);
+    }
     let (taken, rest) = gathered(&mut response.body, ANSWER_BYTES_MAX).await;
     let Some(last) = rest else {
         let fields = response.head.fields.compact();
@@ -162,6 +166,8 @@ async fn kept(outcome: Outcome, trace: &Trace, running: Running, ttl: Duration) 
         response.body = if taken.is_empty() { Body::Empty } else { Body::Bytes(taken) };
         return Ok(response);
     };
+    let answer = last.as_ref().map_or_else(|error| Answer::Failure(*error), |_| Answer::Unkept);
+    running.answered(answer, until);
     response.body = response.body.after(taken, last);
     Ok(response)
 }
@@ -169,7 +175,9 @@ async fn kept(outcome: Outcome, trace: &Trace, running: Running, ttl: Duration) 
 /// What was answered before, once more.
 fn replayed(answer: &Arc<Answer>, method: &Method) -> Outcome {
     match &**answer {
-        Answer::Failure(error) => Err((*error).into()),
+        // Nobody was asked this time, and nothing says more than that of who was.
+        Answer::Failure(error) => Err(Error::KeyFailed { status: error.status() }.into()),
+        Answer::Unkept => Err(Error::KeyUnkept.into()),
         Answer::Whole(head, content) => {
             let mut head = head.clone();
             head.fields.push(b"idempotency-replayed", b"true");

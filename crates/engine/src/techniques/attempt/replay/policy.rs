@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Fault, Retry};
 use crate::exchange::Exchange;
-use crate::http::{Fields, Name, Size};
+use crate::http::{Fields, Name, Size, media};
+use aws_lc_rs::digest::{Context, SHA256};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use xxhash_rust::xxh3::Xxh3;
@@ -10,7 +11,9 @@ use xxhash_rust::xxh3::Xxh3;
 /// The longest key: a UUID has 36 characters.
 const KEY_BYTES_MAX: usize = 255;
 
-/// Whose key it is, and for what: all of it, not a hash, as no two may ever meet. None if it is no key.
+/// What stands for whose key it is, and for what; none if it is no key. A hash that nobody finds two of, as no two may ever meet, and
+/// whoever sends large cookies must not take the room of others. Each part says how long it is, and what says who asks in which way it
+/// does: no cookie reads as another field.
 pub fn key(exchange: &Exchange) -> Option<Box<[u8]>> {
     let head = &exchange.head;
     let mut keys = head.fields.all(Name::IdempotencyKey);
@@ -20,10 +23,10 @@ pub fn key(exchange: &Exchange) -> Option<Box<[u8]>> {
     if value.is_empty() || value.len() > KEY_BYTES_MAX {
         return None;
     }
-    let mut key = Vec::with_capacity(256);
+    let mut digest = Context::new(&SHA256);
     let mut part = |bytes: &[u8]| {
-        key.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        key.extend_from_slice(bytes);
+        digest.update(&(bytes.len() as u64).to_le_bytes());
+        digest.update(bytes);
     };
     part(exchange.route.config.name.as_bytes());
     part(value);
@@ -32,18 +35,20 @@ pub fn key(exchange: &Exchange) -> Option<Box<[u8]>> {
     part(head.path());
     part(head.query().unwrap_or_default());
     part(exchange.trace.certificate().map_or(&[], |certificate| certificate));
-    head.fields.all(Name::Authorization).for_each(&mut part);
+    let mut says = |how: &str, who: &[u8]| {
+        part(how.as_bytes());
+        part(who);
+    };
+    head.fields.all(Name::Authorization).for_each(|value| says("authorization", value));
     let cookies = head.fields.all(Name::Cookie).flat_map(|line| line.split(|&byte| byte == b';'));
     // What says that somebody has just written changes by writing, and says nothing of who it is.
     let cookies = cookies.map(<[u8]>::trim_ascii).filter(|pair| !pair.starts_with(MARKER));
-    cookies.for_each(&mut part);
+    cookies.for_each(|pair| says("cookie", pair));
     for name in IDENTITIES {
-        if let Some(value) = head.fields.get_named(name) {
-            part(name.as_bytes());
-            part(value);
-        }
+        let fields = head.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        fields.for_each(|field| says(name, field.value));
     }
-    Some(key.into_boxed_slice())
+    Some(digest.finish().as_ref().into())
 }
 
 /// How the cookie begins that says who has just written (`techniques/region/marker.rs`).
@@ -82,6 +87,12 @@ pub fn fingerprint(fields: &Fields, beginning: &[&[u8]], longer: Option<Size>) -
         Some(Size::Exact(length)) => hash.update(&length.to_le_bytes()),
     }
     hash.digest128()
+}
+
+/// Whether an answer is passed on while it comes: to have all of it first would take long, or for ever.
+pub fn is_streamed(fields: &Fields, size: Size, bytes_max: u64) -> bool {
+    matches!(size, Size::Exact(length) if length > bytes_max)
+        || fields.get(Name::ContentType).is_some_and(|kind| media::is_grpc(kind) || media::is_stream(kind))
 }
 
 /// Whether an answer says that nothing was done: who is asked again may do it.

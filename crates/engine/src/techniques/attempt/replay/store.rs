@@ -24,13 +24,15 @@ pub enum Answer {
     Whole(ResponseHead, Bytes),
     /// Nothing that is known: it may have been executed.
     Failure(Error),
+    /// Something that is not kept: it was executed.
+    Unkept,
 }
 
 impl Answer {
     fn bytes(&self) -> usize {
         match self {
             Answer::Whole(head, content) => head.fields.allocations().iter().sum::<usize>() + content.len(),
-            Answer::Failure(_) => 0,
+            Answer::Failure(_) | Answer::Unkept => 0,
         }
     }
 }
@@ -191,13 +193,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// It was answered; that is known until then.
+    /// It was answered; that is known until then, and where there is no memory for the answer, at least that there was one.
     pub fn answered(self, answer: Answer, until_ns: u64) {
         let mut state = self.answers.state();
+        let answer = if state.make_room(answer.bytes()) { answer } else { Answer::Unkept };
         let bytes = answer.bytes();
-        if !state.make_room(bytes) {
-            return;
-        }
         let (key, number) = (self.key.clone(), self.number);
         let Some(entry) = state.entries.get_mut(&key).filter(|entry| entry.number == number) else { return };
         (entry.answer, entry.until_ns) = (Some(Arc::new(answer)), until_ns);
