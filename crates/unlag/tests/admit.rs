@@ -44,7 +44,10 @@ struct Service {
 fn service(takes: Duration) -> Service {
     let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let seen = Arc::clone(&most);
-    let origin = RawOrigin::answering(move |_| {
+    let origin = RawOrigin::answering(move |request| {
+        if request.target() == "/sick" {
+            return b"HTTP/1.1 503 Sick\r\nContent-Length: 0\r\n\r\n".to_vec();
+        }
         seen.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         pause(takes);
         inside.fetch_sub(1, Ordering::SeqCst);
@@ -254,6 +257,26 @@ fn a_second_endpoint_takes_what_the_first_has_no_room_for() {
     }
     gate.open();
     assert!(all.into_iter().all(|one| one.join().expect("an answer").status() == 200));
+}
+
+#[test]
+fn a_limit_holds_where_no_endpoint_is_well_and_one_of_them_is_drained() {
+    let service = [(); 2].map(|()| service(Duration::from_millis(20)));
+    let addresses = [0, 1].map(|at: usize| service[at].origin.address());
+    let unlag = Setup::of(UNLAG)
+        .to(service.iter().map(|service| service.origin.url()))
+        .upstream("limit", "2")
+        .upstream("health", "{ path = \"/sick\", interval = \"100ms\" }")
+        .upstream("queue", "{ wait_max = \"30s\" }")
+        .start();
+    wait_until("neither passes its check", || {
+        unlag.endpoints().iter().all(|one| one["state"] == "unhealthy")
+    });
+    assert_eq!(turn(&unlag, "drain", &format!("{{\"endpoint\": \"{}\"}}", addresses[0])), 200);
+    let all: Vec<_> = (0..40).map(|one| asks(&unlag, &format!("/{one}"), "")).collect();
+    assert!(all.into_iter().all(|one| one.join().expect("an answer").status() == 200));
+    let most = service[1].most.load(Ordering::SeqCst);
+    assert!((2..=4).contains(&most), "two, and one more for each of two cores: {most}");
 }
 
 #[test]

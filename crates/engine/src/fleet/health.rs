@@ -174,21 +174,31 @@ impl Endpoint {
         if cell.failures_in_a_row.load(Relaxed) != 0 {
             cell.failures_in_a_row.store(0, Relaxed);
         }
-        if cell.is(flags::ON_PROBATION) && cell.ejected_until_ns.load(Relaxed) <= now {
-            cell.set(flags::ON_PROBATION, false);
-            cell.ejections_in_a_row.store(0, Relaxed);
-            // It begins anew, and slowly: what it failed before it was left out would keep it out for as long again.
+        if self.passes(now) {
+            // It begins anew: what it failed before it was left out would keep it out for as long again.
             cell.failing.set(0.0);
-            tracing::info!(upstream = %self.upstream, endpoint = %self.authority(), "an endpoint that was left out answers again");
-            self.comes_back(now);
         }
         self.trust();
     }
 
+    /// Ends that one request at a time looks whether it is back, if an answer of this moment does: it comes back slowly.
+    fn passes(&self, now: u64) -> bool {
+        let cell = &self.cell;
+        let passes = cell.is(flags::ON_PROBATION) && cell.ejected_until_ns.load(Relaxed) <= now;
+        if passes {
+            cell.set(flags::ON_PROBATION, false);
+            cell.ejections_in_a_row.store(0, Relaxed);
+            tracing::info!(upstream = %self.upstream, endpoint = %self.authority(), "an endpoint that was left out answers again");
+            self.comes_back(now);
+        }
+        passes
+    }
+
     /// Notes an answer that says that something went wrong, though not that the endpoint cannot be reached: a cost for whoever
     /// is to choose, no reason to eject. A route that always answers so makes all endpoints alike.
-    pub fn answered_badly(&self) {
+    pub fn answered_badly(&self, now: u64) {
         self.cell.successes.fetch_add(1, Relaxed);
+        self.passes(now);
         self.cell.failing.update(|known| known + FAILING_WEIGHT * (1.0 - known));
         self.trust();
     }
@@ -200,7 +210,7 @@ impl Endpoint {
         let failing = self.failing();
         match fails_more(failing + FAILING_WEIGHT * (1.0 - failing), usual_failing(fleet)) {
             true => self.failed("answered 502, 503 or 504", begun_ns, now),
-            false => self.answered_badly(),
+            false => self.answered_badly(now),
         }
     }
 

@@ -50,6 +50,18 @@ fn after_an_ejection_one_request_at_a_time_looks_whether_the_endpoint_is_well() 
 }
 
 #[test]
+fn an_answer_that_says_an_error_ends_an_ejection_and_is_held_against_the_endpoint() {
+    let one = endpoint(0);
+    (0..5).for_each(|_| one.failed("connect_refused", SECOND, SECOND));
+    let (failing, later) = (one.failing(), 8 * SECOND);
+    one.answered_badly(2 * SECOND);
+    assert!(one.is_ejected(3 * SECOND), "it had been asked before");
+    one.answered_badly(later);
+    let _busy = one.begin(later);
+    assert!(!one.is_ejected(later) && one.is_joining() && one.failing() > failing);
+}
+
+#[test]
 fn an_answer_of_before_an_ejection_does_not_end_it() {
     let one = endpoint(0);
     (0..5).for_each(|_| one.failed("connect_refused", SECOND, SECOND));

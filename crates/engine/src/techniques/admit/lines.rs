@@ -42,8 +42,8 @@ impl Lines {
     }
 
     /// As [`Line::leave`].
-    pub fn leave(&mut self, whither: Whither, standing: Standing) {
-        self.of(whither).and_then(|line| line.leave(standing));
+    pub fn leave(&mut self, whither: Whither, standing: Standing, now: u64) {
+        self.of(whither).and_then(|line| line.leave(standing, now));
     }
 
     /// The next of a line for which there is room: of the highest class, and where that is the same of who has no choice.

@@ -76,6 +76,10 @@ impl Admit {
     /// What stands in for an answer while nobody can be reached: nothing if somebody can, else the right to look, or a refusal.
     fn look(&self, exchange: &mut Exchange) -> Result<Option<Look>, Error> {
         let (fleet, now) = (self.upstream.fleet(), clock::now());
+        if fleet.iter().all(|endpoint| endpoint.is_drained()) {
+            // That is another reason, and said where an endpoint is chosen.
+            return Ok(None);
+        }
         let mut back_ns = u64::MAX;
         for endpoint in fleet.iter() {
             let contact = &endpoint.gauge.contact;
@@ -157,20 +161,24 @@ impl Admit {
         match verdict {
             Verdict::Go => Ok(Promise::of(room)),
             Verdict::Refused => {
-                exchange.trace.note(|why| why.refusal = Some(self.figures()));
+                exchange.trace.note(|why| why.refusal = Some(self.figures(exchange.region)));
                 Err(Error::Overloaded { after_s: jittered_s(clock::now()) })
             }
         }
     }
 
-    /// What a refusal is based on.
-    fn figures(&self) -> Refusal {
-        let fleet = self.upstream.fleet();
-        let limits = fleet.iter().filter_map(|endpoint| endpoint.gauge.limit());
+    /// What a refusal is based on: those that it might have gone to.
+    fn figures(&self, region: Option<RegionId>) -> Refusal {
+        let (fleet, now) = (self.upstream.fleet(), clock::now());
+        let is_meant = |endpoint: &&Arc<Endpoint>| {
+            endpoint.is_in_service(now) && (region.is_none() || endpoint.region == region)
+        };
+        let meant = || fleet.iter().filter(is_meant);
+        let limits = meant().filter_map(|endpoint| endpoint.gauge.limit());
         let queue = self.upstream.queue.as_ref();
         Refusal::Overloaded {
             limit: limits.fold(0, u32::saturating_add),
-            in_flight: fleet.iter().map(|endpoint| endpoint.in_flight()).fold(0, u32::saturating_add),
+            in_flight: meant().map(|endpoint| endpoint.in_flight()).fold(0, u32::saturating_add),
             waiting: self.upstream.room.status().waiting,
             waiting_max: queue.map_or(0, |queue| queue.length_max),
             wait_max_ms: queue.map_or(0, |queue| queue.wait_max.as_millis() as u32),
@@ -225,8 +233,9 @@ fn has_room(
             return true;
         }
     }
-    // Where nobody is, somebody is asked all the same.
-    let mut rest = fleet.iter().filter(is_meant).peekable();
+    // Where nobody is, somebody is asked all the same, but for those that an operator has taken out.
+    let is_in = |endpoint: &&Arc<Endpoint>| is_meant(endpoint) && !endpoint.is_drained();
+    let mut rest = fleet.iter().filter(is_in).peekable();
     !is_any_well && (rest.peek().is_none() || rest.map(free_at).fold(0, u32::saturating_add) > promised)
 }
 

@@ -176,10 +176,13 @@ impl<T> Line<T> {
     }
 
     /// Somebody goes away, or has waited long enough.
-    pub fn leave(&mut self, standing: Standing) -> Option<T> {
+    pub fn leave(&mut self, standing: Standing, now: u64) -> Option<T> {
         let line = self.classes.get_mut(standing.class as usize)?;
         let at = line.binary_search_by_key(&standing.id, |place| place.id).ok()?;
         let place = line.remove(at)?;
+        if place.due_ns <= now {
+            self.shed.left(standing.class, now.saturating_sub(place.since_ns), true);
+        }
         self.length -= 1;
         self.settle();
         Some(place.who)

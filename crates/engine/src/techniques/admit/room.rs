@@ -311,15 +311,16 @@ impl Drop for Waiting<'_> {
         if self.is_over {
             return;
         }
+        let now = crate::clock::now();
         let mut inner = self.room.inner();
         let seat = inner.seats.try_remove(self.seat);
         let Some(seat) = seat else { return };
         if let (None, Some(standing)) = (seat.verdict, seat.standing) {
-            inner.lines.leave(seat.whither, standing);
+            inner.lines.leave(seat.whither, standing, now);
         }
         self.room.count(inner);
         if seat.verdict == Some(Verdict::Go) {
-            self.room.give_back(crate::clock::now());
+            self.room.give_back(now);
         }
     }
 }

@@ -180,7 +180,7 @@ fn hear((endpoint, begun_ns): (&Endpoint, u64), verdict: Verdict, upstream: &Ups
             endpoint.succeeded(now);
             endpoint.busy(now + u64::from(seconds.min(BUSY_S_MAX)) * 1_000_000_000);
         }
-        Verdict::Bad => endpoint.answered_badly(),
+        Verdict::Bad => endpoint.answered_badly(now),
         Verdict::Failed => endpoint.refused(&upstream.fleet(), begun_ns, now),
     }
 }
@@ -234,7 +234,7 @@ impl Balance {
         let Some(endpoint) = fleet.iter().find(|endpoint| endpoint.index == chosen.index) else { return };
         // One that answers others meanwhile is there: a slow request is no reason to leave it out.
         match error == Error::AnswerTimeout && endpoint.has_moved_since(chosen.begun_ns) {
-            true => endpoint.answered_badly(),
+            true => endpoint.answered_badly(clock::now()),
             false => endpoint.failed(error.cause(), chosen.begun_ns, clock::now()),
         }
     }

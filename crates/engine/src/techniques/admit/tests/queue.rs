@@ -131,11 +131,30 @@ fn who_is_doomed_does_not_come_in_and_is_not_served() {
 }
 
 #[test]
+fn who_has_waited_long_enough_and_leaves_by_itself_counts_as_refused_where_whole_callers_are() {
+    let mut line = Line::default();
+    let mut now = 0;
+    let mut is_refused_at_the_door = false;
+    for who in 0..200 {
+        now += 100 * MS;
+        let arrived =
+            line.arrive(Rank::new(Criticality::Default, 0), now + 50 * MS, who, now, &mut Vec::new());
+        match arrived {
+            Ok(standing) => assert_eq!(line.leave(standing, now + 50 * MS), Some(who)),
+            Err(_) => is_refused_at_the_door = true,
+        }
+        // Room comes free although nobody waits any more.
+        assert_eq!(line.next(now + 60 * MS, &mut Vec::new()), None);
+    }
+    assert!(is_refused_at_the_door);
+}
+
+#[test]
 fn who_goes_away_is_gone() {
     let mut line = Line::default();
     let standing: Vec<Standing> = (0..4).map(|who| comes(&mut line, who, 0)).collect();
-    assert_eq!(line.leave(standing[1]), Some(1));
-    assert_eq!(line.leave(standing[1]), None);
+    assert_eq!(line.leave(standing[1], 0), Some(1));
+    assert_eq!(line.leave(standing[1], 0), None);
     assert_eq!(served(&mut line, MS), [0, 2, 3]);
 }
 
@@ -242,7 +261,7 @@ proptest! {
                     }
                 }
                 Step::Leave(at) if !standing.is_empty() => {
-                    if let Some(who) = line.leave(standing[at % standing.len()]) {
+                    if let Some(who) = line.leave(standing[at % standing.len()], now) {
                         prop_assert!(inside.remove(&who));
                     }
                 }

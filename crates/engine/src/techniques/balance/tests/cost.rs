@@ -175,7 +175,7 @@ fn endpoints_that_all_fail_alike_share_the_load_and_one_that_fails_more_is_left(
             let drawn = xxhash_rust::xxh3::xxh3_64(&(turn ^ worse << 16).to_le_bytes()) % 100;
             let fails = if endpoint.index == worse { 100 } else { usual };
             if drawn < fails {
-                endpoint.answered_badly()
+                endpoint.answered_badly(now)
             } else {
                 endpoint.succeeded(now)
             }
@@ -212,7 +212,7 @@ fn an_endpoint_that_answers_errors_at_once_gets_next_to_nothing() {
         if chosen.index == 3 {
             to_bad += 1;
             service.observe(&fleet, &request, MS / 5, false, now);
-            chosen.answered_badly();
+            chosen.answered_badly(now);
         } else {
             service.observe(&fleet, &request, 20 * MS, true, now);
             chosen.succeeded(now);
