@@ -241,10 +241,10 @@ impl Unlag {
         self.child.try_wait().expect("its status").is_none()
     }
 
-    /// Resident memory, in KiB.
+    /// Resident memory of its own, in KiB: pages of the binary come in as they are first used, and are held for nobody.
     pub fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("RssAnon");
         line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of KiB")
     }
 
