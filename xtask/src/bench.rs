@@ -1,13 +1,14 @@
 //! `cargo xtask bench peers`, `stampede`, `cache`, `tail`: unlag beside other proxies, on the same work in the same run; `sim`: its
 //! balancing beside other policies in simulated worlds.
 //!
-//! Only the binary that ships is worth measuring, so this builds the `dist` profile. What is measured and how is the
+//! Only the binary that ships is worth measuring, so that is built. What is measured and how is the
 //! lab's business; arguments go to it as they are.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::process::{cargo, run, target_directory};
+use crate::trained::{self, Counts};
 
 /// What to measure.
 #[derive(Subcommand)]
@@ -49,17 +50,15 @@ pub(crate) fn run_bench(what: &Bench) -> Result<()> {
     let is_given = |option: &str| arguments.iter().any(|given| given.split('=').next() == Some(option));
     let dist = ["--profile", "dist", "--package"];
     run(cargo().arg("build").args(dist).args(["unlag-lab", "--bins"]))?;
-    let built = target_directory().join("dist");
     let mut lab = cargo();
     lab.args(["run", "--quiet"]).args(dist).args(["unlag-lab", "--bin", "lab", "--", name]);
     // Simulated worlds have the engine in them, and no binary.
     if name != "sim" && !is_given("--unlag") {
-        run(cargo().arg("build").args(dist).args(["unlag", "--bins"]))?;
-        lab.arg("--unlag").arg(built.join("unlag"));
+        lab.arg("--unlag").arg(trained::build(Counts::Kept)?);
     }
     if name == "peers" && !is_given("--recording") {
         run(cargo().arg("build").args(dist).args(["unlag-engine", "--example", "recording"]))?;
-        lab.arg("--recording").arg(built.join("examples/recording"));
+        lab.arg("--recording").arg(target_directory().join("dist/examples/recording"));
     }
     run(lab.args(arguments))
 }

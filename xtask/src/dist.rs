@@ -4,20 +4,20 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::process::{cargo, command, root, run, run_quietly, target_directory};
+use crate::process::{command, root, run_quietly};
+use crate::trained::{self, Counts};
 
 /// What goes into the archive beside the binary.
 const PAPERS: [&str; 5] = ["README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
 /// Builds with the `dist` profile and writes `target/dist/unlag-VERSION-HOST.tar.gz`.
 pub(crate) fn run_dist() -> Result<()> {
-    run(cargo().args(["build", "--profile", "dist", "--package", "unlag", "--locked"]))?;
+    let built = trained::build(Counts::New)?;
     let version = env!("CARGO_PKG_VERSION");
-    let name = format!("unlag-{version}-{}", host()?);
+    let name = format!("unlag-{version}-{}", trained::host()?);
     let out = root().join("target").join("dist");
     let folder = out.join(&name);
     fs::create_dir_all(&folder)?;
-    let built = target_directory().join("dist").join("unlag");
     fs::copy(&built, folder.join("unlag")).with_context(|| format!("cannot copy {}", built.display()))?;
     for paper in PAPERS {
         fs::copy(root().join(paper), folder.join(paper)).with_context(|| format!("cannot copy {paper}"))?;
@@ -31,11 +31,4 @@ pub(crate) fn run_dist() -> Result<()> {
     fs::write(out.join(format!("{archive}.sha256")), &sum)?;
     println!("{}\n{}", out.join(&archive).display(), sum.trim());
     Ok(())
-}
-
-/// The compiler's name for this machine, such as `x86_64-unknown-linux-gnu`.
-fn host() -> Result<String> {
-    let version = run_quietly(command("rustc").arg("-vV"))?;
-    let line = version.lines().find_map(|line| line.strip_prefix("host: "));
-    line.map(str::to_owned).context("`rustc -vV` names no host")
 }

@@ -12,6 +12,7 @@ mod setup;
 mod suites;
 mod tidy;
 mod tools;
+mod trained;
 
 use std::process::ExitCode;
 

@@ -89,7 +89,7 @@ fn parts() -> Vec<Part> {
 impl Part {
     fn bring(&self) -> Result<()> {
         let stamp = tools::directory().join("stamps").join(self.name.replace([' ', '/'], "-"));
-        let wanted = format!("{:016x}\n", fingerprint(&self.list));
+        let wanted = format!("{:016x}\n", fingerprint(self.list.as_bytes()));
         let unchanged = fs::read_to_string(&stamp).is_ok_and(|found| found == wanted);
         if unchanged && self.needs.iter().all(|file| file.exists()) {
             return Ok(());
@@ -101,18 +101,20 @@ impl Part {
 }
 
 /// FNV-1a: stable over releases of the compiler, which the standard hasher does not promise.
-fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
 fn system_packages() -> Result<()> {
     let missing: Vec<&str> =
         SYSTEM_PACKAGES.iter().filter(|row| !present(row)).map(|(package, _)| *package).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
+    if missing.is_empty() { Ok(()) } else { install_packages(&missing) }
+}
+
+/// Installs packages of the system by name, where that surprises nobody.
+pub(crate) fn install_packages(missing: &[&str]) -> Result<()> {
     let by_hand = format!("apt-get install {}", missing.join(" "));
     if !tools::found("apt-get") {
         bail!(
@@ -128,7 +130,7 @@ fn system_packages() -> Result<()> {
     println!("    {by_hand}");
     let install = || {
         let mut apt = apt(root);
-        apt.args(["install", "-y", "-q", "--no-install-recommends"]).args(&missing);
+        apt.args(["install", "-y", "-q", "--no-install-recommends"]).args(missing);
         run_quietly(&mut apt)
     };
     if install().is_err() {
@@ -214,8 +216,8 @@ mod tests {
 
     #[test]
     fn another_list_is_another_fingerprint() {
-        assert_ne!(fingerprint("nginx curl"), fingerprint("nginx curl haproxy"));
-        assert_eq!(fingerprint(""), 0xcbf2_9ce4_8422_2325);
+        assert_ne!(fingerprint(b"nginx curl"), fingerprint(b"nginx curl haproxy"));
+        assert_eq!(fingerprint(b""), 0xcbf2_9ce4_8422_2325);
     }
 
     #[test]

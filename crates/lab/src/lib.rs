@@ -7,6 +7,7 @@
 //! - [`peers`] measures unlag beside HAProxy, nginx, Envoy, Traefik and Caddy, and as a cache beside nginx, Varnish and
 //!   HAProxy: [`peers::stampede`] many callers at once, [`peers::stored`] what is stored.
 //! - [`tail`] measures latency beside them where replicas are slow, freeze, fail or are far away.
+//! - [`training`] sends everyday traffic through a build that counts what it does.
 //! - [`sim`] is where balancing and hedging are designed: seeded worlds in simulated time.
 //!
 //! Apart from [`sim`], which runs the decisions of the engine, the lab knows nothing of it: it speaks HTTP to an address.
@@ -24,3 +25,4 @@ pub mod sim;
 pub mod stats;
 pub mod tail;
 pub mod timer;
+pub mod training;

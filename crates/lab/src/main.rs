@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use unlag_lab::bench::{self, BenchOptions};
 use unlag_lab::load::{Arrivals, Options, Protocol, Request, Target, run_blocking};
 use unlag_lab::services::{Backend, Replicas, Shop};
+use unlag_lab::training::{self, TrainingOptions};
 
 /// Measures unlag from outside.
 #[derive(Parser)]
@@ -64,6 +65,21 @@ enum Command {
         #[arg(long)]
         spec: PathBuf,
     },
+    /// Sends everyday traffic of all kinds through a build of unlag that counts what it does.
+    Train {
+        /// The binary that counts.
+        #[arg(long)]
+        unlag: PathBuf,
+        /// A certificate for `localhost`, PEM.
+        #[arg(long)]
+        certificate: PathBuf,
+        /// Its key, PEM.
+        #[arg(long)]
+        key: PathBuf,
+        /// Seconds of each kind of load.
+        #[arg(long, default_value_t = 1.0)]
+        length: f64,
+    },
     /// Compares balancing and hedging policies in simulated worlds.
     Sim(simulation::Simulation),
 }
@@ -113,6 +129,12 @@ fn main() -> Result<()> {
             let replicas = Replicas::start(spec)?;
             say(&serde_json::to_string(&replicas.addresses)?);
             wait_for_interrupt()
+        }
+        Command::Train { unlag, certificate, key, length } => {
+            let length = Duration::try_from_secs_f64(length)?;
+            training::run(&TrainingOptions { unlag, certificate, key, length }, &mut |line| {
+                eprintln!("{line}")
+            })
         }
         Command::Sim(arguments) => arguments.run(),
         Command::Backend { listen } => {
