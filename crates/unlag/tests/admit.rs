@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use unlag_testkit::origin::ok;
+use unlag_testkit::ports::RefusedPort;
 use unlag_testkit::wait::pause;
 use unlag_testkit::{Gate, RawClient, RawOrigin, Request, Response, Script, Setup, Unlag, wait_until};
 
@@ -489,6 +490,16 @@ fn an_upstream_that_is_drained_answers_503_and_says_why() {
     assert_eq!((unlag.wait_for_cause().as_str(), origin.request_count()), ("drained", 0));
     assert_eq!(turn(&unlag, "undrain", "{\"all\": true}"), 200);
     assert_eq!(unlag.get("/").text(), "done");
+}
+
+#[test]
+fn an_upstream_that_nobody_can_reach_and_is_then_drained_says_that_it_is_drained() {
+    let nobody = RefusedPort::new();
+    let unlag = Setup::of(UNLAG).to([nobody.url()]).start();
+    wait_until("it is given up", || unlag.get("/").text().contains("can be reached; come again later"));
+    assert_eq!(turn(&unlag, "drain", "{\"all\": true}"), 200);
+    let refused = unlag.get("/").text();
+    assert!(refused.contains("taken out by an operator"), "{refused}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use serde_json::Value;
 use unlag_testkit::origin::ok;
 use unlag_testkit::ports::RefusedPort;
 use unlag_testkit::wait::pause;
-use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, wait_until};
+use unlag_testkit::{Gate, RawClient, RawOrigin, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -105,6 +105,33 @@ fn an_ejected_replica_is_counted_among_those_left_out_and_what_it_failed_before_
     assert!(text.contains("Of the others, 1 was ejected after failures in a row."), "{text}");
     let ahead = command(&unlag, &["http://a/"]).expect("an answer");
     assert!(ahead.contains(&format!("{gone}: 0 in flight, ejected for ")), "{ahead}");
+}
+
+#[test]
+fn a_refused_request_is_told_the_bounds_of_those_it_might_have_gone_to() {
+    let gate = Gate::new();
+    let (origin, drained) = (RawOrigin::always(Script::held(&gate, "done")), RawOrigin::ok("out"));
+    let unlag = Setup::of(UNLAG)
+        .to([origin.url(), drained.url()])
+        .upstream("limit", "1")
+        .upstream("queue", "\"off\"")
+        .start();
+    let token = std::fs::read_to_string(unlag.directory().join("state/admin.token")).expect("a token");
+    let body = format!("{{\"endpoint\": \"{}\"}}", address(&drained));
+    let head = format!(
+        "POST /api/v1/upstreams/origin/drain HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+        unlag.admin_address(),
+        token.trim(),
+        body.len()
+    );
+    let done = RawClient::connect(unlag.admin_address()).send(head + &body).read_response("POST");
+    assert_eq!(done.status(), 200, "{}", done.text());
+    let mut first = unlag.connect();
+    first.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(1);
+    assert_eq!(asked(&unlag, "GET", "/other", "refused"), 503);
+    let text = explained(&unlag, "refused");
+    assert!(text.contains("takes 1 request at a time, 1 was in flight"), "{text}");
 }
 
 #[test]

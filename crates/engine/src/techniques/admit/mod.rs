@@ -171,9 +171,11 @@ impl Admit {
     fn figures(&self, region: Option<RegionId>) -> Refusal {
         let (fleet, now) = (self.upstream.fleet(), clock::now());
         let is_meant = |endpoint: &&Arc<Endpoint>| {
-            endpoint.is_in_service(now) && (region.is_none() || endpoint.region == region)
+            !endpoint.is_drained() && (region.is_none() || endpoint.region == region)
         };
-        let meant = || fleet.iter().filter(is_meant);
+        let is_any_well = fleet.iter().filter(is_meant).any(|endpoint| endpoint.is_in_service(now));
+        let may_be_asked = |endpoint: &&Arc<Endpoint>| !is_any_well || endpoint.is_in_service(now);
+        let meant = || fleet.iter().filter(is_meant).filter(may_be_asked);
         let limits = meant().filter_map(|endpoint| endpoint.gauge.limit());
         let queue = self.upstream.queue.as_ref();
         Refusal::Overloaded {
