@@ -78,8 +78,8 @@ fn count(profdata: &Path) -> Result<PathBuf> {
 }
 
 /// What one node takes the other for.
-const CERTIFICATE: &str = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext basicConstraints=CA:FALSE \
-                           -addext subjectAltName=DNS:localhost";
+const CERTIFICATE: &str = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+                           -addext basicConstraints=CA:FALSE -addext subjectAltName=DNS:localhost";
 const LAB: &str = "run --quiet --profile dist --package unlag-lab --bin lab";
 
 /// Builds with the `dist` profile. The target is named, so that flags are for what ships and not for what helps to build it.

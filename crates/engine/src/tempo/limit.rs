@@ -6,7 +6,7 @@
 //!             10,000 answers, of which it would have broken less than 1 in 100,000
 //! watched ───────────────────────────────────────────────────────────────────────► in force
 //!    ▲                                                                                │
-//!    └────────────────── it broke more than 1 in 1,000 ───────────────────────────────┘
+//!    └────────────── it broke more than 1 in 1,000 of the last 20,000 ────────────────┘
 //! ```
 
 /// The time-out is so many times what 999 of 1,000 answers take: beyond it lies what hangs, not what is slow.

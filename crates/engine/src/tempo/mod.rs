@@ -57,8 +57,6 @@ pub struct Tempo {
     /// Answers and their time so far.
     answers: AtomicU64,
     work_ns: AtomicU64,
-    /// The share of attempts that fail, in bits of a float.
-    failing: AtomicU32,
     limit_ns: AtomicU64,
 }
 
@@ -104,7 +102,6 @@ impl Tempo {
         self.known.store(learning.lately.total(), Relaxed);
         self.answers.store(learning.answers, Relaxed);
         self.work_ns.store(learning.work_ns, Relaxed);
-        self.failing.store(learning.failing.to_bits(), Relaxed);
         let limit = learning.limit;
         self.limit_ns.store(if limit.is_in_force { limit.learned_ns } else { 0 }, Relaxed);
     }

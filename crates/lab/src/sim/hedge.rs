@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use unlag_engine::fleet::{Endpoint, Service};
-use unlag_engine::techniques::attempt::fleet::{distance_ns, progress_ns, suspect};
+use unlag_engine::techniques::attempt::fleet::{distance_ns, suspect};
 use unlag_engine::techniques::attempt::hedge::{Sight, again_ns, may_have};
 use unlag_engine::techniques::attempt::learned::Learned;
 use unlag_engine::techniques::attempt::purse::{Lost, Paid};
@@ -35,7 +35,7 @@ impl Hedge {
             sent_ns,
             p50_ns: self.0.tempo.p50_ns(),
             rung_ns: self.0.rung_ns(sent_ns),
-            progress_ns: progress_ns(endpoint),
+            progress_ns: Some(endpoint.progress_ns()),
             gap_ns: (f64::from(service.figures().gap_ms) * 1e6) as u64,
             distance_ns: distance_ns(endpoint),
         }

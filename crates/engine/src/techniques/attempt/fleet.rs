@@ -19,11 +19,6 @@ pub fn distance_ns(endpoint: &Endpoint) -> u64 {
     (f64::from(endpoint.way_ms()) * 1e6) as u64
 }
 
-/// When an endpoint last gave a sign of life.
-pub fn progress_ns(endpoint: &Endpoint) -> Option<u64> {
-    Some(endpoint.progress_ns())
-}
-
 /// Whether a copy of what the `asked` have may go to another endpoint, in the region in which the request has to stay.
 pub fn has_alternative(
     upstream: &Upstream,

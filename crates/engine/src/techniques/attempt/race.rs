@@ -204,7 +204,7 @@ impl<'a, N: Next> Race<'a, N> {
             p50_ns: tempo.p50_ns(),
             // That a copy takes long as well says that the request is large.
             rung_ns: if is_first { self.learned.rung_ns(sent_ns) } else { None },
-            progress_ns: endpoint.as_deref().and_then(fleet::progress_ns),
+            progress_ns: endpoint.as_deref().map(Endpoint::progress_ns),
             gap_ns: fleet::gap_ns(self.upstream),
             distance_ns: endpoint.as_ref().map_or(0, |endpoint| fleet::distance_ns(endpoint)),
         }
