@@ -11,6 +11,7 @@ use crate::net::io::Socket;
 use crate::panics;
 use crate::server::accept::{self, Listener};
 use crate::shared::{Handed, Shared};
+use crate::techniques::attempt::looks;
 use crate::upstream::warm;
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -34,6 +35,7 @@ pub fn run(index: usize, shared: Arc<Shared>, mut taken: mpsc::Receiver<Handed>)
         let core = Core::new(index, Arc::clone(&shared), bounds, seed());
         tokio::task::spawn_local(supervise(Rc::clone(&core), "sweep", sweep));
         tokio::task::spawn_local(supervise(Rc::clone(&core), "heartbeat", heartbeat));
+        tokio::task::spawn_local(supervise(Rc::clone(&core), "looks", |_| looks::run()));
         take_until(&core, &mut taken, shared.drained()).await;
         // Callers who are on their way are let in, and those who just ask hear with their answer that it was the last.
         take_until(&core, &mut taken, tokio::time::sleep(LAST_CALL)).await;

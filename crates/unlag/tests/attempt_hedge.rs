@@ -197,6 +197,41 @@ fn a_first_that_fails_while_its_copy_is_in_a_silent_endpoint_is_tried_elsewhere(
 }
 
 #[test]
+fn a_request_in_a_frozen_endpoint_whose_copy_fails_gets_another_while_the_others_answer() {
+    let (gate, slow) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
+    let origins = [(); 3].map(|()| {
+        let (slow, gate, is_frozen) = (Arc::clone(&slow), gate.clone(), AtomicBool::new(false));
+        RawOrigin::answering(move |request| {
+            let number = if request.target() == "/slow" { slow.fetch_add(1, Relaxed) } else { usize::MAX };
+            if number == 0 {
+                is_frozen.store(true, Relaxed);
+            }
+            if is_frozen.load(Relaxed) {
+                gate.pass();
+            }
+            match number {
+                0 => ok("too late"),
+                1 => b"HTTP/1.1 503 Sorry\r\nContent-Length: 0\r\n\r\n".to_vec(),
+                usize::MAX => {
+                    pause(USUAL);
+                    ok("usual")
+                }
+                _ => ok("the third"),
+            }
+        })
+    });
+    let unlag = hedged(&origins);
+    // Until it is known how long an endpoint is silent at most.
+    load(&unlag, 3, 150, "/usual");
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| load(&unlag, 3, 150, "/usual"));
+        assert_eq!(unlag.get("/slow").text(), "the third");
+        assert!(!others.is_finished(), "not before the endpoints fell silent");
+    });
+    gate.open();
+}
+
+#[test]
 fn an_endpoint_that_does_not_answer_in_the_time_of_its_route_is_known_for_it() {
     let gate = Gate::new();
     let origins = [RawOrigin::always(Script::held(&gate, "late")), RawOrigin::ok("well")];

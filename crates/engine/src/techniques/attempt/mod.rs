@@ -14,6 +14,7 @@
 pub mod fleet;
 pub mod hedge;
 pub mod learned;
+pub mod looks;
 pub mod policy;
 pub mod purse;
 pub mod race;

@@ -11,6 +11,7 @@
 use super::fleet;
 use super::hedge::{self, Sight};
 use super::learned::Learned;
+use super::looks::Look;
 use super::purse::{Lost, Paid};
 use super::silence::Silence;
 use crate::clock;
@@ -79,6 +80,7 @@ pub struct Race<'a, N> {
     /// The region in which it has to stay.
     only: Option<RegionId>,
     copies: Copies<'a>,
+    look: Look,
 }
 
 /// When an attempt is given up, and why.
@@ -121,7 +123,8 @@ impl<'a, N: Next> Race<'a, N> {
     ) -> Race<'a, N> {
         let sent_ns = trace.latest_ns();
         trace.lending.watch();
-        Race { next, learned, upstream, trace, sent_ns, limit, share, only: None, copies: Copies::default() }
+        let (copies, look) = Default::default();
+        Race { next, learned, upstream, trace, sent_ns, limit, share, only: None, copies, look }
     }
 
     /// Runs it.
@@ -160,10 +163,13 @@ impl<'a, N: Next> Race<'a, N> {
             if let Poll::Ready(outcome) = self.poll_copy(cx) {
                 return Poll::Ready(outcome);
             }
-            let look_at_ns = self.copies.look_at_ns.unwrap_or_else(|| self.sight().due_ns());
-            self.copies.look_at_ns = Some(look_at_ns);
-            alarm.set(self.limit.at_ns.min(look_at_ns));
-            ready!(alarm.poll(cx));
+            if self.copies.look_at_ns.is_none_or(|at_ns| at_ns != self.look.asked_ns()) {
+                self.ask_for_a_look(cx);
+            }
+            alarm.set(self.limit.at_ns);
+            if self.look.poll(cx).is_pending() && alarm.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
             let now = clock::now();
             if now >= self.limit.at_ns {
                 return Poll::Ready(self.copies.held.take().unwrap_or(Err(self.limit.error.into())));
@@ -189,8 +195,17 @@ impl<'a, N: Next> Race<'a, N> {
         }
     }
 
+    /// Has the core look at it when it was meant to be looked at, or when a copy is due.
+    fn ask_for_a_look(&mut self, cx: &Context<'_>) {
+        let sight = self.sight();
+        let look_at_ns = self.copies.look_at_ns.unwrap_or_else(|| sight.due_ns());
+        self.copies.look_at_ns = Some(look_at_ns);
+        let trace = Rc::clone(self.latest().0);
+        self.look.ask(look_at_ns, &trace, sight, cx);
+    }
+
     /// Who has the request, or its copy once there is one, and since when.
-    fn latest(&self) -> (&Trace, u64) {
+    fn latest(&self) -> (&Rc<Trace>, u64) {
         self.copies.running.as_ref().map_or((&self.trace, self.sent_ns), |copy| (&copy.trace, copy.since_ns))
     }
 
@@ -326,6 +341,8 @@ impl<'a, N: Next> Race<'a, N> {
         let now = running.trace.latest_ns();
         if !is_good(&outcome) {
             self.ended(&running, Fate::Lost, Lost::Copy(now.saturating_sub(running.since_ns)));
+            // It is the first that is looked at again.
+            self.look = Look::default();
             return self.copies.held.take().map_or(Poll::Pending, Poll::Ready);
         }
         self.ended(&running, Fate::Won, Lost::First(now.saturating_sub(self.sent_ns)));
