@@ -162,8 +162,8 @@ fn candidate(of: &Candidate<String>) -> Value {
 
 fn refusal(refusal: Refusal) -> Value {
     match refusal {
-        Refusal::Overloaded { limit, in_flight, waiting, waiting_max, wait_max_ms } => json!({
-            "limit": limit, "in_flight": in_flight, "waiting": waiting, "waiting_max": waiting_max,
+        Refusal::Overloaded { bound, limit, in_flight, waiting, waiting_max, wait_max_ms } => json!({
+            "bound": bound.word(), "limit": limit, "in_flight": in_flight, "waiting": waiting, "waiting_max": waiting_max,
             "wait_max_ms": wait_max_ms,
         }),
         Refusal::Doomed { left_ms, takes_ms } => json!({ "left_ms": left_ms, "takes_ms": takes_ms }),

@@ -8,9 +8,10 @@
 
 use std::sync::Arc;
 use std::time::Instant;
+use unlag_engine::fleet::ranking::Ask;
 use unlag_engine::fleet::{Endpoint, Service};
 use unlag_engine::plan::Registry;
-use unlag_engine::techniques::balance::policy::{Ask, pick};
+use unlag_engine::techniques::balance::policy::pick;
 use unlag_engine::upstream::discover_names::Found;
 use unlag_record::How;
 

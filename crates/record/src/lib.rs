@@ -26,4 +26,4 @@ pub use registry::{Bounds, EndpointSeries, PhaseSeries, Registry, RequestSeries,
 pub use shard::Recorder;
 pub use timeline::{Phase, Timeline};
 pub use trials::{Technique, Trials};
-pub use why::{Against, Before, Candidate, Choice, Cost, How, Late, LeftOut, Placed, Refusal, Why};
+pub use why::{Against, Before, Bound, Candidate, Choice, Cost, How, Late, LeftOut, Placed, Refusal, Why};

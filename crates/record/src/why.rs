@@ -261,11 +261,35 @@ pub struct Late<E = EndpointId> {
     pub usual_ms: f32,
 }
 
+/// What stood against the waiting of a request that found no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// More came than was served, and callers of its criticality and share were refused before they waited.
+    Class,
+    /// The line was as long as it may be, or its place went to somebody more critical.
+    Length,
+    /// It waited as long as it may, or as helps.
+    Wait,
+}
+
+impl Bound {
+    /// Its word in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Bound::Class => "class",
+            Bound::Length => "length",
+            Bound::Wait => "wait",
+        }
+    }
+}
+
 /// Why a request was refused before it was sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Refusal {
     /// There was no room at any endpoint, and no place in line, or not in time.
     Overloaded {
+        /// What stood against its waiting.
+        bound: Bound,
         /// Requests that the endpoints take at a time, all together.
         limit: u32,
         /// Requests in flight to them.

@@ -299,4 +299,4 @@ fn holdout(rules: &RouteRules) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

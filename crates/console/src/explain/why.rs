@@ -3,8 +3,11 @@
 
 use super::duration;
 use crate::plane::{RouteRules, RouteStatus, UpstreamStatus};
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use unlag_record::{Against, Candidate, Choice, Fate, Hedge, How, Late, Placed, Recent, Refusal, Trigger};
+use unlag_record::{
+    Against, Bound, Candidate, Choice, Fate, Hedge, How, Late, Placed, Recent, Refusal, Trigger,
+};
 
 /// More than this is what is known not to move, and not a time.
 const SILENT_MS: f32 = 50_000.0;
@@ -284,19 +287,39 @@ fn considered(hedge: Hedge, late: Option<&Late<String>>) -> String {
     }
 }
 
+/// What most endpoints failed with last, as it is now.
+fn last_failures(upstream: &UpstreamStatus) -> Option<String> {
+    let mut counts = BTreeMap::new();
+    let failures = upstream.endpoints.iter().filter_map(|endpoint| endpoint.last_error.as_deref());
+    failures.for_each(|failure| *counts.entry(failure).or_insert(0) += 1);
+    let (failure, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    Some(format!(" (the last failure of {count} of {}: `{failure}`)", upstream.endpoints.len()))
+}
+
+/// What stood against its waiting.
+fn stood_against(bound: Bound, recent: &Recent, waiting: u32, waiting_max: u32, wait_max_ms: u32) -> String {
+    if waiting_max == 0 {
+        return "and nothing waits (`queue = \"off\"`)".to_owned();
+    }
+    let others = format!("{waiting} waited (at most {waiting_max})");
+    match bound {
+        Bound::Class => format!(
+            "{others}, and as more came than was served, callers as critical as its own were refused before they waited"
+        ),
+        Bound::Length => format!("and the line was full: {others}, none of them less critical"),
+        Bound::Wait => format!(
+            "{others}, and it had waited {} (at most {})",
+            duration(recent.timeline.spent_ns(unlag_record::Phase::Queue)),
+            ms(wait_max_ms as f32)
+        ),
+    }
+}
+
 /// Why it was refused before it was sent.
 fn refusal(recent: &Recent, setting: &Setting<'_>) -> Option<String> {
     let mut out = match (recent.cause?, recent.why.refusal) {
-        (_, Some(Refusal::Overloaded { limit, in_flight, waiting, waiting_max, wait_max_ms })) => {
-            let waited = recent.timeline.spent_ns(unlag_record::Phase::Queue);
-            let line = match waiting_max {
-                0 => "and nothing waits (`queue = \"off\"`)".to_owned(),
-                max => format!(
-                    "{waiting} waited (at most {max}), and it had waited {} (at most {})",
-                    duration(waited),
-                    ms(wait_max_ms as f32)
-                ),
-            };
+        (_, Some(Refusal::Overloaded { bound, limit, in_flight, waiting, waiting_max, wait_max_ms })) => {
+            let line = stood_against(bound, recent, waiting, waiting_max, wait_max_ms);
             let limit = plural(limit.into(), "request", "requests");
             let were = if in_flight == 1 { "was" } else { "were" };
             format!("Refused: the upstream takes {limit} at a time, {in_flight} {were} in flight, {line}.")
@@ -312,9 +335,11 @@ fn refusal(recent: &Recent, setting: &Setting<'_>) -> Option<String> {
             format!("Refused: there were more requests than the `rate` of its route allows{rate}.")
         }
         ("upstream_lost", _) => {
-            "Refused: none of the endpoints could be reached lately; one request at a time looks \
-                                 whether that has changed, and this was not the one."
-                .to_owned()
+            let failures = setting.upstream.and_then(last_failures).unwrap_or_default();
+            format!(
+                "Refused: none of the endpoints could be reached lately{failures}; one request at a time looks whether that has \
+                 changed, and this was not the one."
+            )
         }
         ("drained", _) => {
             "Refused: all endpoints are taken out by an operator, or left out by a pin; `undrain` and `unpin` put them back."

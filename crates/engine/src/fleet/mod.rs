@@ -11,6 +11,7 @@ mod gaps;
 mod guard;
 mod health;
 mod load;
+pub mod ranking;
 mod service;
 mod speed;
 mod status;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use unlag_config::{Scheme, UpstreamUrl};
 use unlag_engine::error::Error;
+use unlag_engine::fleet::ranking::Ask;
 use unlag_engine::fleet::{Endpoint, InFlight, Service, Vigil};
 use unlag_engine::plan::Registry;
 use unlag_engine::techniques::attempt::purse::{Lost, Paid};
-use unlag_engine::techniques::balance::policy::{Ask, pick};
+use unlag_engine::techniques::balance::policy::pick;
 use unlag_engine::tempo;
 use unlag_engine::upstream::discover_names::Found;
 

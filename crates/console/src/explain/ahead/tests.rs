@@ -5,7 +5,7 @@ use crate::plane::{
     EndpointAdmission, EndpointLearned, UpstreamAdmission, UpstreamLearned, UpstreamRegions, UpstreamRules,
 };
 
-fn endpoint(number: usize, state: EndpointState) -> EndpointStatus {
+pub(in crate::explain) fn endpoint(number: usize, state: EndpointState) -> EndpointStatus {
     EndpointStatus {
         address: format!("10.0.0.{number}:80"),
         state,
@@ -23,7 +23,7 @@ fn endpoint(number: usize, state: EndpointState) -> EndpointStatus {
     }
 }
 
-fn upstream(endpoints: Vec<EndpointStatus>) -> UpstreamStatus {
+pub(in crate::explain) fn upstream(endpoints: Vec<EndpointStatus>) -> UpstreamStatus {
     UpstreamStatus {
         name: "shop".into(),
         protocol: "http1".into(),

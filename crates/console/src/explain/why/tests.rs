@@ -1,7 +1,8 @@
 //! What is said of which decision.
 
 use super::*;
-use crate::plane::{AttemptsStatus, RouteRules};
+use crate::explain::ahead::tests::{endpoint, upstream};
+use crate::plane::{AttemptsStatus, EndpointState, EndpointStatus, RouteRules};
 use unlag_record::{Before, CacheUse, Cost, LeftOut, Outcome, Phase, Protocol, RequestId, Timeline, Why};
 
 type Chosen = Choice<String, String>;
@@ -240,15 +241,29 @@ fn a_copy_is_explained_by_who_was_late_and_by_how_much() {
 
 #[test]
 fn a_refusal_has_the_figures_of_its_bound_and_the_time_to_come_again() {
-    let overloaded =
-        Refusal::Overloaded { limit: 2, in_flight: 2, waiting: 1, waiting_max: 1, wait_max_ms: 50 };
-    let mut refused = recent(Why { refusal: Some(overloaded), retry_after_s: Some(2), ..nothing() });
+    let overloaded = |bound| {
+        let (limit, in_flight, waiting, waiting_max, wait_max_ms) = (2, 2, 1, 1, 50);
+        Some(Refusal::Overloaded { bound, limit, in_flight, waiting, waiting_max, wait_max_ms })
+    };
+    let refusal = overloaded(Bound::Wait);
+    let mut refused = recent(Why { refusal, retry_after_s: Some(2), ..nothing() });
     refused.cause = Some("overloaded");
     assert_eq!(
         said(&refused, "refusal", &Setting::default()),
         "Refused: the upstream takes 2 requests at a time, 2 were in flight, 1 waited (at most 1), and it had waited \
          50.0 ms (at most 50.0 ms). Its caller was told to come again in 2 s."
     );
+    for (bound, words) in [
+        (
+            Bound::Class,
+            "1 waited (at most 1), and as more came than was served, callers as critical as its own",
+        ),
+        (Bound::Length, "and the line was full: 1 waited (at most 1), none of them less critical"),
+    ] {
+        refused.why.refusal = overloaded(bound);
+        let text = said(&refused, "refusal", &Setting::default());
+        assert!(text.contains(words), "{text}");
+    }
     refused.why = Why { refusal: Some(Refusal::Doomed { left_ms: 3.0, takes_ms: 12.0 }), ..nothing() };
     refused.cause = Some("doomed");
     assert_eq!(
@@ -273,4 +288,21 @@ fn a_refusal_has_the_figures_of_its_bound_and_the_time_to_come_again() {
         let text = said(&refused, "refusal", &Setting { route: Some(&route), upstream: None });
         assert!(text.contains(words) && text.is_empty() == words.is_empty(), "{cause}: {text}");
     }
+}
+
+#[test]
+fn a_refusal_for_want_of_anybody_says_what_most_endpoints_failed_with() {
+    let failed = |number, failure: &str| {
+        let last_error = Some(failure.to_owned());
+        EndpointStatus { last_error, ..endpoint(number, EndpointState::Ejected) }
+    };
+    let lost = upstream(vec![
+        failed(1, "connect_refused"),
+        failed(2, "answer_timeout"),
+        failed(3, "connect_refused"),
+    ]);
+    let mut refused = recent(nothing());
+    refused.cause = Some("upstream_lost");
+    let text = said(&refused, "refusal", &Setting { route: None, upstream: Some(&lost) });
+    assert!(text.contains("lately (the last failure of 2 of 3: `connect_refused`); one request"), "{text}");
 }

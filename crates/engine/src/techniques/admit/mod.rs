@@ -29,18 +29,20 @@ pub mod watch;
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Failure, Outcome};
+use crate::fleet::ranking::{self, Ask, graded};
 use crate::fleet::{Endpoint, RegionId};
 use crate::net::alarm::Alarm;
 use crate::pipeline::{Next, Stage, Way};
 use crate::plan::Upstream;
 use allowance::caller_address;
+use lines::Whither;
 use room::{Places, Promise, Verdict, Waiting};
 use shed::Rank;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use unlag_config::Network;
-use unlag_record::{Phase, Refusal};
+use unlag_record::{Bound, Phase, Refusal};
 
 /// How often who waits looks for room that no answer made: an endpoint that joined, or whose ejection has run out.
 const LOOK_NS: u64 = 100_000_000;
@@ -104,6 +106,14 @@ impl Admit {
         Err(Error::UpstreamLost { after_s: seconds })
     }
 
+    /// Whether there is room for the exchange, and nobody waits for that.
+    fn has_room_for(&self, exchange: &Exchange) -> bool {
+        let (room, failed) = (&self.upstream.room, exchange.failed.as_slice());
+        let whither = Whither { only: exchange.region, has_failed: !failed.is_empty() };
+        !room.is_waited_in_for(whither)
+            && self.upstream.has_room(exchange.region, failed, room.promised(), clock::now())
+    }
+
     /// Lets the exchange go on when there is room, or refuses it.
     async fn admit<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
         let room = &self.upstream.room;
@@ -115,13 +125,7 @@ impl Admit {
             Ok(look) => look,
             Err(error) => return Err(Failure { error, exchange: Some(exchange) }),
         };
-        let may_go = || {
-            let promised = room.promised();
-            let (fleet, failed) = (self.upstream.fleet(), exchange.failed.as_slice());
-            !room.is_waited_in_for(exchange.region)
-                && has_room(&fleet, exchange.region, failed, promised, clock::now())
-        };
-        if self.holds && exchange.only.is_none() && !may_go() {
+        if self.holds && exchange.only.is_none() && !self.has_room_for(&exchange) {
             // Boxed: most requests do not wait.
             match Box::pin(self.wait(&exchange)).await {
                 Ok(promise) => exchange.promise = Some(promise),
@@ -139,13 +143,14 @@ impl Admit {
         let fields = &exchange.head.fields;
         let caller = caller_address(fields, &self.trusted);
         let rank = Rank::new(criticality::of(fields), criticality::share(caller, now));
+        let whither = (exchange.region, exchange.failed.as_slice());
         let mut alarm = Alarm::by(&exchange.trace.timer);
         alarm.set(due_ns.min(now + LOOK_NS));
         let mut waiting: Option<Waiting<'_>> = None;
         let verdict = std::future::poll_fn(|cx| {
             let waiting = match &mut waiting {
                 Some(waiting) => waiting,
-                none => match room.enter((rank, exchange.region), due_ns, cx.waker(), now) {
+                none => match room.enter(rank, whither, due_ns, cx.waker(), now) {
                     Ok(entered) => {
                         let waiting = none.insert(entered);
                         room.settle(now);
@@ -160,25 +165,24 @@ impl Admit {
         exchange.trace.enter(Phase::Overhead);
         match verdict {
             Verdict::Go => Ok(Promise::of(room)),
-            Verdict::Refused => {
-                exchange.trace.note(|why| why.refusal = Some(self.figures(exchange.region)));
+            Verdict::Refused(bound) => {
+                let (only, failed, now) = (exchange.region, &*exchange.failed, clock::now());
+                let figures = self.figures(bound, Ask { failed, only, now, ..Ask::default() });
+                exchange.trace.note(|why| why.refusal = Some(figures));
                 Err(Error::Overloaded { after_s: jittered_s(clock::now()) })
             }
         }
     }
 
     /// What a refusal is based on: those that it might have gone to.
-    fn figures(&self, region: Option<RegionId>) -> Refusal {
-        let (fleet, now) = (self.upstream.fleet(), clock::now());
-        let is_meant = |endpoint: &&Arc<Endpoint>| {
-            !endpoint.is_drained() && (region.is_none() || endpoint.region == region)
-        };
-        let is_any_well = fleet.iter().filter(is_meant).any(|endpoint| endpoint.is_in_service(now));
-        let may_be_asked = |endpoint: &&Arc<Endpoint>| !is_any_well || endpoint.is_in_service(now);
-        let meant = || fleet.iter().filter(is_meant).filter(may_be_asked);
+    fn figures(&self, bound: Bound, ask: Ask<'_>) -> Refusal {
+        let fleet = self.upstream.fleet();
+        let lowest = graded(&fleet, ask).map(|(grade, _)| grade).min();
+        let meant = || graded(&fleet, ask).filter(|(grade, _)| Some(*grade) == lowest).map(|(_, it)| it);
         let limits = meant().filter_map(|endpoint| endpoint.gauge.limit());
         let queue = self.upstream.queue.as_ref();
         Refusal::Overloaded {
+            bound,
             limit: limits.fold(0, u32::saturating_add),
             in_flight: meant().map(|endpoint| endpoint.in_flight()).fold(0, u32::saturating_add),
             waiting: self.upstream.room.status().waiting,
@@ -204,7 +208,7 @@ impl Admit {
             let now = clock::now();
             if now >= due_ns {
                 self.upstream.room.note_refused(1);
-                return Poll::Ready(Verdict::Refused);
+                return Poll::Ready(Verdict::Refused(Bound::Wait));
             }
             self.upstream.room.settle(now);
             alarm.set(due_ns.min(now + LOOK_NS));
@@ -212,38 +216,9 @@ impl Admit {
     }
 }
 
-/// Whether there is room for one more than was promised, at endpoints that may best be asked and have not `failed` this request;
-/// in `region`, if it has to be one.
-fn has_room(
-    fleet: &[Arc<Endpoint>],
-    region: Option<RegionId>,
-    failed: &[(u32, Error)],
-    promised: u32,
-    now: u64,
-) -> bool {
-    let is_meant = |endpoint: &&Arc<Endpoint>| region.is_none() || endpoint.region == region;
-    let has_failed = |endpoint: &Endpoint| failed.iter().any(|(index, _)| *index == endpoint.index);
-    let is_well = |endpoint: &&Arc<Endpoint>| {
-        endpoint.is_in_service(now) && !endpoint.is_suspect(now) && !has_failed(endpoint)
-    };
-    let free_at = |endpoint: &Arc<Endpoint>| endpoint.gauge.free(endpoint.in_flight());
-    let (mut free, mut is_any_well) = (0u32, false);
-    for endpoint in fleet.iter().filter(is_meant).filter(is_well) {
-        is_any_well = true;
-        free = free.saturating_add(free_at(endpoint));
-        if free > promised {
-            return true;
-        }
-    }
-    // Where nobody is, somebody is asked all the same, but for those that an operator has taken out.
-    let is_in = |endpoint: &&Arc<Endpoint>| is_meant(endpoint) && !endpoint.is_drained();
-    let mut rest = fleet.iter().filter(is_in).peekable();
-    !is_any_well && (rest.peek().is_none() || rest.map(free_at).fold(0, u32::saturating_add) > promised)
-}
-
 impl Places for Upstream {
-    fn has_room(&self, region: Option<RegionId>, promised: u32, now: u64) -> bool {
-        has_room(&self.fleet(), region, &[], promised, now)
+    fn has_room(&self, only: Option<RegionId>, failed: &[(u32, Error)], promised: u32, now: u64) -> bool {
+        ranking::has_room(&self.fleet(), Ask { failed, only, now, ..Ask::default() }, promised)
     }
 }
 
@@ -254,9 +229,10 @@ fn jittered_s(now: u64) -> u16 {
 
 impl Stage for Admit {
     fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> impl Future<Output = Outcome> {
-        match self.holds || self.upstream.room.is_lost() {
-            false => Way::Past { next: next.run(exchange) },
-            true => Way::Through { stage: Box::pin(self.admit(exchange, next)) },
+        let goes_on = !self.upstream.room.is_lost() && (!self.holds || self.has_room_for(&exchange));
+        match goes_on {
+            true => Way::Past { next: next.run(exchange) },
+            false => Way::Through { stage: Box::pin(self.admit(exchange, next)) },
         }
     }
 }

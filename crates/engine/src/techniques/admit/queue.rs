@@ -16,6 +16,7 @@ use super::criticality;
 use super::shed::{Rank, Shed};
 use std::collections::VecDeque;
 use unlag_config::{Criticality, Queue};
+use unlag_record::Bound;
 
 /// Who waits for longer than the target is refused, once somebody has waited for an interval: CoDel's figures for a service that
 /// answers within a few milliseconds (RFC 8289 §4.2, §4.3: the target is a twentieth of the interval).
@@ -112,11 +113,6 @@ impl<T> Line<T> {
         self.length == 0
     }
 
-    /// Whether more comes than is served.
-    pub fn is_overloaded(&self) -> bool {
-        self.overloaded > 0
-    }
-
     /// How patient it is from now on.
     pub fn set_patience(&mut self, patience: Patience) {
         self.patience = patience;
@@ -127,7 +123,13 @@ impl<T> Line<T> {
         self.patience
     }
 
-    /// Somebody comes who is of use until `due_ns`. Gives back who is refused at once; who has to give up a place for the
+    /// Whether more comes than is served.
+    #[cfg(test)]
+    pub fn is_overloaded(&self) -> bool {
+        self.overloaded > 0
+    }
+
+    /// Somebody comes who is of use until `due_ns`. Gives back who is refused at once, and why; who has to give up a place for the
     /// newcomer is put into `refused`.
     pub fn arrive(
         &mut self,
@@ -136,18 +138,26 @@ impl<T> Line<T> {
         who: T,
         now: u64,
         refused: &mut Vec<T>,
-    ) -> Result<Standing, T> {
+    ) -> Result<Standing, (T, Bound)> {
         self.look(now);
-        if !self.shed.admits(rank) || due_ns <= now {
-            return Err(who);
+        if !self.shed.admits(rank) {
+            return Err((who, Bound::Class));
         }
-        if self.length >= self.patience.length_max && !self.make_room(rank.class(), now, refused) {
-            self.shed.left(rank.class(), 0, true);
-            return Err(who);
+        if due_ns <= now {
+            return Err((who, Bound::Wait));
         }
+        let class = rank.class();
+        let is_full = self.length >= self.patience.length_max;
+        let line = match !is_full || self.make_room(class, now, refused) {
+            true => self.classes.get_mut(class as usize),
+            false => None,
+        };
+        let Some(line) = line else {
+            self.shed.left(class, 0, true);
+            return Err((who, Bound::Length));
+        };
         self.next_id += 1;
-        let (id, class) = (self.next_id, rank.class());
-        let Some(line) = self.classes.get_mut(class as usize) else { return Err(who) };
+        let id = self.next_id;
         line.push_back(Place { id, since_ns: now, due_ns, who });
         self.length += 1;
         Ok(Standing { class, id })
@@ -158,11 +168,11 @@ impl<T> Line<T> {
         self.classes.iter().rposition(|line| !line.is_empty())
     }
 
-    /// There is room for one. Those who have waited too long for it to help go into `refused`.
-    pub fn next(&mut self, now: u64, refused: &mut Vec<T>) -> Option<T> {
+    /// There is room for one of those that `fit`. Those who have waited too long for it to help go into `refused`.
+    pub fn next(&mut self, now: u64, refused: &mut Vec<T>, mut fits: impl FnMut(&T) -> bool) -> Option<T> {
         self.look(now);
         let next = loop {
-            let Some((class, place)) = self.take_next() else { break None };
+            let Some((class, place)) = self.take_next(|place| fits(&place.who)) else { break None };
             let is_doomed = place.due_ns <= now;
             self.shed.left(class, now.saturating_sub(place.since_ns), is_doomed);
             match is_doomed {
@@ -202,12 +212,17 @@ impl<T> Line<T> {
         self.overloaded = self.overloaded.min(self.highest().map_or(0, |class| class + 1));
     }
 
-    fn take_next(&mut self) -> Option<(Criticality, Place<T>)> {
-        let highest = self.highest()?;
-        let line = self.classes.get_mut(highest)?;
-        let place = if highest < self.overloaded { line.pop_back() } else { line.pop_front() };
-        self.length -= 1;
-        criticality::ALL.get(highest).copied().zip(place)
+    fn take_next(&mut self, mut fits: impl FnMut(&Place<T>) -> bool) -> Option<(Criticality, Place<T>)> {
+        for (class, line) in criticality::ALL.into_iter().zip(&mut self.classes).rev() {
+            let newest_first = (class as usize) < self.overloaded;
+            let at =
+                if newest_first { line.iter().rposition(&mut fits) } else { line.iter().position(&mut fits) };
+            if let Some(place) = at.and_then(|at| line.remove(at)) {
+                self.length -= 1;
+                return Some((class, place));
+            }
+        }
+        None
     }
 
     /// Refuses who has waited for longer than the target: those of their class and above who came after them are served before

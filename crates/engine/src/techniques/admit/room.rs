@@ -14,12 +14,15 @@ use super::lines::{Lines, Whither};
 use super::pin::{Drained, Pin};
 use super::queue::{Patience, Standing};
 use super::shed::Rank;
+use crate::error::Error;
+use crate::fleet::RegionId;
 use slab::Slab;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use unlag_config::Queue;
+use unlag_record::Bound;
 
 /// One upstream's. It outlives reloads.
 #[derive(Debug, Default)]
@@ -49,9 +52,9 @@ struct Inner {
 
 /// What is waited for.
 pub trait Places: std::fmt::Debug + Send + Sync {
-    /// Whether there is room for one more than so many that were promised a place and are not counted in flight yet; in this
-    /// region, if it has to be one.
-    fn has_room(&self, whither: Whither, promised: u32, now: u64) -> bool;
+    /// Whether there is room for one more than so many that were promised a place and are not counted in flight yet; in the only
+    /// region, if it has to be one, and not at the endpoints that have `failed` it.
+    fn has_room(&self, only: Option<RegionId>, failed: &[(u32, Error)], promised: u32, now: u64) -> bool;
 }
 
 /// One request that waits.
@@ -59,6 +62,8 @@ pub trait Places: std::fmt::Debug + Send + Sync {
 struct Seat {
     standing: Option<Standing>,
     whither: Whither,
+    /// Who has failed it already; of most, nobody.
+    failed: Vec<(u32, Error)>,
     waker: Waker,
     verdict: Option<Verdict>,
 }
@@ -68,8 +73,8 @@ struct Seat {
 pub enum Verdict {
     /// There is a place: take it, now.
     Go,
-    /// There will be none in time.
-    Refused,
+    /// There will be none in time, or there is no place in line.
+    Refused(Bound),
 }
 
 /// What has happened in it, for the console.
@@ -106,29 +111,37 @@ impl Room {
     /// Begins to wait, until `due_ns` at the longest.
     pub fn enter(
         &self,
-        (rank, whither): (Rank, Whither),
+        rank: Rank,
+        (only, failed): (Option<RegionId>, &[(u32, Error)]),
         due_ns: u64,
         waker: &Waker,
         now: u64,
     ) -> Result<Waiting<'_>, Verdict> {
         let mut inner = self.inner();
-        let seat = Seat { standing: None, whither, waker: waker.clone(), verdict: None };
+        let whither = Whither { only, has_failed: !failed.is_empty() };
+        let failed = failed.to_vec();
+        let seat = Seat { standing: None, whither, failed, waker: waker.clone(), verdict: None };
         let seat = inner.seats.insert(seat);
         let mut refused = Vec::new();
         let standing = inner.lines.arrive((rank, whither), due_ns, seat, now, &mut refused);
-        let wakers = inner.refuse(&refused);
-        let is_in = standing.is_ok();
-        match standing {
-            Ok(standing) => inner.seat(seat, |seat| seat.standing = Some(standing)),
-            Err(seat) => drop(inner.seats.try_remove(seat)),
-        }
+        let wakers = inner.refuse(&refused, Bound::Length);
+        let turned_away = match standing {
+            Ok(standing) => {
+                inner.seat(seat, |seat| seat.standing = Some(standing));
+                None
+            }
+            Err((seat, bound)) => {
+                inner.seats.try_remove(seat);
+                Some(bound)
+            }
+        };
         self.count(inner);
         wakers.into_iter().for_each(Waker::wake);
-        if !is_in {
-            self.note_refused(1);
-            return Err(Verdict::Refused);
-        }
         self.note_refused(refused.len());
+        if let Some(bound) = turned_away {
+            self.note_refused(1);
+            return Err(Verdict::Refused(bound));
+        }
         self.waited.fetch_add(1, Relaxed);
         fence(SeqCst);
         Ok(Waiting { room: self, seat, is_over: false })
@@ -143,15 +156,33 @@ impl Room {
         let mut inner = self.inner();
         let Some(places) = inner.places.as_ref().and_then(Weak::upgrade) else { return };
         let (mut refused, mut wakers) = (Vec::new(), Vec::new());
-        let has_room = |whither| places.has_room(whither, self.promised(), now);
-        while let Some(seat) = inner.lines.next(now, &mut refused, has_room) {
+        loop {
+            let Inner { lines, seats, .. } = &mut *inner;
+            let has_room = |only, failed: &[_]| places.has_room(only, failed, self.promised(), now);
+            let may_have_room = |whither: Whither| whither.has_failed || has_room(whither.only, &[]);
+            // Most have failed at the same endpoint.
+            let mut last: Option<(&Seat, bool)> = None;
+            let fits = |seat: &usize| match seats.get(*seat) {
+                Some(seat) if !seat.failed.is_empty() => {
+                    let is_same =
+                        |known: &Seat| (known.whither, &known.failed) == (seat.whither, &seat.failed);
+                    let (_, fits) = match last {
+                        Some((known, fits)) if is_same(known) => (known, fits),
+                        _ => *last.insert((seat, has_room(seat.whither.only, &seat.failed))),
+                    };
+                    fits
+                }
+                _ => true,
+            };
+            let next = lines.next(now, &mut refused, may_have_room, fits);
+            let Some(seat) = next else { break };
             self.promised.fetch_add(1, SeqCst);
             inner.seat(seat, |seat| {
                 seat.verdict = Some(Verdict::Go);
                 wakers.push(seat.waker.clone());
             });
         }
-        wakers.extend(inner.refuse(&refused));
+        wakers.extend(inner.refuse(&refused, Bound::Wait));
         self.count(inner);
         self.note_refused(refused.len());
         wakers.into_iter().for_each(Waker::wake);
@@ -269,11 +300,11 @@ impl Inner {
         }
     }
 
-    fn refuse(&mut self, seats: &[usize]) -> Vec<Waker> {
+    fn refuse(&mut self, seats: &[usize], bound: Bound) -> Vec<Waker> {
         let mut wakers = Vec::new();
         for &seat in seats {
             self.seat(seat, |seat| {
-                seat.verdict = Some(Verdict::Refused);
+                seat.verdict = Some(Verdict::Refused(bound));
                 wakers.push(seat.waker.clone());
             });
         }
@@ -293,7 +324,9 @@ impl Waiting<'_> {
     /// The verdict, if there is one. Who is told to go holds a [`Promise`] from then on.
     pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Verdict> {
         let mut inner = self.room.inner();
-        let Some(seat) = inner.seats.get_mut(self.seat) else { return Poll::Ready(Verdict::Refused) };
+        let Some(seat) = inner.seats.get_mut(self.seat) else {
+            return Poll::Ready(Verdict::Refused(Bound::Wait));
+        };
         let Some(verdict) = seat.verdict else {
             seat.waker.clone_from(cx.waker());
             return Poll::Pending;

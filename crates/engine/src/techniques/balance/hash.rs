@@ -6,8 +6,9 @@
 //! goes to whoever came second for it, and comes back with it. With bounded loads (Mirrokni, Thorup, Zadimoghaddam 2018): one
 //! that has more than its share in flight passes a request to whoever came second, so that one hot key sinks nobody.
 
-use super::policy::{Ask, Picked, Ranking};
+use super::policy::Picked;
 use crate::fleet::Endpoint;
+use crate::fleet::ranking::{Ask, Ranking};
 use crate::http::{Name, RequestHead};
 use std::sync::Arc;
 use unlag_config::HashKey;

@@ -18,10 +18,11 @@ pub mod trailers;
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Failure, Outcome, Response, Trace};
+use crate::fleet::ranking::{self, Ask, Looked};
 use crate::fleet::{Endpoint, InFlight, RegionId, Went};
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
-use policy::{Ask, Looked, Picked, Verdict};
+use policy::{Picked, Verdict};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -101,7 +102,7 @@ impl Balance {
     ) -> Option<(How, Picked<'a>)> {
         let (None, Some(_)) = (ask.only, home) else { return pick(ask).map(|picked| (how, picked)) };
         let near = pick(&Ask { only: home, ..*ask });
-        if near.is_some_and(|picked| picked.rank <= policy::JOINS) {
+        if near.is_some_and(|picked| picked.rank <= ranking::JOINS) {
             return near.map(|picked| (how, picked));
         }
         let picked = pick(ask).or(near)?;

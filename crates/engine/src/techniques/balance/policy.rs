@@ -2,113 +2,16 @@
 
 use super::pace::{self, Cost};
 use crate::error::{Error, Fault};
+use crate::fleet::ranking::{Ask, Looked, Ranking, against};
 use crate::fleet::{Endpoint, Figures, RegionId};
 use crate::http::{Fields, Name};
 use std::sync::Arc;
-use unlag_record::{Against, Candidate, Choice, How, LeftOut};
+use unlag_record::{Against, Candidate, Choice, How};
 
-/// The rank of who is only new.
-pub const JOINS: u8 = 1;
 /// Up to so many endpoints are compared with each other, and of more so many that are drawn: four are enough for the shortest
 /// queue (Mitzenmacher 2001), eight for finding the few good ones.
 const COMPARED_MAX: usize = 16;
 const DRAWN: usize = 8;
-
-/// What is asked for: who has failed this very request, in which region it has to stay, whose turn it is, and when.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ask<'a> {
-    /// Endpoints that have failed it, and how.
-    pub failed: &'a [(u32, Error)],
-    /// The only region that may be asked.
-    pub only: Option<RegionId>,
-    /// Decides between equals.
-    pub turn: u32,
-    /// The present.
-    pub now: u64,
-}
-
-/// Who may be asked, and who only if there is nobody else: an endpoint of a higher rank is not asked while there is one of a
-/// lower. The highest have refused this very request; then come those that do not pass their health check, then ejected ones,
-/// unless more than half are ejected (then the signal is not about those that can be reached), then those at their limit, then
-/// those that join and have no connections yet or, where loads are not compared, as much as they may have so soon. What an operator
-/// has drained is not asked at all.
-pub struct Ranking<'a> {
-    fleet: &'a [Arc<Endpoint>],
-    ask: Ask<'a>,
-    /// Whether loads are compared, in which it counts to have as much as one may have so soon.
-    by_load: bool,
-    /// Counted only where somebody is ejected.
-    are_most_ejected: Option<bool>,
-    /// How many it was asked about, and what spoke against them.
-    pub looked: Looked,
-}
-
-/// Who was looked at for a choice.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Looked {
-    /// How many.
-    pub compared: u16,
-    /// Of those, who had something against them.
-    pub left_out: LeftOut,
-}
-
-impl<'a> Ranking<'a> {
-    /// Of these endpoints.
-    pub fn new(fleet: &'a [Arc<Endpoint>], ask: Ask<'a>) -> Ranking<'a> {
-        Ranking { fleet, ask, by_load: false, are_most_ejected: None, looked: Looked::default() }
-    }
-
-    /// Of these, of which one is chosen by its load.
-    pub fn by_load(fleet: &'a [Arc<Endpoint>], ask: Ask<'a>) -> Ranking<'a> {
-        Ranking { by_load: true, ..Ranking::new(fleet, ask) }
-    }
-
-    /// The rank of one of them; none if it is not to be asked.
-    #[inline]
-    pub fn of(&mut self, endpoint: &Endpoint) -> Option<u8> {
-        let Ask { failed, only, now, .. } = self.ask;
-        self.looked.compared = self.looked.compared.saturating_add(1);
-        if only.is_some() && endpoint.region != only {
-            self.looked.left_out.count(Against::Elsewhere);
-            return None;
-        }
-        if endpoint.is_as_ever() && failed.is_empty() {
-            return Some(0);
-        }
-        if endpoint.is_drained() {
-            let is_pinned = endpoint.is_left_out();
-            self.looked.left_out.count(if is_pinned { Against::NotPinned } else { Against::Drained });
-            return None;
-        }
-        // Who cannot be reached serves nobody, however many others fail as well; but somebody looks whether it is back.
-        let contact = &endpoint.gauge.contact;
-        let is_gone = || contact.is_lost() && !(contact.is_due(now) && endpoint.silence_ns(now) == 0);
-        let is_ejected = endpoint.is_ejected(now)
-            && (is_gone()
-                || !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, now)));
-        let refused = u8::from(failed.iter().any(|(index, _)| *index == endpoint.index));
-        let full = u8::from(endpoint.gauge.is_full(endpoint.in_flight()));
-        let joins = u8::from(endpoint.is_cold(now) || !self.by_load && endpoint.has_its_fill());
-        let (unhealthy, is_ejected) = (u8::from(endpoint.is_unhealthy()), u8::from(is_ejected));
-        let rank = refused * 16 + unhealthy * 8 + is_ejected * 4 + full * 2 + joins;
-        if let Some(against) = against(rank) {
-            self.looked.left_out.count(against);
-        }
-        Some(rank)
-    }
-}
-
-/// The gravest that speaks against an endpoint of a rank.
-pub fn against(rank: u8) -> Option<Against> {
-    match rank {
-        16.. => Some(Against::FailedIt),
-        8.. => Some(Against::Unhealthy),
-        4.. => Some(Against::Ejected),
-        2.. => Some(Against::Full),
-        1 => Some(Against::Joining),
-        0 => None,
-    }
-}
 
 /// An endpoint that was chosen, and against what.
 #[derive(Clone, Copy, Debug)]
@@ -209,7 +112,7 @@ impl<'f, 'a> Best<'f, 'a> {
             return;
         }
         let cost = pace::cost(endpoint, self.figures, self.now);
-        if cost.silence_ms >= pace::SUSPECT_MS {
+        if cost.silence_ms >= pace::SUSPECT_MS && against(rank).is_none() {
             self.suspects = self.suspects.saturating_add(1);
         }
         let is_less = |known: &Option<(&Arc<Endpoint>, Cost)>| {
@@ -281,10 +184,6 @@ fn in_turn<'a>(
         }
     }
     best.map(|(rank, endpoint)| Picked::regardless(endpoint, rank, ranking.looked))
-}
-
-fn are_most_ejected(fleet: &[Arc<Endpoint>], now: u64) -> bool {
-    fleet.iter().filter(|endpoint| endpoint.is_ejected(now)).count() * 2 > fleet.len()
 }
 
 /// The position of the endpoint whose turn it is.

@@ -3,8 +3,9 @@
 mod cost;
 mod hash;
 
-use super::policy::{Ask, pick};
+use super::policy::pick;
 use crate::error::Error;
+use crate::fleet::ranking::Ask;
 use crate::fleet::{Endpoint, Figures, Service};
 use std::sync::Arc;
 use unlag_record::{Against, How};

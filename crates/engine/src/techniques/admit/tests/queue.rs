@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use std::collections::HashSet;
 use std::time::Duration;
 use unlag_config::{Criticality, Queue};
+use unlag_record::Bound;
 
 const MS: u64 = 1_000_000;
 const NEVER: u64 = u64::MAX;
@@ -20,12 +21,12 @@ fn comes(line: &mut Line<u32>, who: u32, now: u64) -> Standing {
     arrives(line, Criticality::Default, who, now).expect("there is a place")
 }
 
-fn arrives(line: &mut Line<u32>, class: Criticality, who: u32, now: u64) -> Result<Standing, u32> {
+fn arrives(line: &mut Line<u32>, class: Criticality, who: u32, now: u64) -> Result<Standing, (u32, Bound)> {
     line.arrive(rank(class), NEVER, who, now, &mut Vec::new())
 }
 
 fn served(line: &mut Line<u32>, now: u64) -> Vec<u32> {
-    std::iter::from_fn(|| line.next(now, &mut Vec::new())).collect()
+    std::iter::from_fn(|| line.next(now, &mut Vec::new(), |_| true)).collect()
 }
 
 #[test]
@@ -47,7 +48,7 @@ fn once_somebody_has_stood_for_an_interval_the_newest_are_served_and_the_oldest_
         comes(&mut line, who, 98 * MS);
     }
     let mut refused = Vec::new();
-    assert_eq!(line.next(100 * MS, &mut refused), Some(12));
+    assert_eq!(line.next(100 * MS, &mut refused, |_| true), Some(12));
     assert!(line.is_overloaded());
     assert_eq!(refused, (0..10).collect::<Vec<_>>());
     assert_eq!(served(&mut line, 101 * MS), [11, 10]);
@@ -62,7 +63,7 @@ fn a_crowd_that_came_at_once_and_is_followed_by_nobody_is_served_however_long_it
     }
     let mut refused = Vec::new();
     for at in 1..=5 {
-        assert!(line.next(at * 90 * MS, &mut refused).is_some());
+        assert!(line.next(at * 90 * MS, &mut refused, |_| true).is_some());
     }
     assert!(refused.is_empty(), "{refused:?}");
 }
@@ -76,7 +77,7 @@ fn nobody_is_refused_because_less_critical_ones_keep_coming() {
     let mut refused = Vec::new();
     for (at, default) in [(101, 10), (112, 11), (123, 12), (134, 13)] {
         comes(&mut line, default, at * MS);
-        assert!(line.next(at * MS, &mut refused).is_some_and(|who| who < 4));
+        assert!(line.next(at * MS, &mut refused, |_| true).is_some_and(|who| who < 4));
     }
     assert!(refused.iter().all(|who| *who >= 10), "{refused:?}");
 }
@@ -90,7 +91,7 @@ fn too_much_of_a_lower_class_refuses_nobody_of_a_higher_that_is_served_as_fast_a
         arrives(&mut line, Criticality::Critical, who, at * MS).unwrap();
         comes(&mut line, 110 + who, at * MS);
     }
-    let order = [122, 132, 142, 152].map(|at| line.next(at * MS, &mut refused));
+    let order = [122, 132, 142, 152].map(|at| line.next(at * MS, &mut refused, |_| true));
     assert!(line.is_overloaded());
     assert_eq!(order, [0, 1, 2, 3].map(Some), "in the order in which they came");
     assert!(!refused.is_empty() && refused.iter().all(|who| *who >= 100), "{refused:?}");
@@ -112,8 +113,8 @@ fn a_full_line_gives_a_place_to_a_higher_class_and_to_nobody_else() {
     for who in 0..3 {
         comes(&mut line, who, 0);
     }
-    assert_eq!(arrives(&mut line, Criticality::Default, 3, MS), Err(3));
-    assert_eq!(arrives(&mut line, Criticality::Sheddable, 4, MS), Err(4));
+    assert_eq!(arrives(&mut line, Criticality::Default, 3, MS), Err((3, Bound::Length)));
+    assert_eq!(arrives(&mut line, Criticality::Sheddable, 4, MS), Err((4, Bound::Length)));
     let mut refused = Vec::new();
     assert!(line.arrive(rank(Criticality::Critical), NEVER, 5, MS, &mut refused).is_ok());
     assert_eq!((refused, line.len()), (vec![0], 3));
@@ -123,10 +124,10 @@ fn a_full_line_gives_a_place_to_a_higher_class_and_to_nobody_else() {
 fn who_is_doomed_does_not_come_in_and_is_not_served() {
     let mut line = Line::default();
     let mut refused = Vec::new();
-    assert_eq!(line.arrive(rank(Criticality::Critical), MS, 1, MS, &mut refused), Err(1));
+    assert_eq!(line.arrive(rank(Criticality::Critical), MS, 1, MS, &mut refused), Err((1, Bound::Wait)));
     assert!(line.arrive(rank(Criticality::Critical), 10 * MS, 2, MS, &mut refused).is_ok());
     comes(&mut line, 3, MS);
-    assert_eq!(line.next(10 * MS, &mut refused), Some(3));
+    assert_eq!(line.next(10 * MS, &mut refused, |_| true), Some(3));
     assert_eq!(refused, [2]);
 }
 
@@ -144,7 +145,7 @@ fn who_has_waited_long_enough_and_leaves_by_itself_counts_as_refused_where_whole
             Err(_) => is_refused_at_the_door = true,
         }
         // Room comes free although nobody waits any more.
-        assert_eq!(line.next(now + 60 * MS, &mut Vec::new()), None);
+        assert_eq!(line.next(now + 60 * MS, &mut Vec::new(), |_| true), None);
     }
     assert!(is_refused_at_the_door);
 }
@@ -183,7 +184,7 @@ fn overload_refuses_the_same_callers_again_and_sheddable_ones_first() {
             refused_at_door.insert(who);
         }
         if round % 2 == 0 {
-            line.next(now, &mut out);
+            line.next(now, &mut out, |_| true);
         }
     }
     let sheddable = refused_at_door.iter().filter(|who| who.0 == Criticality::Sheddable).count();
@@ -204,9 +205,9 @@ fn one_caller_with_too_much_of_a_lower_class_shuts_the_door_to_nobody_of_a_highe
         now += MS / 2;
         let class = if round % 5 == 0 { Criticality::Critical } else { Criticality::Default };
         let at_door = line.arrive(Rank::new(class, 7), NEVER, class, now, &mut refused);
-        refused.extend(at_door.err());
+        refused.extend(at_door.err().map(|(who, _)| who));
         if round % 2 == 0 {
-            line.next(now, &mut refused);
+            line.next(now, &mut refused, |_| true);
         }
     }
     let critical = refused.iter().filter(|class| **class == Criticality::Critical).count();
@@ -219,6 +220,7 @@ fn one_caller_with_too_much_of_a_lower_class_shuts_the_door_to_nobody_of_a_highe
 enum Step {
     Come(u8, u64),
     Serve,
+    ServeOdd,
     Leave(usize),
 }
 
@@ -226,6 +228,7 @@ fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
     let step = prop_oneof![
         3 => (0u8..4, 1u64..2_000).prop_map(|(class, patience_ms)| Step::Come(class, patience_ms * MS)),
         2 => Just(Step::Serve),
+        1 => Just(Step::ServeOdd),
         1 => (0usize..100).prop_map(Step::Leave),
     ];
     prop::collection::vec((0u64..20, step), 1..300)
@@ -250,14 +253,20 @@ proptest! {
                             inside.insert(came);
                             standing.push(at);
                         }
-                        Err(who) => prop_assert_eq!(who, came),
+                        Err((who, _)) => prop_assert_eq!(who, came),
                     }
                 }
                 Step::Serve => {
                     let had_some = !line.is_empty();
-                    match line.next(now, &mut refused) {
+                    match line.next(now, &mut refused, |_| true) {
                         Some(who) => prop_assert!(inside.remove(&who)),
                         None => prop_assert!(!had_some || !refused.is_empty()),
+                    }
+                }
+                Step::ServeOdd => {
+                    match line.next(now, &mut refused, |who| who % 2 == 1) {
+                        Some(who) => prop_assert!(who % 2 == 1 && inside.remove(&who)),
+                        None => prop_assert!(inside.iter().all(|who| who % 2 == 0 || refused.contains(who))),
                     }
                 }
                 Step::Leave(at) if !standing.is_empty() => {
@@ -274,7 +283,7 @@ proptest! {
             prop_assert!(line.len() <= 20);
         }
         let mut refused = Vec::new();
-        while let Some(who) = line.next(now, &mut refused) {
+        while let Some(who) = line.next(now, &mut refused, |_| true) {
             prop_assert!(inside.remove(&who));
         }
         refused.into_iter().for_each(|who| assert!(inside.remove(&who)));

@@ -2,10 +2,13 @@
 
 use super::super::room::{Places, Promise, Room, Verdict, Waiting};
 use super::super::shed::Rank;
+use crate::error::Error;
 use crate::fleet::RegionId;
+use crate::fleet::ranking::{Ask, has_room};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 use unlag_config::{Criticality, Queue};
 
@@ -41,7 +44,7 @@ impl Drop for InFlight<'_> {
 }
 
 impl Places for Endpoint {
-    fn has_room(&self, _: Option<RegionId>, promised: u32, _: u64) -> bool {
+    fn has_room(&self, _: Option<RegionId>, _: &[(u32, Error)], promised: u32, _: u64) -> bool {
         self.in_flight.load(SeqCst) + promised < self.limit.load(SeqCst)
     }
 }
@@ -58,22 +61,22 @@ fn room(limit: u32) -> (Arc<Room>, Arc<Endpoint>) {
 /// A request from its arrival to its end; whether it was served.
 async fn request(room: &Arc<Room>, endpoint: &Endpoint, number: u32) -> bool {
     let now = crate::clock::now();
-    let promise = if room.is_waited_in() || !endpoint.has_room(None, room.promised(), now) {
+    let promise = if room.is_waited_in() || !endpoint.has_room(None, &[], room.promised(), now) {
         let rank = Rank::new(Criticality::Default, (number % 64) as u8);
         let mut waiting = None;
         let verdict = poll_fn(|cx| {
             let waiting = waiting.get_or_insert_with(|| {
-                let entered = room.enter((rank, None), NEVER, cx.waker(), now);
+                let entered = room.enter(rank, (None, &[]), NEVER, cx.waker(), now);
                 room.settle(now);
                 entered
             });
             match waiting {
                 Ok(waiting) => waiting.poll(cx),
-                Err(verdict) => std::task::Poll::Ready(*verdict),
+                Err(verdict) => Poll::Ready(*verdict),
             }
         })
         .await;
-        if verdict == Verdict::Refused {
+        if verdict != Verdict::Go {
             return false;
         }
         Some(Promise::of(room))
@@ -118,9 +121,7 @@ fn cores_together_send_no_more_than_the_limit_and_one_each_and_nobody_is_forgott
                         }
                         let (mut asks, mut gone) = (std::pin::pin!(asks), std::pin::pin!(gone));
                         poll_fn(|cx| match asks.as_mut().poll(cx) {
-                            std::task::Poll::Pending if room.is_waited_in() => {
-                                gone.as_mut().poll(cx).map(|()| true)
-                            }
+                            Poll::Pending if room.is_waited_in() => gone.as_mut().poll(cx).map(|()| true),
                             polled => polled,
                         })
                         .await
@@ -145,7 +146,7 @@ async fn a_limit_that_grows_lets_in_as_many_as_it_grew_by() {
     let (room, endpoint) = room(0);
     let rank = Rank::new(Criticality::Default, 0);
     let waker = std::task::Waker::noop();
-    let mut all: Vec<_> = (0..5).map(|_| room.enter((rank, None), NEVER, waker, 1).unwrap()).collect();
+    let mut all: Vec<_> = (0..5).map(|_| room.enter(rank, (None, &[]), NEVER, waker, 1).unwrap()).collect();
     let cx = std::task::Context::from_waker(waker);
     room.settle(2);
     assert!(all.iter_mut().all(|waiting| waiting.poll(&cx).is_pending()));
@@ -167,7 +168,8 @@ async fn who_takes_a_promised_place_elsewhere_keeps_nobody_waiting_for_this_one(
     let (room, _endpoint) = room(1);
     let waker = std::task::Waker::noop();
     let cx = std::task::Context::from_waker(waker);
-    let enter = || room.enter((Rank::new(Criticality::Default, 0), None), NEVER, waker, 1).unwrap();
+    let rank = Rank::new(Criticality::Default, 0);
+    let enter = || room.enter(rank, (None, &[]), NEVER, waker, 1).unwrap();
     let (mut first, mut second) = (enter(), enter());
     room.settle(2);
     assert!(first.poll(&cx).is_ready() && second.poll(&cx).is_pending(), "the only place is promised");
@@ -176,13 +178,43 @@ async fn who_takes_a_promised_place_elsewhere_keeps_nobody_waiting_for_this_one(
     drop(Promise::of(&room));
 }
 
-#[test]
-fn a_place_in_an_endpoint_that_does_not_move_is_no_room() {
+/// Room for one at each of two real endpoints, and the two.
+fn two_with_room_for_one_each() -> (Arc<Room>, Arc<Two>) {
     let fleet = [crate::plan::tests::endpoint(0), crate::plan::tests::endpoint(1)];
     fleet.iter().for_each(|endpoint| endpoint.set_limit(unlag_config::Limit::Fixed(1)));
-    let has_room = || super::super::has_room(&fleet, None, &[], 0, 2);
-    let _busy = fleet[0].begin(1);
-    assert!(has_room(), "the other is free");
-    fleet[1].suspect(100);
-    assert!(!has_room(), "it would be for nothing");
+    let (room, two) = (room(0).0, Arc::new(Two(fleet)));
+    room.set_places(Arc::downgrade(&two) as Weak<Two>);
+    (room, two)
+}
+
+#[derive(Debug)]
+struct Two([Arc<crate::fleet::Endpoint>; 2]);
+
+impl Places for Two {
+    fn has_room(&self, only: Option<RegionId>, failed: &[(u32, Error)], promised: u32, now: u64) -> bool {
+        has_room(&self.0, Ask { failed, only, now, turn: 0 }, promised)
+    }
+}
+
+#[tokio::test]
+async fn who_has_failed_somewhere_waits_for_a_place_elsewhere_and_is_in_nobodys_way() {
+    let (room, two) = two_with_room_for_one_each();
+    let busy = two.0.each_ref().map(|endpoint| endpoint.begin(1));
+    let waker = std::task::Waker::noop();
+    let cx = std::task::Context::from_waker(waker);
+    let rank = Rank::new(Criticality::Default, 0);
+    let failed = [(two.0[0].index, Error::ResetEarly)];
+    let mut retry = room.enter(rank, (None, &failed), NEVER, waker, 2).unwrap();
+    let mut another = room.enter(rank, (None, &[]), NEVER, waker, 3).unwrap();
+    let [first, second] = busy;
+    drop(first);
+    room.settle(4);
+    assert!(retry.poll(&cx).is_pending(), "the place is where it failed");
+    assert_eq!(another.poll(&cx), Poll::Ready(Verdict::Go));
+    let takes = two.0[0].begin(5);
+    Promise::of(&room).keep(5);
+    drop(second);
+    room.settle(6);
+    assert_eq!(retry.poll(&cx), Poll::Ready(Verdict::Go), "the other is free");
+    drop((takes, Promise::of(&room)));
 }

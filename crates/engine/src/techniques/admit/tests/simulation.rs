@@ -161,7 +161,7 @@ impl World {
             let due = self.now + self.scene.patience_ns.min(S);
             match self.line.arrive(Rank::new(class, share), due, id, self.now, &mut refused) {
                 Ok(standing) => drop(self.standing.insert(id, standing)),
-                Err(id) => refused.push(id),
+                Err((id, _)) => refused.push(id),
             }
             self.refuse(refused);
         } else {
@@ -233,7 +233,7 @@ impl World {
         self.work(at);
         while self.scene.enforced && self.free().is_some() {
             let mut refused = Vec::new();
-            let next = self.line.next(now, &mut refused);
+            let next = self.line.next(now, &mut refused, |_| true);
             self.refuse(refused);
             match next {
                 Some(id) => {

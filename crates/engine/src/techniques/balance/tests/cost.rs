@@ -1,8 +1,9 @@
 //! What an endpoint costs, learned from answers as the stage learns: the clock is a number.
 
 use super::{fleet, unknown};
+use crate::fleet::ranking::Ask;
 use crate::fleet::{Endpoint, InFlight, Service};
-use crate::techniques::balance::policy::{Ask, least_requests, pick, round_robin};
+use crate::techniques::balance::policy::{least_requests, pick, round_robin};
 use std::sync::Arc;
 
 const MS: u64 = 1_000_000;

@@ -2,11 +2,11 @@
 
 use super::fleet;
 use crate::error::Error;
+use crate::fleet::ranking::Ask;
 use crate::fleet::{Endpoint, InFlight};
 use crate::http::{Fields, RequestHead, Version};
 use crate::plan::tests::weighing;
 use crate::techniques::balance::hash::{SLACK, key, pick, share_max};
-use crate::techniques::balance::policy::Ask;
 use http::Method;
 use proptest::prelude::*;
 use std::collections::HashMap;
