@@ -233,6 +233,18 @@ mod tests {
         assert!(after_ms == 100 && rounds <= 100 / 13 + 1, "it moves: {after_ms} ms, {rounds} rounds");
     }
 
+    #[test]
+    fn a_table_that_was_full_of_requests_keeps_no_room_for_them_once_all_are_gone() {
+        let endpoint = crate::plan::tests::endpoint(0);
+        let (mut table, _) = with_one_sent_to(&endpoint);
+        let one = table.take(0).unwrap();
+        let another = || UnderWay { trace: Rc::clone(&one.trace), waker: one.waker.clone(), ..one };
+        let places: Vec<usize> = (0..=KEPT).map(|_| table.put(NEVER, another())).collect();
+        assert_eq!(table.due_ns.len(), KEPT + 1);
+        places.into_iter().for_each(|place| drop(table.take(place)));
+        assert_eq!((table.due_ns.capacity(), table.under_way.capacity()), (0, 0));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_request_that_is_due_is_woken_by_the_task_and_one_that_is_gone_is_not_looked_at() {
         let endpoint = crate::plan::tests::endpoint(0);
