@@ -171,6 +171,17 @@ impl Unlag {
         RawClient::connect(&address).send(request).read_response("GET")
     }
 
+    /// One `POST` at the admin listener, by who may: with the token of its state directory.
+    pub fn order(&self, target: &str, body: &str) -> Response {
+        let token = std::fs::read_to_string(self.directory().join("state/admin.token")).expect("a token");
+        let (address, token, length) = (&self.admin, token.trim(), body.len());
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
+        RawClient::connect(address).send(head + body).read_response("POST")
+    }
+
     /// Waits until the access log names a cause of failure; the last one.
     pub fn wait_for_cause(&self) -> String {
         let causes = || -> Vec<String> {

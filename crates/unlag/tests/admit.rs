@@ -395,14 +395,7 @@ fn turn(unlag: &Unlag, switch: &str, body: &str) -> u16 {
 
 /// The same, with all of the answer.
 fn turned(unlag: &Unlag, switch: &str, body: &str) -> Response {
-    let token = std::fs::read_to_string(unlag.directory().join("state/admin.token")).expect("a token");
-    let (address, length) = (unlag.admin_address(), body.len());
-    let head = format!(
-        "POST /api/v1/upstreams/origin/{switch} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
-         Content-Length: {length}\r\n\r\n{body}",
-        token.trim()
-    );
-    RawClient::connect(address).send(head).read_response("POST")
+    unlag.order(&format!("/api/v1/upstreams/origin/{switch}"), body)
 }
 
 /// A proxy in front of both by turns, and its callers so far, of which one is held by the first.

@@ -75,15 +75,7 @@ fn write_down(unlag: &Unlag, path: &str, fields: &str, values: u64) -> String {
 }
 
 fn purge(unlag: &Unlag, order: &str) {
-    let token = std::fs::read_to_string(unlag.directory().join("state/admin.token")).expect("a token");
-    let request = format!(
-        "POST /api/v1/cache/purge HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{order}",
-        unlag.admin_address(),
-        token.trim(),
-        order.len()
-    );
-    let answer = unlag_testkit::RawClient::connect(unlag.admin_address()).send(request).read_response("POST");
+    let answer = unlag.order("/api/v1/cache/purge", order);
     assert_eq!(answer.status(), 200, "{}", answer.text());
 }
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 use unlag_testkit::origin::ok;
 use unlag_testkit::ports::RefusedPort;
 use unlag_testkit::wait::pause;
-use unlag_testkit::{Gate, RawClient, RawOrigin, Script, Setup, Unlag, wait_until};
+use unlag_testkit::{Gate, RawOrigin, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -116,15 +116,8 @@ fn a_refused_request_is_told_the_bounds_of_those_it_might_have_gone_to() {
         .upstream("limit", "1")
         .upstream("queue", "\"off\"")
         .start();
-    let token = std::fs::read_to_string(unlag.directory().join("state/admin.token")).expect("a token");
-    let body = format!("{{\"endpoint\": \"{}\"}}", address(&drained));
-    let head = format!(
-        "POST /api/v1/upstreams/origin/drain HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
-        unlag.admin_address(),
-        token.trim(),
-        body.len()
-    );
-    let done = RawClient::connect(unlag.admin_address()).send(head + &body).read_response("POST");
+    let out = format!("{{\"endpoint\": \"{}\"}}", address(&drained));
+    let done = unlag.order("/api/v1/upstreams/origin/drain", &out);
     assert_eq!(done.status(), 200, "{}", done.text());
     let mut first = unlag.connect();
     first.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -62,8 +62,7 @@ fn post(unlag: &Unlag, authorization: &str, body: &str) -> Response {
 
 /// Purges, and returns what was said.
 fn purge(unlag: &Unlag, order: Value) -> Value {
-    let authorization = format!("Authorization: Bearer {}\r\n", token(unlag));
-    let answer = post(unlag, &authorization, &order.to_string());
+    let answer = unlag.order("/api/v1/cache/purge", &order.to_string());
     assert_eq!(answer.status(), 200, "{order}: {}", answer.text());
     serde_json::from_str(&answer.text()).expect("JSON")
 }
