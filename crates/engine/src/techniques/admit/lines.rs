@@ -4,6 +4,7 @@
 
 use super::queue::{Line, Patience, Standing};
 use super::shed::Rank;
+use crate::error::Error;
 use crate::fleet::RegionId;
 use std::cmp::Reverse;
 use unlag_record::Bound;
@@ -18,6 +19,11 @@ pub struct Whither {
 }
 
 impl Whither {
+    /// Of who has to go to that region, if to one, and has failed there.
+    pub fn of(only: Option<RegionId>, failed: &[(u32, Error)]) -> Whither {
+        Whither { only, has_failed: !failed.is_empty() }
+    }
+
     fn is_choosy(self) -> bool {
         self != Whither::default()
     }

@@ -109,8 +109,7 @@ impl Admit {
     /// Whether there is room for the exchange, and nobody waits for that.
     fn has_room_for(&self, exchange: &Exchange) -> bool {
         let (room, failed) = (&self.upstream.room, exchange.failed.as_slice());
-        let whither = Whither { only: exchange.region, has_failed: !failed.is_empty() };
-        !room.is_waited_in_for(whither)
+        !room.is_waited_in_for(Whither::of(exchange.region, failed))
             && self.upstream.has_room(exchange.region, failed, room.promised(), clock::now())
     }
 
@@ -125,8 +124,8 @@ impl Admit {
             Ok(look) => look,
             Err(error) => return Err(Failure { error, exchange: Some(exchange) }),
         };
-        if self.holds && exchange.only.is_none() && !self.has_room_for(&exchange) {
-            // Boxed: most requests do not wait.
+        if self.holds && exchange.only.is_none() {
+            // Where there is room after all, it is promised at once. Boxed: most requests do not wait.
             match Box::pin(self.wait(&exchange)).await {
                 Ok(promise) => exchange.promise = Some(promise),
                 Err(error) => return Err(Failure { error, exchange: Some(exchange) }),

@@ -144,7 +144,9 @@ impl<T> Line<T> {
             return Err((who, Bound::Class));
         }
         if due_ns <= now {
-            return Err((who, Bound::Wait));
+            // Without a line nobody may wait, for however short.
+            let bound = if self.patience.length_max == 0 { Bound::Length } else { Bound::Wait };
+            return Err((who, bound));
         }
         let class = rank.class();
         let is_full = self.length >= self.patience.length_max;

@@ -118,7 +118,7 @@ impl Room {
         now: u64,
     ) -> Result<Waiting<'_>, Verdict> {
         let mut inner = self.inner();
-        let whither = Whither { only, has_failed: !failed.is_empty() };
+        let whither = Whither::of(only, failed);
         let failed = failed.to_vec();
         let seat = Seat { standing: None, whither, failed, waker: waker.clone(), verdict: None };
         let seat = inner.seats.insert(seat);

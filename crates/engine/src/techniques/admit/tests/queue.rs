@@ -125,6 +125,9 @@ fn who_is_doomed_does_not_come_in_and_is_not_served() {
     let mut line = Line::default();
     let mut refused = Vec::new();
     assert_eq!(line.arrive(rank(Criticality::Critical), MS, 1, MS, &mut refused), Err((1, Bound::Wait)));
+    let mut none: Line<u32> = Line::default();
+    none.set_patience(Patience { length_max: 0, ..Patience::default() });
+    assert_eq!(none.arrive(rank(Criticality::Critical), MS, 1, MS, &mut refused), Err((1, Bound::Length)));
     assert!(line.arrive(rank(Criticality::Critical), 10 * MS, 2, MS, &mut refused).is_ok());
     comes(&mut line, 3, MS);
     assert_eq!(line.next(10 * MS, &mut refused, |_| true), Some(3));
