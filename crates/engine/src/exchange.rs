@@ -65,7 +65,9 @@ impl Exchange {
         scheme: Scheme,
         trace: Rc<Trace>,
     ) -> Box<Exchange> {
-        Box::new(Exchange {
+        // The place first: what is made before it would be moved there.
+        let place = Box::new_uninit();
+        let exchange = Exchange {
             asked_path: head.path,
             head,
             otherwise: None,
@@ -84,7 +86,8 @@ impl Exchange {
             promise: None,
             failed: Vec::new(),
             comes_back: false,
-        })
+        };
+        Box::write(place, exchange)
     }
 
     /// A second one with the same content, if that is at hand: what retries and hedges send.

@@ -63,7 +63,7 @@ impl<S: Stage> Stage for Option<S> {
     fn serve<N: Next>(&self, exchange: Box<Exchange>, next: &Rc<N>) -> impl Future<Output = Outcome> {
         match self {
             None => Way::Past { next: next.run(exchange) },
-            Some(stage) => Way::Through { stage: Box::pin(stage.serve(exchange, next)) },
+            Some(stage) => Way::Through { stage: in_place(|| stage.serve(exchange, next)) },
         }
     }
 }
@@ -165,21 +165,28 @@ impl Pipeline {
             Pipeline::Through(order) => order,
             Pipeline::Encoded(encoded) if encoded.0.takes(&exchange) => {
                 let encoded = Rc::clone(encoded);
-                return Box::pin(async move { encoded.run(exchange).await });
+                return in_place(move || async move { encoded.run(exchange).await });
             }
             Pipeline::Encoded(encoded) => &encoded.1.0,
             Pipeline::Edge(edge) => {
                 let edge = Rc::clone(edge);
-                return Box::pin(async move { edge.run(exchange).await });
+                return in_place(move || async move { edge.run(exchange).await });
             }
         };
         let takes = is_placed(order, &mut exchange) && order.0.takes(&mut exchange);
         let order = Rc::clone(order);
         if !takes {
-            return Box::pin(async move { order.0.pass(exchange, &order.1).await });
+            return in_place(move || async move { order.0.pass(exchange, &order.1).await });
         }
-        Box::pin(async move { order.run(exchange).await })
+        in_place(move || async move { order.run(exchange).await })
     }
+}
+
+/// Puts a future where it stays. One that is made first and boxed then is moved with all that it will have room for, two kilobytes
+/// of nothing yet.
+#[inline]
+fn in_place<F>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::into_pin(Box::write(Box::new_uninit(), make()))
 }
 
 /// Says where a request belongs, and whether what is stored may answer it: not a caller who has just written.

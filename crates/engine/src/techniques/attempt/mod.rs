@@ -116,21 +116,28 @@ impl Attempt {
             trace.attempts.set(trace.attempts.get().saturating_add(1));
             let share = if made == 1 { self.share(&exchange) } else { None };
             let sent_ns = trace.latest_ns();
-            let outcome = match share {
-                None => {
-                    // By what is allowed, not by what was learned: that ends a request, and says nothing against its endpoint.
-                    let left_ns = exchange.deadline_ns.saturating_sub(sent_ns);
-                    let times = (sent_ns, exchange.route.head_timeout_ns.min(left_ns), limit.at_ns);
-                    let may_leave = again.on_answers && made <= again.retries;
-                    let silence = may_leave.then(|| Silence::of(self, &trace, times, again.share));
-                    race::alone(std::pin::pin!(next.run(exchange)), limit, silence, &mut alarm).await
+            // By what is allowed, not by what was learned: that ends a request, and says nothing against its endpoint.
+            let left_ns = exchange.deadline_ns.saturating_sub(sent_ns);
+            let times = (sent_ns, exchange.route.head_timeout_ns.min(left_ns), limit.at_ns);
+            let region = exchange.region;
+            let (outcome, winner) = {
+                let first = std::pin::pin!(next.run(exchange));
+                match share {
+                    None => {
+                        let may_leave = again.on_answers && made <= again.retries;
+                        let silence = may_leave.then(|| Silence::of(self, &trace, times, again.share));
+                        (race::alone(first, limit, silence, &mut alarm).await, None)
+                    }
+                    Some(share) => {
+                        let route = (&*self.learned, &*self.upstream);
+                        Race::new(next, route, &trace, limit, share, region).run(first, &mut alarm).await
+                    }
                 }
-                // Boxed: what may be sent twice has room for both.
-                Some(share) => {
-                    let race =
-                        Race::new(next, (&self.learned, &self.upstream), Rc::clone(&trace), limit, share);
-                    Box::pin(race.run(exchange, &mut alarm)).await
-                }
+            };
+            // Not before the first is dropped, whose own times say what became of it.
+            let outcome = match winner {
+                None => outcome,
+                Some(winner) => race::won(outcome, &winner, &trace),
             };
             // Where an endpoint was silent, it is the next one that says how long the route takes.
             if made == 1 || was_silent {

@@ -16,7 +16,7 @@ use super::purse::{Lost, Paid};
 use super::silence::Silence;
 use crate::clock;
 use crate::error::Error;
-use crate::exchange::{Exchange, Failure, Outcome, Trace};
+use crate::exchange::{Failure, Outcome, Trace};
 use crate::fleet::{Endpoint, RegionId};
 use crate::http::Name;
 use crate::net::alarm::{Alarm, NEVER};
@@ -72,7 +72,7 @@ pub struct Race<'a, N> {
     next: &'a Rc<N>,
     learned: &'a Learned,
     upstream: &'a Upstream,
-    trace: Rc<Trace>,
+    trace: &'a Rc<Trace>,
     sent_ns: u64,
     limit: Limit,
     /// The share of its work that the route may spend on copies.
@@ -117,34 +117,26 @@ impl<'a, N: Next> Race<'a, N> {
     pub fn new(
         next: &'a Rc<N>,
         (learned, upstream): (&'a Learned, &'a Upstream),
-        trace: Rc<Trace>,
+        trace: &'a Rc<Trace>,
         limit: Limit,
         share: f64,
+        only: Option<RegionId>,
     ) -> Race<'a, N> {
         let sent_ns = trace.latest_ns();
         trace.lending.watch();
         let (copies, look) = Default::default();
-        Race { next, learned, upstream, trace, sent_ns, limit, share, only: None, copies, look }
+        Race { next, learned, upstream, trace, sent_ns, limit, share, only, copies, look }
     }
 
-    /// Runs it.
-    pub async fn run(mut self, exchange: Box<Exchange>, alarm: &mut Alarm) -> Outcome {
-        let next = self.next;
-        self.only = exchange.region;
-        let outcome = {
-            let mut first = std::pin::pin!(next.run(exchange));
-            std::future::poll_fn(|cx| self.poll(cx, first.as_mut(), alarm)).await
-        };
+    /// Runs it, and says what the copy has noted if it is the copy that won. Like [`alone`], it leaves the first to its caller.
+    pub async fn run(
+        mut self,
+        mut first: Pin<&mut impl Future<Output = Outcome>>,
+        alarm: &mut Alarm,
+    ) -> (Outcome, Option<Rc<Trace>>) {
+        let outcome = std::future::poll_fn(|cx| self.poll(cx, first.as_mut(), alarm)).await;
         self.trace.lending.forget();
-        let Some(winner) = self.copies.won.take() else { return outcome };
-        // Not before the first is dropped, whose own times say what became of it.
-        self.trace.becomes(&winner);
-        outcome.map(|mut response| {
-            if let Some(request) = &mut response.request {
-                request.trace = Rc::clone(&self.trace);
-            }
-            response
-        })
+        (outcome, self.copies.won.take())
     }
 
     fn poll(
@@ -206,7 +198,7 @@ impl<'a, N: Next> Race<'a, N> {
 
     /// Who has the request, or its copy once there is one, and since when.
     fn latest(&self) -> (&Rc<Trace>, u64) {
-        self.copies.running.as_ref().map_or((&self.trace, self.sent_ns), |copy| (&copy.trace, copy.since_ns))
+        self.copies.running.as_ref().map_or((self.trace, self.sent_ns), |copy| (&copy.trace, copy.since_ns))
     }
 
     fn sight(&self) -> Sight {
@@ -229,7 +221,7 @@ impl<'a, N: Next> Race<'a, N> {
     fn asked(&self) -> impl Iterator<Item = u32> {
         let of = |trace: &Trace| trace.lending.endpoint().as_ref().map(|endpoint| endpoint.index);
         let copy = self.copies.running.as_ref().and_then(|copy| of(&copy.trace));
-        of(&self.trace).into_iter().chain(copy)
+        of(self.trace).into_iter().chain(copy)
     }
 
     /// Whether a copy is due and may be sent; what was paid for it.
@@ -358,6 +350,17 @@ impl<'a, N: Next> Race<'a, N> {
         self.learned.count(hedge);
         self.learned.settle(running.paid, lost, clock::now());
     }
+}
+
+/// The answer of a copy that won, whose record is the caller's from here on.
+pub fn won(outcome: Outcome, winner: &Trace, trace: &Rc<Trace>) -> Outcome {
+    trace.becomes(winner);
+    outcome.map(|mut response| {
+        if let Some(request) = &mut response.request {
+            request.trace = Rc::clone(trace);
+        }
+        response
+    })
 }
 
 /// Whether an outcome is worth having while another may come: failures of the upstream are not.
