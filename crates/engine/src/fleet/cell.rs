@@ -3,6 +3,7 @@
 //! Every core writes it without a lock. A reader may see one figure newer than another; each of them is right by itself, and
 //! a choice made on the last but one costs less than a lock would.
 
+use super::shortest::Shortest;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// A 32 bit float that all cores may write.
@@ -100,10 +101,7 @@ pub struct Cell {
     pub(super) failures: AtomicU64,
     pub(super) ejections: AtomicU64,
     pub(super) wait_ns: AtomicU64,
-    /// The shortest answers of this window and the one before it, and when this one began.
-    pub(super) floor_us: AtomicU32,
-    pub(super) floor_before_us: AtomicU32,
-    pub(super) floor_since_ms: AtomicU32,
+    pub(super) shortest: Shortest,
     /// The shortest round trip, and the first, which alone says nothing.
     pub(super) round_trip_us: AtomicU32,
     pub(super) first_trip_us: AtomicU32,
@@ -170,9 +168,7 @@ impl Default for Cell {
             failures: 0.into(),
             ejections: 0.into(),
             wait_ns: 0.into(),
-            floor_us: u32::MAX.into(),
-            floor_before_us: u32::MAX.into(),
-            floor_since_ms: 0.into(),
+            shortest: Shortest::default(),
             round_trip_us: u32::MAX.into(),
             first_trip_us: u32::MAX.into(),
         }

@@ -4,6 +4,7 @@
 //! mesh, a load balancer), its shortest answers do: a longer way makes all of them longer by the same time.
 
 use super::Endpoint;
+use super::shortest::{FLOOR_ANSWERS, FLOOR_MS, FLOOR_SHARE, Floor, USUAL_OF};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,18 +14,6 @@ const ASSUMED_FAR_MS: f32 = 20.0;
 const OTHER_REGION_MS: f32 = 1.0;
 /// Distances closer to each other than this are the same.
 const DISTANCE_MIN_MS: f32 = 0.5;
-/// The usual time of an endpoint's answer is made of about so many.
-const USUAL_OF: u64 = 32;
-/// The shortest answers say something about distance after so many.
-const FLOOR_ANSWERS: u64 = 8;
-/// What makes a distance of a difference between shortest answers: a factor, as all of them are some time at work, and a time.
-const FLOOR_TIMES: f32 = 3.0;
-const FLOOR_MS: f32 = 2.0;
-/// The window of shortest answers; two of them count.
-const FLOOR_WINDOW_MS: u32 = 10_000;
-/// A longer way makes a usual answer longer by as much as the shortest; a slower endpoint by many times as much. Up to this
-/// ratio it is the way.
-const FLOOR_SHARE: f32 = 1.5;
 /// How fast a distance is forgotten that only answers tell and none confirms: a request in two minutes looks.
 const FLOOR_FORGOTTEN_MS: f32 = 60_000.0;
 
@@ -39,49 +28,34 @@ pub(super) fn home(fleet: &[Arc<Endpoint>], now: u64) -> u32 {
     let nearest = well.min_by(|a, b| a.distance_ms().total_cmp(&b.distance_ms()));
     nearest.and_then(|endpoint| endpoint.region).map_or(u32::MAX, |region| u32::from(region.0))
 }
-/// An endpoint's shortest answer, and its usual one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Floor {
-    pub(super) least_ms: f32,
-    usual_ms: f32,
-}
-
-impl Floor {
-    /// Whether it is the way that makes the difference.
-    fn is_farther_than(&self, shortest: &Floor) -> bool {
-        let longer_ms = self.least_ms - shortest.least_ms;
-        self.least_ms > FLOOR_TIMES * shortest.least_ms
-            && longer_ms > FLOOR_MS
-            && self.usual_ms - shortest.usual_ms < FLOOR_SHARE * longer_ms
-    }
-}
-
 impl Endpoint {
-    /// Learns how long an answer took: the moving average for whoever looks, and the shortest one.
-    pub(super) fn note_wait(&self, wait_ns: u64, now: u64) {
+    /// Learns how long an answer took that met a crowd, or did not: the moving average for whoever looks, and the shortest one.
+    pub(super) fn note_wait(&self, wait_ns: u64, is_crowded: bool, now: u64) {
         let cell = &self.cell;
         let answers = (cell.successes.load(Relaxed) + 1).min(USUAL_OF);
         let known = cell.wait_ns.load(Relaxed);
         let next = known - known / answers + wait_ns / answers;
         cell.wait_ns.store(next, Relaxed);
-        let now_ms = (now / 1_000_000) as u32;
-        if now_ms.wrapping_sub(cell.floor_since_ms.load(Relaxed)) > FLOOR_WINDOW_MS {
-            cell.floor_before_us.store(cell.floor_us.swap(u32::MAX, Relaxed), Relaxed);
-            cell.floor_since_ms.store(now_ms, Relaxed);
-        }
         let wait_us = u32::try_from(wait_ns / 1_000).unwrap_or(u32::MAX - 1);
-        if wait_us < cell.floor_us.load(Relaxed) {
-            cell.floor_us.store(wait_us, Relaxed);
+        cell.shortest.note(wait_us, (now / 1_000_000) as u32);
+        if !is_crowded {
+            cell.shortest.note_usual(wait_ns as f32 / 1e6);
         }
     }
 
-    /// The shortest answer of the last windows, if there were enough.
-    pub(super) fn floor(&self) -> Option<Floor> {
-        let cell = &self.cell;
-        let floor_us = cell.floor_us.load(Relaxed).min(cell.floor_before_us.load(Relaxed));
-        let is_known = floor_us < u32::MAX && cell.successes.load(Relaxed) >= FLOOR_ANSWERS;
-        let usual_ms = cell.wait_ns.load(Relaxed) as f32 / 1e6;
-        is_known.then(|| Floor { least_ms: floor_us as f32 / 1e3, usual_ms })
+    /// Its shortest answer, if there were enough.
+    fn floor(&self) -> Option<Floor> {
+        self.floor_of(self.cell.shortest.of_all())
+    }
+
+    /// Its shortest answer of late, which others are compared with.
+    pub(super) fn floor_of_late(&self, now: u64) -> Option<Floor> {
+        self.floor_of(self.cell.shortest.of_late((now / 1_000_000) as u32))
+    }
+
+    fn floor_of(&self, (least_us, answers): (u32, u32)) -> Option<Floor> {
+        let usual_ms = self.cell.shortest.usual_ms.get();
+        (answers >= FLOOR_ANSWERS).then(|| Floor { least_ms: least_us as f32 / 1e3, usual_ms, answers })
     }
 
     /// It is in another region than this node: far, until that is measured.
@@ -105,7 +79,7 @@ impl Endpoint {
     fn is_unmeasured(&self) -> bool {
         let is_far = self.round_trip_ms().is_some_and(|trip_ms| trip_ms >= OTHER_REGION_MS);
         let is_assumed = self.is_taken_for_far();
-        self.cell.successes.load(Relaxed) < FLOOR_ANSWERS && !(is_assumed && is_far)
+        self.cell.successes.load(Relaxed) < u64::from(FLOOR_ANSWERS) && !(is_assumed && is_far)
     }
 
     /// A round trip to it, if that is known: no answer is faster than that.
@@ -164,9 +138,9 @@ mod tests {
         fleet.iter().map(|endpoint| endpoint.distance_ms()).collect()
     }
 
-    fn answers(endpoint: &Endpoint, count: u64, took_ms: u64) {
-        for now in 1..=count {
-            endpoint.note_wait(took_ms * MS, now * MS);
+    fn answers(endpoint: &Endpoint, count: u32, took_ms: u64) {
+        for now in 1..=u64::from(count) {
+            endpoint.note_wait(took_ms * MS, false, now * MS);
             endpoint.succeeded(now * MS);
         }
     }
@@ -212,5 +186,59 @@ mod tests {
         let far = swept(&fleet, 1_000 * MS);
         assert_eq!(far, [ASSUMED_FAR_MS, 4.9, 0.0]);
         assert_eq!(fleet.each_ref().map(|one| one.is_assumed_far()), [true, false, false]);
+    }
+
+    /// Three endpoints that take 20 ms, of which the first was also asked for something that takes less, so many times.
+    fn asked_for_less(times: u32) -> [Arc<Endpoint>; 3] {
+        let fleet = [endpoint(0), endpoint(1), endpoint(2)];
+        fleet.iter().for_each(|endpoint| answers(endpoint, 100, 20));
+        answers(&fleet[0], times, 0);
+        fleet
+    }
+
+    #[test]
+    fn who_was_not_asked_for_anything_short_is_not_farther_away() {
+        for times in [1, 3, 10] {
+            assert_eq!(swept(&asked_for_less(times), 1_000 * MS), [0.0; 3], "{times} short answers");
+        }
+    }
+
+    #[test]
+    fn where_something_on_the_way_answers_it_is_by_all_its_answers_that_an_endpoint_is_far() {
+        let fleet = [endpoint(0), endpoint(1)];
+        for (endpoint, way_ms) in fleet.iter().zip([0, 30]) {
+            endpoint.note_round_trip(MS / 10);
+            endpoint.note_round_trip(MS / 10);
+            for now in 1..=40 {
+                endpoint.note_wait((way_ms + 5 + now % 30) * MS, false, now * MS);
+                endpoint.succeeded(now * MS);
+            }
+        }
+        let way_ms = |at_ms: u64| swept(&fleet, at_ms * MS)[1];
+        assert!((29.0..31.0).contains(&way_ms(1_000)), "{}", way_ms(1_000));
+        // A crowd at the near one changes nothing about the way.
+        (1..=200).for_each(|now| fleet[0].note_wait(90 * MS, true, (1_000 + now) * MS));
+        assert!((28.0..31.0).contains(&way_ms(2_000)), "{}", way_ms(2_000));
+    }
+
+    #[test]
+    fn what_took_less_long_ago_makes_nobody_far_away() {
+        let fleet = [endpoint(0), endpoint(1)];
+        answers(&fleet[0], 100, 1);
+        for now in 70_000..70_100 {
+            fleet[1].note_wait(20 * MS, false, now * MS);
+            fleet[1].succeeded(now * MS);
+        }
+        assert_eq!(swept(&fleet, 70_100 * MS), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn the_shortest_of_few_answers_is_no_distance() {
+        let fleet = [endpoint(0), endpoint(1)];
+        for (endpoint, shortest_ms, of) in [(&fleet[0], 1, 100), (&fleet[1], 6, FLOOR_ANSWERS)] {
+            answers(endpoint, of, 20 + shortest_ms);
+            endpoint.note_wait(shortest_ms * MS, false, 200 * MS);
+        }
+        assert_eq!(swept(&fleet, 1_000 * MS), [0.0, 0.0]);
     }
 }

@@ -13,6 +13,7 @@ mod health;
 mod load;
 pub mod ranking;
 mod service;
+mod shortest;
 mod speed;
 mod status;
 #[cfg(test)]

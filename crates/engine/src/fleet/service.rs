@@ -178,7 +178,8 @@ impl Service {
         if !is_good {
             return;
         }
-        endpoint.note_wait(wait_ns, now);
+        let met = request.before() as f32 * endpoint.present();
+        endpoint.note_wait(wait_ns, met >= self.published.knee.get(), now);
         // Where there is no choice, what is learned is for the limit and for whoever looks: some answers will do.
         if fleet.len() == 1 && !endpoint.cell.successes.load(Relaxed).is_multiple_of(ONLY_ONE_IN) {
             return;
@@ -264,7 +265,7 @@ impl Service {
             FAILING_FORGOTTEN_MS.max(FAILING_FORGOTTEN_ANSWERS * self.published.between_ms.get());
         let kept = (-(passed_ns as f32 / 1e6) / forgotten_ms).exp();
         self.published.others.set(usual_report(fleet, now));
-        let shortest = fleet.iter().filter_map(|endpoint| endpoint.floor());
+        let shortest = fleet.iter().filter_map(|endpoint| endpoint.floor_of_late(now));
         let shortest = shortest.min_by(|a, b| a.least_ms.total_cmp(&b.least_ms));
         let nearest_ms =
             fleet.iter().filter_map(|endpoint| endpoint.round_trip_ms()).fold(f32::INFINITY, f32::min);

@@ -248,6 +248,16 @@ fn unseen_work() -> Vec<Scenario> {
             20_900_000,
             0.6,
         ),
+        Scenario {
+            replicas: vec![H; 3],
+            ..of(
+                "rare-short",
+                "3 equal, work of 20 ms and once in 150 of 0.2 ms, 40 a second",
+                Work::Rare { usual: 20 * MS, rare: MS / 5, one_in: 150 },
+                20 * MS,
+                0.04,
+            )
+        },
         of("quick", "work of 1 ms, 80 %", common(MS), MS, 0.8),
         of("long", "work of 200 ms, 70 %", common(200 * MS), 200 * MS, 0.7),
         Scenario {

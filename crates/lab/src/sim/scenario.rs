@@ -141,6 +141,15 @@ pub enum Work {
         /// ns
         large: u64,
     },
+    /// One request in so many takes `rare`, the others `usual`, ns.
+    Rare {
+        /// ns
+        usual: u64,
+        /// ns
+        rare: u64,
+        /// How many.
+        one_in: u32,
+    },
     /// Pareto sizes of this mean, ns, shape 1.5, at most 60 times the mean.
     Pareto(u64),
 }

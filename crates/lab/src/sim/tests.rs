@@ -32,6 +32,17 @@ fn a_seed_repeats_the_run_and_another_seed_does_not() {
     assert_ne!(figures(7), figures(8));
 }
 
+#[test]
+fn equal_replicas_get_equal_shares_where_a_request_is_short_once_in_a_while() {
+    for seed in 1..=4 {
+        let scenario = catalogue::named("rare-short").expect("the catalogue has it");
+        let policy = Policy::named("unlag").expect("there is such a policy");
+        let outcome = run(&scenario, &policy, seed, 4_000);
+        let shares = [0, 1, 2].map(|of| outcome.sent_share(|replica| replica == of));
+        assert!(shares.iter().all(|share| (0.3..0.37).contains(share)), "seed {seed}: {shares:?}");
+    }
+}
+
 /// Ratios to round robin from the research's tables: scenario, policy, p50, p99.
 const RESEARCH: [(&str, &str, f64, f64); 14] = [
     ("a70", "lr", 0.93, 0.97),

@@ -371,6 +371,13 @@ fn size(work: Work, random: &mut Random) -> f64 {
                 small as f64
             }
         }
+        Work::Rare { usual, rare, one_in } => {
+            if random.unit() * f64::from(one_in) < 1.0 {
+                rare as f64
+            } else {
+                usual as f64
+            }
+        }
         Work::Pareto(mean) => {
             let mean = mean as f64;
             // Shape 1.5: the mean is three times the least.
