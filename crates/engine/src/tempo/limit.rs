@@ -8,6 +8,9 @@
 //!    ▲                                                                                │
 //!    └────────────── it broke more than 1 in 1,000 of the last 20,000 ────────────────┘
 //! ```
+//!
+//! Among many quick requests a rare one may be slow by nature, an export among lookups, of which no share of all says anything. So
+//! what it would have broken and was answered, it leaves time for; and whatever it breaks in force, it gives twice the time after.
 
 /// The time-out is so many times what 999 of 1,000 answers take: beyond it lies what hangs, not what is slow.
 const TIMES: u64 = 3;
@@ -22,6 +25,10 @@ const TAKEN_BACK_ONE_IN: u64 = 1_000;
 /// In force it goes by so many answers at most: when the route changes, all of its requests break until it is taken back, and a busy
 /// day must not be what takes it so long.
 const IN_FORCE_OF: u64 = 2 * ANSWERS_MIN;
+/// It gives more time once for what breaks within so long: what hangs together is no reason to wait ever longer.
+const BREAKS_NS: u64 = 10_000_000_000;
+/// What needed more time is remembered as long as something comes near it within so long: some work is done once a night.
+const REMEMBERED_NS: u64 = 2 * 86_400_000_000_000;
 /// Nothing is learned while more than this share fails: an outage says nothing of how long answers take.
 const FAILING_MAX: f32 = 0.05;
 
@@ -38,13 +45,20 @@ pub struct Limit {
     pub broken: u64,
     /// How many it would have broken since the start, while it was only watched.
     pub would_have_broken: u64,
+    /// It is no shorter than this, for the sake of what it broke, or would have; and when something last came near, or broke.
+    pub spared_ns: u64,
+    near_ns: u64,
+    broke_ns: u64,
 }
 
 impl Limit {
     /// An answer took so long, or a request was given up after so long.
-    pub fn note(&mut self, took_ns: u64) {
+    pub fn note(&mut self, took_ns: u64, is_answered: bool, now: u64) {
         if self.learned_ns == 0 {
             return;
+        }
+        if is_answered && took_ns >= self.spared_ns / 3 {
+            self.near_ns = now;
         }
         self.answers += 1;
         if self.is_in_force && self.answers > IN_FORCE_OF {
@@ -55,18 +69,33 @@ impl Limit {
         }
         self.broken += 1;
         self.would_have_broken += u64::from(!self.is_in_force);
+        self.spare(took_ns, is_answered, now);
         let has_changed = self.broken > 10 && self.broken * TAKEN_BACK_ONE_IN > self.answers;
         if self.is_in_force && has_changed {
             (self.is_in_force, self.answers, self.broken) = (false, 0, 0);
         }
     }
 
+    /// Leaves time for what it broke, or would have.
+    fn spare(&mut self, took_ns: u64, is_answered: bool, now: u64) {
+        if !self.is_in_force && is_answered {
+            self.spared_ns = self.spared_ns.max(took_ns.saturating_add(took_ns / 2));
+        } else if self.is_in_force && (self.broke_ns == 0 || now.saturating_sub(self.broke_ns) >= BREAKS_NS) {
+            self.spared_ns = self.learned_ns.saturating_mul(2);
+            (self.near_ns, self.broke_ns) = (now, now);
+        }
+        self.learned_ns = self.learned_ns.max(self.spared_ns);
+    }
+
     /// So many answers are known, of which 999 in 1,000 took no longer than `p999_ns`; this share of requests fails.
-    pub fn learn(&mut self, known: u64, p999_ns: u64, failing: f32) {
+    pub fn learn(&mut self, known: u64, p999_ns: u64, failing: f32, now: u64) {
         if failing > FAILING_MAX || known < ANSWERS_MIN {
             return;
         }
-        self.learned_ns = p999_ns.saturating_mul(TIMES).max(SHORTEST_NS);
+        if now.saturating_sub(self.near_ns) > REMEMBERED_NS {
+            self.spared_ns = 0;
+        }
+        self.learned_ns = p999_ns.saturating_mul(TIMES).max(SHORTEST_NS).max(self.spared_ns);
         let is_harmless = self.answers >= ANSWERS_MIN && self.broken * BREAKS_ONE_IN < self.answers;
         self.is_in_force |= is_harmless;
     }
@@ -82,14 +111,20 @@ mod tests {
     use super::*;
 
     const MS: u64 = 1_000_000;
+    const SECOND: u64 = 1_000 * MS;
 
-    /// Watches a time-out of 300 ms over so many answers, of which so many are late.
-    fn watched(answers: u64, late: u64) -> Limit {
+    /// So many answers that took so long.
+    fn answers(limit: &mut Limit, count: u64, took_ms: u64) {
+        (0..count).for_each(|_| limit.note(took_ms * MS, true, SECOND));
+    }
+
+    /// Watches a time-out of 300 ms over so many answers, of which so many are late, and hang.
+    fn watched(count: u64, late: u64) -> Limit {
         let mut limit = Limit::default();
-        limit.learn(ANSWERS_MIN, 100 * MS, 0.0);
-        (0..late).for_each(|_| limit.note(400 * MS));
-        (late..answers).for_each(|_| limit.note(20 * MS));
-        limit.learn(2 * ANSWERS_MIN, 100 * MS, 0.0);
+        limit.learn(ANSWERS_MIN, 100 * MS, 0.0, SECOND);
+        (0..late).for_each(|_| limit.note(400 * MS, false, SECOND));
+        answers(&mut limit, count - late, 20);
+        limit.learn(2 * ANSWERS_MIN, 100 * MS, 0.0, SECOND);
         limit
     }
 
@@ -105,9 +140,9 @@ mod tests {
     #[test]
     fn a_time_out_is_never_shorter_than_a_pause_and_unknown_while_little_is_known() {
         let mut limit = Limit::default();
-        limit.learn(ANSWERS_MIN - 1, MS, 0.0);
+        limit.learn(ANSWERS_MIN - 1, MS, 0.0, SECOND);
         assert_eq!(limit.learned_ns, 0);
-        limit.learn(ANSWERS_MIN, MS, 0.0);
+        limit.learn(ANSWERS_MIN, MS, 0.0, SECOND);
         assert_eq!(limit.learned_ns, SHORTEST_NS);
     }
 
@@ -115,16 +150,16 @@ mod tests {
     fn an_outage_teaches_nothing() {
         let mut limit = watched(ANSWERS_MIN, 0);
         let before = limit;
-        limit.learn(5 * ANSWERS_MIN, 9_000 * MS, 0.06);
+        limit.learn(5 * ANSWERS_MIN, 9_000 * MS, 0.06, SECOND);
         assert_eq!(limit, before);
     }
 
     #[test]
     fn a_route_that_becomes_slower_is_believed_after_twenty_requests_however_many_were_fast() {
         let mut limit = watched(5_000_000, 0);
-        (0..1_000_000).for_each(|_| limit.note(20 * MS));
+        answers(&mut limit, 1_000_000, 20);
         let cut = (1..).find(|_| {
-            limit.note(300 * MS);
+            limit.note(3 * SECOND, false, SECOND);
             !limit.is_in_force
         });
         assert!(cut.is_some_and(|cut| cut <= 21), "{cut:?}");
@@ -133,11 +168,42 @@ mod tests {
     #[test]
     fn a_time_out_that_breaks_more_than_a_slow_moment_explains_is_taken_back() {
         let mut limit = watched(ANSWERS_MIN, 0);
-        (0..10).for_each(|_| limit.note(300 * MS));
+        (0..10).for_each(|_| limit.note(3 * SECOND, false, SECOND));
         assert!(limit.is_in_force, "ten requests hung");
-        (0..10).for_each(|_| limit.note(300 * MS));
+        (0..10).for_each(|_| limit.note(3 * SECOND, false, SECOND));
         assert!(!limit.is_in_force, "the route has become slower");
-        limit.learn(5 * ANSWERS_MIN, 400 * MS, 0.0);
+        limit.learn(5 * ANSWERS_MIN, 400 * MS, 0.0, SECOND);
         assert!(!limit.is_in_force && limit.learned_ns == 1_200 * MS, "and is watched anew");
+    }
+
+    #[test]
+    fn a_rare_request_that_is_slow_by_nature_is_broken_a_few_times_and_then_no_more() {
+        let mut limit = watched(ANSWERS_MIN, 0);
+        let mut broken = 0;
+        // An export of 8 s every five minutes among 300,000 quick answers.
+        for minutes in (0..2_000).step_by(5) {
+            let now = (minutes + 1) * 60 * SECOND;
+            (0..3_000).for_each(|_| limit.note(20 * MS, true, now));
+            let is_broken = limit.is_in_force && limit.learned_ns <= 8 * SECOND;
+            broken += u32::from(is_broken);
+            limit.note(if is_broken { limit.learned_ns } else { 8 * SECOND }, !is_broken, now);
+            limit.learn(u64::from(u32::MAX), 100 * MS, 0.0, now);
+            assert!(limit.is_in_force, "{minutes} minutes");
+        }
+        assert!((4..=6).contains(&broken), "{broken}: 300 ms, doubled each time");
+    }
+
+    #[test]
+    fn what_was_seen_to_take_longer_before_it_is_in_force_is_not_broken_and_what_hangs_is() {
+        let mut limit = Limit::default();
+        limit.learn(ANSWERS_MIN, 100 * MS, 0.0, SECOND);
+        limit.note(8 * SECOND, true, SECOND);
+        limit.note(60 * SECOND, false, SECOND);
+        answers(&mut limit, 300_000, 20);
+        limit.learn(2 * ANSWERS_MIN, 100 * MS, 0.0, SECOND);
+        assert!(limit.is_in_force && limit.learned_ns == 12 * SECOND, "{limit:?}");
+        // Two days later nothing has come near it.
+        limit.learn(2 * ANSWERS_MIN, 100 * MS, 0.0, REMEMBERED_NS + 2 * SECOND);
+        assert_eq!(limit.learned_ns, 300 * MS);
     }
 }

@@ -167,7 +167,7 @@ impl Learning {
         self.failing += (failed - self.failing) / 64.0;
         if ending != Ending::Failed {
             self.lately.count(took_ns);
-            self.limit.note(took_ns);
+            self.limit.note(took_ns, ending == Ending::Answered, now);
         }
         if ending == Ending::Answered {
             self.answers += 1;
@@ -192,7 +192,7 @@ impl Learning {
         self.lately.turn();
         self.lately_since_ns = now;
         let [p999_ns] = self.long.quantiles(&[0.999]);
-        self.limit.learn(u64::from(self.long.total()), p999_ns, self.failing);
+        self.limit.learn(u64::from(self.long.total()), p999_ns, self.failing, now);
         if now.saturating_sub(self.long_since_ns) >= LONG_NS {
             self.long.turn();
             self.long_since_ns = now;
