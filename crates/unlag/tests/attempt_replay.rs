@@ -180,6 +180,26 @@ fn who_has_just_written_is_known_by_the_same_key_after_its_marker_is_gone() {
 }
 
 #[test]
+fn an_answer_that_is_given_again_brings_no_old_marker_and_every_other_cookie() {
+    let origin = RawOrigin::answering(|_| {
+        b"HTTP/1.1 201 Created\r\nSet-Cookie: seen=1\r\nContent-Length: 4\r\n\r\npaid".to_vec()
+    });
+    let toml = format!(
+        "[region]\nname = \"us\"\n[upstream.pay]\nregions.us = [\"{}\"]\nprimary = \"us\"\nread_your_writes = \"30s\"\n\
+         [[route]]\nmatch = \"/{{path...}}\"\nupstream = \"pay\"\nidempotency_key = \"1h\"\n",
+        origin.url()
+    );
+    let unlag = Setup::of(UNLAG).toml(&toml).start();
+    let first = ask(&unlag, KEY, "10 EUR");
+    assert_eq!(first.head.headers("set-cookie").len(), 2, "who wrote is told");
+    assert!(first.header("x-ryw").is_some());
+    let again = ask(&unlag, KEY, "10 EUR");
+    assert_eq!((again.text().as_str(), again.header("idempotency-replayed")), ("paid", Some("true")));
+    assert_eq!((again.header("x-ryw"), again.head.headers("set-cookie")), (None, vec!["seen=1"]));
+    assert_eq!(origin.request_count(), 1);
+}
+
+#[test]
 fn a_request_whose_answer_is_not_kept_is_not_executed_again() {
     let large = unlag_testkit::origin::ok(&"x".repeat(600_000));
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n";

@@ -129,8 +129,8 @@ impl Attempt {
                         (race::alone(first, limit, silence, &mut alarm).await, None)
                     }
                     Some(share) => {
-                        let route = (&*self.learned, &*self.upstream);
-                        Race::new(next, route, &trace, limit, share, region).run(first, &mut alarm).await
+                        let known = (&*self.learned, &*self.upstream);
+                        Race::new(next, known, &trace, limit, share, region).run(first, &mut alarm).await
                     }
                 }
             };

@@ -4,14 +4,21 @@
 //! `UNTIL.MAC`: milliseconds of Unix time in hexadecimal, and half of an HMAC-SHA256 of these and the upstream's name. It says
 //! nothing else, and whoever steals it gains nothing. Nodes that share a key take each other's.
 
+use crate::http::fields::members;
 use crate::http::{Name, RequestHead};
 use aws_lc_rs::hmac;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The header and the cookie that carry it.
-pub const NAME: &str = "x-ryw";
+/// The header that carries it, and how the name of the cookie begins that does.
+pub const NAME: &str = crate::exchange::WRITER;
 /// Bytes of the signature: nobody guesses 128 bits within the window.
 const MAC_BYTES: usize = 16;
+/// Digits of the time: as many as 64 bits have.
+const UNTIL_DIGITS_MAX: usize = 16;
+/// Signatures that a request may have checked in its header, and as many in its cookies: a caller of several upstreams may hold
+/// some, and anybody can make up any number. What has not the form, is over, or is a cookie of another upstream is not checked and
+/// does not count.
+pub const CHECKS_MAX: usize = 8;
 /// Clocks of nodes may be apart by so much beyond the window that the longest marker may last.
 const UNTIL_MAX: Duration = Duration::from_secs(3_600 + 60);
 
@@ -41,25 +48,29 @@ impl Markers {
     pub fn make(&self, upstream: &str, until: SystemTime) -> String {
         let until_ms = until.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let until = format!("{until_ms:x}");
-        let mac = self.mac(upstream, &until);
-        let mut text = until;
-        text.push('.');
-        mac.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
-        text
+        let mac = hex(&self.mac(upstream, &until));
+        format!("{until}.{mac}")
+    }
+
+    /// Whether a request shows, by its header or its cookie, one that is ours, for this upstream, and not over.
+    pub fn are_shown(&self, head: &RequestHead, upstream: &str, now: SystemTime) -> bool {
+        let is_ours = |marker: Marker<'_>| self.is_ours(marker, upstream);
+        let in_time = |text| Marker::read(text).filter(|marker| marker.is_in_time(now));
+        // Apart, so that one never hides the other.
+        in_fields(head).filter_map(in_time).take(CHECKS_MAX).any(is_ours)
+            || in_cookies(head, upstream).filter_map(in_time).take(CHECKS_MAX).any(is_ours)
     }
 
     /// Whether a marker is ours, for this upstream, and not over.
     pub fn are_fresh(&self, shown: &[u8], upstream: &str, now: SystemTime) -> bool {
-        let Some((until, mac)) = std::str::from_utf8(shown).ok().and_then(|shown| shown.split_once('.'))
-        else {
-            return false;
-        };
-        let Some(until_ms) = u64::from_str_radix(until, 16).ok().filter(|_| until.len() <= 16) else {
-            return false;
-        };
-        let now_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        let is_in_time = until_ms > now_ms && until_ms - now_ms <= UNTIL_MAX.as_millis() as u64;
-        is_in_time && is_hex_of(mac, &self.mac(upstream, until))
+        let marker = Marker::read(shown).filter(|marker| marker.is_in_time(now));
+        marker.is_some_and(|marker| self.is_ours(marker, upstream))
+    }
+
+    /// Compares without telling by its time how much is right.
+    fn is_ours(&self, marker: Marker<'_>, upstream: &str) -> bool {
+        let own = hex(&self.mac(upstream, marker.until));
+        aws_lc_rs::constant_time::verify_slices_are_equal(marker.mac, own.as_bytes()).is_ok()
     }
 
     fn mac(&self, upstream: &str, until: &str) -> [u8; MAC_BYTES] {
@@ -71,22 +82,53 @@ impl Markers {
     }
 }
 
-/// Compares without telling by its time how much is right.
-fn is_hex_of(text: &str, bytes: &[u8]) -> bool {
-    let own: Vec<u8> = bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect();
-    aws_lc_rs::constant_time::verify_slices_are_equal(text.as_bytes(), &own).is_ok()
+/// What has the form of a marker.
+#[derive(Clone, Copy)]
+struct Marker<'a> {
+    until: &'a str,
+    until_ms: u64,
+    mac: &'a [u8],
 }
 
-/// Every marker that a request shows, by its header or its cookie.
-pub fn shown(head: &RequestHead) -> impl Iterator<Item = &[u8]> {
+impl Marker<'_> {
+    fn read(text: &[u8]) -> Option<Marker<'_>> {
+        // First what costs least: a request may be full of what is none.
+        let (before, mac) = text.split_at_checked(text.len().checked_sub(2 * MAC_BYTES)?)?;
+        let until = before.strip_suffix(b".").filter(|until| until.len() <= UNTIL_DIGITS_MAX)?;
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if !until.iter().chain(mac).all(is_digit) {
+            return None;
+        }
+        let until = std::str::from_utf8(until).ok()?;
+        Some(Marker { until, until_ms: u64::from_str_radix(until, 16).ok()?, mac })
+    }
+
+    fn is_in_time(&self, now: SystemTime) -> bool {
+        let now_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        self.until_ms > now_ms && self.until_ms - now_ms <= UNTIL_MAX.as_millis() as u64
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The name of the cookie for an upstream. One for each: a browser keeps one cookie of a name.
+pub fn cookie(upstream: &str) -> String {
+    format!("{NAME}-{upstream}")
+}
+
+/// What stands in the header: in any field, at any place of its list. It does not say for which upstream.
+fn in_fields(head: &RequestHead) -> impl Iterator<Item = &[u8]> {
+    let fields = head.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(NAME.as_bytes()));
+    fields.flat_map(|field| members(field.value))
+}
+
+/// What stands in cookies for an upstream; there may be several, of other paths or domains.
+fn in_cookies<'a>(head: &'a RequestHead, upstream: &'a str) -> impl Iterator<Item = &'a [u8]> {
     let pairs = head.fields.all(Name::Cookie).flat_map(|line| line.split(|&byte| byte == b';'));
-    let in_cookies = pairs.filter_map(|pair| {
-        let named = pair.trim_ascii().strip_prefix(NAME.as_bytes())?;
-        let at = memchr::memchr(b'=', named)?;
-        named.get(at + 1..)
-    });
-    head.fields.get_named(NAME).into_iter().chain(in_cookies).take(SHOWN_MAX)
+    pairs.filter_map(|pair| {
+        let named = pair.trim_ascii().strip_prefix(NAME.as_bytes())?.strip_prefix(b"-")?;
+        named.strip_prefix(upstream.as_bytes())?.strip_prefix(b"=")
+    })
 }
-
-/// So many are looked at: a caller of several upstreams may hold some.
-const SHOWN_MAX: usize = 8;

@@ -48,8 +48,7 @@ impl Region {
     /// Where a request belongs, before anything else answers it: who has just written is not given what was stored before.
     pub fn place(&self, exchange: &mut Exchange) -> Place {
         let has_written = self.window.is_some()
-            && marker::shown(&exchange.head)
-                .any(|shown| self.markers.are_fresh(shown, &self.upstream.name, clock::wall()));
+            && self.markers.are_shown(&exchange.head, &self.upstream.name, clock::wall());
         let place = policy::place(&exchange.head.method, self.to_primary, has_written);
         let placed = match place {
             Place::Anywhere => None,
@@ -76,8 +75,7 @@ impl Region {
         let marker = self.markers.make(&self.upstream.name, clock::wall() + window);
         let secure = if is_secure { "; Secure" } else { "" };
         let seconds = window.as_secs().max(1);
-        // One for each upstream: a browser keeps one cookie of a name.
-        let name = format!("{}-{}", marker::NAME, self.upstream.name);
+        let name = marker::cookie(&self.upstream.name);
         let cookie = format!("{name}={marker}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
         response.head.fields.push(marker::NAME.as_bytes(), marker.as_bytes());
         response.head.fields.push(b"set-cookie", cookie.as_bytes());

@@ -9,7 +9,7 @@
 //!               └───► with other content: 422
 //! ```
 //!
-//! A key belongs to who uses it (`Authorization`, `Cookie`, client certificate) and to method, authority and target. What is kept is
+//! A key belongs to who uses it (see [`policy`]) and to method, authority and target. What is kept is
 //! kept on this node, for all its cores. Not kept, so that the next one with the key is executed: what certainly reached no
 //! application, and answers which say that nothing was done ([`policy::is_void`]). When it is not known whether the request was
 //! executed (no answer in time, a connection that broke), the failure is kept: to send it once more could do it twice. Of an answer
@@ -160,7 +160,7 @@ async fn kept(outcome: Outcome, trace: &Trace, running: Running, ttl: Duration) 
     }
     let (taken, rest) = gathered(&mut response.body, ANSWER_BYTES_MAX).await;
     let Some(last) = rest else {
-        let fields = response.head.fields.compact();
+        let fields = policy::kept(&response.head.fields);
         let head = ResponseHead { status: response.head.status, fields };
         running.answered(Answer::Whole(head, taken.clone()), until);
         response.body = if taken.is_empty() { Body::Empty } else { Body::Bytes(taken) };

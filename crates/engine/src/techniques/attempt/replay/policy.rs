@@ -1,7 +1,8 @@
 //! What a key stands for, and what is kept for it.
 
 use crate::error::{Error, Fault, Retry};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, WRITER};
+use crate::http::fields::Field;
 use crate::http::{Fields, Name, Size, media};
 use aws_lc_rs::digest::{Context, SHA256};
 use std::hash::{BuildHasher, RandomState};
@@ -35,42 +36,73 @@ pub fn key(exchange: &Exchange) -> Option<Box<[u8]>> {
     part(head.path());
     part(head.query().unwrap_or_default());
     part(exchange.trace.certificate().map_or(&[], |certificate| certificate));
-    let mut says = |how: &str, who: &[u8]| {
-        part(how.as_bytes());
+    let mut says = |how: &[u8], who: &[u8]| {
+        part(how);
         part(who);
     };
-    head.fields.all(Name::Authorization).for_each(|value| says("authorization", value));
+    head.fields.all(Name::Authorization).for_each(|value| says(b"authorization", value));
     let cookies = head.fields.all(Name::Cookie).flat_map(|line| line.split(|&byte| byte == b';'));
     // What says that somebody has just written changes by writing, and says nothing of who it is.
-    let cookies = cookies.map(<[u8]>::trim_ascii).filter(|pair| !pair.starts_with(MARKER));
-    cookies.for_each(|pair| says("cookie", pair));
-    for name in IDENTITIES {
-        let fields = head.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()));
-        fields.for_each(|field| says(name, field.value));
-    }
+    let cookies = cookies.map(<[u8]>::trim_ascii).filter(|pair| !is_marker(pair));
+    cookies.for_each(|pair| says(b"cookie", pair));
+    let is_said = |field: &Field<'_>| field.known != Name::Authorization && says_who_asks(field.name);
+    let fields = head.fields.iter().filter(is_said);
+    let mut said: Vec<_> = fields.map(|field| (field.name.to_ascii_lowercase(), field.value)).collect();
+    // In whatever order they come.
+    said.sort();
+    said.iter().for_each(|(name, value)| says(name, value));
     Some(digest.finish().as_ref().into())
 }
 
-/// How the cookie begins that says who has just written (`techniques/region/marker.rs`).
-const MARKER: &[u8] = b"x-ryw";
+/// Whether a cookie is one that says who has just written: `x-ryw-<upstream>`.
+fn is_marker(cookie: &[u8]) -> bool {
+    cookie.trim_ascii_start().strip_prefix(WRITER.as_bytes()).is_some_and(|name| name.starts_with(b"-"))
+}
 
-/// What else says who asks, by custom: keys of APIs, and what proxies that know who it is say of it.
-const IDENTITIES: [&str; 14] = [
-    "api-key",
+/// What else says who asks, by custom: keys of APIs, and what proxies that know who it is say of it. A word of the field's name says
+/// so. To take one field too many for who asks costs a second execution at worst, one too few shows somebody another's answer.
+const IDENTIFYING: [&str; 27] = [
+    "account",
     "apikey",
-    "x-access-token",
-    "x-amz-security-token",
-    "x-api-key",
-    "x-auth-request-email",
-    "x-auth-request-user",
-    "x-auth-token",
-    "x-forwarded-user",
-    "x-goog-api-key",
-    "x-remote-user",
-    "x-session-id",
-    "x-tenant-id",
-    "x-user-id",
+    "assertion",
+    "auth",
+    "cert",
+    "consumer",
+    "credential",
+    "customer",
+    "email",
+    "identity",
+    "jwt",
+    "key",
+    "oidc",
+    "org",
+    "organization",
+    "principal",
+    "remote",
+    "secret",
+    "session",
+    "sid",
+    "sub",
+    "subject",
+    "tenant",
+    "token",
+    "uid",
+    "user",
+    "username",
 ];
+
+/// Of those names, the ones that say something else: what the key itself is, what program asks, and what changes by the request.
+const NOT_IDENTIFYING: [&str; 7] =
+    ["idempotency-key", "user-agent", "csrf", "xsrf", "signature", "timestamp", "nonce"];
+
+/// Whether a field says who asks.
+fn says_who_asks(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    let is_other = |other: &&str| memchr::memmem::find(&name, other.as_bytes()).is_some();
+    let mut words = name.split(|byte| matches!(byte, b'-' | b'_'));
+    words.any(|word| IDENTIFYING.iter().any(|known| known.as_bytes() == word))
+        && !NOT_IDENTIFYING.iter().any(is_other)
+}
 
 /// What stands for the content of a request: who sends another with the same key has made a mistake. Of content that is too long to
 /// be looked at whole, it is how it begins and, if that is known, its length.
@@ -87,6 +119,17 @@ pub fn fingerprint(fields: &Fields, beginning: &[&[u8]], longer: Option<Size>) -
         Some(Size::Exact(length)) => hash.update(&length.to_le_bytes()),
     }
     hash.digest128()
+}
+
+/// What is kept of an answer's fields: all but what says that its caller has just written. Who gets it again wrote long ago, and may
+/// have written since: the old marker would take the place of the new one.
+pub fn kept(fields: &Fields) -> Fields {
+    let mut kept = fields.clone();
+    kept.retain(|field| {
+        let is_cookie = field.known == Name::SetCookie && is_marker(field.value);
+        !is_cookie && !field.name.eq_ignore_ascii_case(WRITER.as_bytes())
+    });
+    kept.compact()
 }
 
 /// Whether an answer is passed on while it comes: to have all of it first would take long, or for ever.
@@ -114,4 +157,68 @@ pub fn may_have_been_executed(error: Error) -> bool {
             | Error::Drained
     );
     error.retry() != Retry::Safe && error.fault() != Fault::Caller && !is_known_unsent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_a_fields_name_says_that_it_is_who_asks() {
+        for name in [
+            "X-Api-Key",
+            "Api-Key",
+            "ApiKey",
+            "Private-Token",
+            "X-Vault-Token",
+            "X-Forwarded-Access-Token",
+            "X-User",
+            "X-Forwarded-User",
+            "X-Amzn-Oidc-Data",
+            "X-Goog-Iap-Jwt-Assertion",
+            "X-Auth",
+            "X-Account-Id",
+            "x_session_id",
+            "X-Forwarded-Client-Cert",
+            "X-MS-Client-Principal",
+        ] {
+            assert!(says_who_asks(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "User-Agent",
+            "X-Amz-User-Agent",
+            "Idempotency-Key",
+            "X-CSRF-Token",
+            "X-Auth-Signature",
+            "Accept",
+            "X-Request-Id",
+            "Author",
+        ] {
+            assert!(!says_who_asks(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_an_answer_does_not_say_who_has_just_written_and_says_all_else() {
+        let mut fields = Fields::default();
+        for (name, value) in [
+            ("Set-Cookie", "session=a; Path=/"),
+            ("X-RYW", "18f.abc"),
+            ("x-ryw", "18f.def"),
+            ("set-cookie", "x-ryw-orders=18f.abc; Path=/; Max-Age=5"),
+            ("Location", "/pay/1"),
+            ("set-cookie", " x-ryw-stock=18f.abc"),
+            ("set-cookie", "x-rywing=yes; Path=/x-ryw-orders"),
+            ("x-ryw-other", "1"),
+        ] {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
+        let kept = kept(&fields);
+        let values: Vec<&[u8]> = kept.iter().map(|field| field.value).collect();
+        let rest = ["session=a; Path=/", "/pay/1", "x-rywing=yes; Path=/x-ryw-orders", "1"];
+        assert_eq!(values, rest.map(str::as_bytes));
+        assert_eq!(kept.all(Name::SetCookie).count(), 2);
+        assert!(kept.allocations()[0] < fields.allocations()[0], "it takes no memory for the others");
+        assert_eq!(fields.len(), 8, "who asked first is told");
+    }
 }
