@@ -19,8 +19,8 @@ pub use plane::{
     Applied, AttemptsStatus, CacheRoute, CacheServer, CacheShared, CacheStatus, ConfigView, Counter,
     EndpointAdmission, EndpointLearned, EndpointState, EndpointStatus, KeysStatus, LearnedTimeout, Match,
     Plane, PurgeCount, PurgeOrder, PurgeWhat, PutError, QueueRules, Readiness, RetryRules, RouteRules,
-    RouteStatus, Switch, SwitchError, UpstreamAdmission, UpstreamLearned, UpstreamRegions, UpstreamRules,
-    UpstreamStatus, WorkerStatus,
+    RouteStatus, Switch, SwitchError, UpstreamAdmission, UpstreamDrained, UpstreamLearned, UpstreamRegions,
+    UpstreamRules, UpstreamStatus, WorkerStatus,
 };
 pub use token::Token;
 

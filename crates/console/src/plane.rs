@@ -11,7 +11,7 @@ pub use rules::{
     EndpointLearned, Match, QueueRules, RetryRules, RouteRules, UpstreamLearned, UpstreamRegions,
     UpstreamRules,
 };
-pub use switch::{Switch, SwitchError};
+pub use switch::{Switch, SwitchError, UpstreamDrained};
 
 use serde::Serialize;
 use std::sync::Arc;
@@ -62,6 +62,8 @@ pub struct UpstreamStatus {
     pub protocol: String,
     /// The addresses or the region that an operator has pinned it to; `None` while all are asked.
     pub pinned: Option<Vec<String>>,
+    /// What an operator has drained beside its endpoints, each of which says that of itself.
+    pub drained: UpstreamDrained,
     /// What it is spared.
     pub admission: UpstreamAdmission,
     /// What it is set to.

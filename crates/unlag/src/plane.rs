@@ -12,7 +12,7 @@ use unlag_config::Action;
 use unlag_console::{
     Applied, CacheStatus, ConfigView, Counter, EndpointAdmission, EndpointState, EndpointStatus, KeysStatus,
     Match, Plane, PurgeCount, PurgeOrder, PutError, Readiness, RouteStatus, Switch, SwitchError,
-    UpstreamAdmission, UpstreamStatus, WorkerStatus,
+    UpstreamAdmission, UpstreamDrained, UpstreamStatus, WorkerStatus,
 };
 use unlag_engine::Engine;
 use unlag_engine::clock;
@@ -30,6 +30,7 @@ impl Plane for System {
             name: upstream.name.to_string(),
             protocol: format!("{:?}", upstream.protocol).to_lowercase(),
             pinned: upstream.room.pin().map(|pin| pin.names()),
+            drained: UpstreamDrained { all: upstream.room.drained().is_all(), gone: upstream.drained_gone() },
             admission: admission(upstream),
             rules: decisions::upstream_rules(upstream, &self.engine),
             learned: decisions::upstream_learned(upstream, &self.engine),

@@ -10,9 +10,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use unlag_testkit::process::Directory;
 use unlag_testkit::wait::pause;
-use unlag_testkit::{RawOrigin, Setup, Unlag, wait_until};
+use unlag_testkit::{RawOrigin, Response, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
 
@@ -51,6 +52,18 @@ impl Bed {
 
     fn answers(&self) -> BTreeSet<String> {
         (0..10).map(|_| self.unlag.get("/").text()).collect()
+    }
+
+    /// Turns a switch of the upstream.
+    fn turn(&self, switch: &str, body: &str) -> Response {
+        self.unlag.order(&format!("/api/v1/upstreams/origin/{switch}"), body)
+    }
+
+    /// What is drained beside the endpoints that there are.
+    fn drained(&self) -> Value {
+        let text = self.unlag.admin("/api/v1/upstreams").text();
+        let all: Value = serde_json::from_str(&text).expect("JSON");
+        all["upstreams"][0]["drained"].clone()
     }
 }
 
@@ -115,6 +128,55 @@ fn an_empty_file_is_a_service_scaled_to_nothing() {
     bed.write("");
     bed.wait_for_endpoints(0);
     assert_eq!(bed.unlag.get("/").status(), 503);
+}
+
+#[test]
+fn an_endpoint_that_left_while_it_was_drained_is_shown_and_can_be_put_back() {
+    let (leaves, stays) = (RawOrigin::ok("leaves"), RawOrigin::ok("stays"));
+    let (both, one) = (format!("{}\n{}\n", leaves.url(), stays.url()), stays.url());
+    let named = format!("{{\"endpoint\": \"{}\"}}", leaves.address());
+    let bed = Bed::new(&both);
+    assert_eq!(bed.turn("drain", &named).status(), 200);
+    assert_eq!(bed.drained(), json!({ "all": false, "gone": [] }), "it stands among the endpoints");
+    bed.write(&one);
+    bed.wait_for_endpoints(1);
+    assert_eq!(bed.drained(), json!({ "all": false, "gone": [leaves.address()] }));
+    assert_eq!(bed.turn("drain", &named).status(), 200, "the same line may be sent again");
+    assert_eq!(bed.turn("undrain", &named).status(), 200);
+    assert_eq!(bed.drained(), json!({ "all": false, "gone": [] }));
+    let unknown = bed.turn("undrain", &named);
+    assert_eq!(unknown.status(), 404);
+    assert!(unknown.text().contains(&leaves.address()), "{}", unknown.text());
+    bed.write(&both);
+    bed.wait_for_endpoints(2);
+    assert_eq!(bed.unlag.endpoint(&leaves.address()).expect("it")["state"], "healthy");
+    wait_until("it is asked again", || bed.answers().contains("leaves"));
+}
+
+#[test]
+fn an_upstream_that_lost_its_endpoints_while_all_were_drained_says_so_and_can_be_put_back() {
+    let origin = RawOrigin::ok("back");
+    let bed = Bed::new(&origin.url());
+    assert_eq!(bed.turn("drain", "{\"all\": true}").status(), 200);
+    bed.write("");
+    bed.wait_for_endpoints(0);
+    assert_eq!(bed.drained(), json!({ "all": true, "gone": [] }));
+    assert_eq!(bed.turn("undrain", "{\"all\": true}").status(), 200);
+    assert_eq!(bed.drained(), json!({ "all": false, "gone": [] }));
+    bed.write(&origin.url());
+    bed.wait_for_endpoints(1);
+    assert_eq!(bed.unlag.get("/").text(), "back");
+}
+
+#[test]
+fn all_of_nothing_is_not_drained_and_the_answer_says_that_there_is_nothing() {
+    let bed = Bed::new("# nobody yet\n");
+    for switch in ["drain", "undrain"] {
+        let refused = bed.turn(switch, "{\"all\": true}");
+        assert_eq!(refused.status(), 404);
+        assert!(refused.text().contains("`origin` has no endpoints at present"), "{}", refused.text());
+    }
+    assert_eq!(bed.drained(), json!({ "all": false, "gone": [] }));
 }
 
 #[test]

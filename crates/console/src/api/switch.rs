@@ -88,6 +88,10 @@ pub(super) async fn turn(
             StatusCode::NOT_FOUND,
             format!("the upstream `{name}` has no `{named}`; /api/v1/upstreams lists what it has"),
         ),
+        Err(SwitchError::NoEndpoints) => Refusal::new(
+            StatusCode::NOT_FOUND,
+            format!("the upstream `{name}` has no endpoints at present, and none that left is drained"),
+        ),
     };
     Ok((Extension(what), refusal).into_response())
 }

@@ -111,6 +111,7 @@ impl Plane for TestPlane {
             name: "catalog".into(),
             protocol: "http1".into(),
             pinned: None,
+            drained: UpstreamDrained { all: false, gone: vec!["10.0.0.7:80".into()] },
             admission: UpstreamAdmission { waiting: 2, waited: 30, refused: 4, refused_lost: 1, lost: false },
             rules: UpstreamRules {
                 balance: "adaptive".into(),

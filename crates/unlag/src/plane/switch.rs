@@ -10,20 +10,22 @@ pub(super) fn turn(engine: &Engine, name: &str, switch: &Switch) -> Result<(), S
     let plan = shared.current();
     let upstream = plan.upstreams.iter().find(|upstream| *upstream.name == *name);
     let upstream = upstream.ok_or(SwitchError::NoUpstream)?;
-    let drain = |address: &Option<String>, is_out| match upstream.drain(address.as_deref(), is_out) {
-        true => Ok(()),
-        false => Err(address.clone().unwrap_or_else(|| "endpoint".to_owned())),
+    let drain = |address: &Option<String>, is_out| match address {
+        _ if upstream.drain(address.as_deref(), is_out) => Ok(()),
+        Some(address) => Err(SwitchError::Nothing(address.clone())),
+        None => Err(SwitchError::NoEndpoints),
     };
-    let turned = match switch {
+    let pin = |pin| upstream.pin(pin).map_err(SwitchError::Nothing);
+    match switch {
         Switch::Drain(address) => drain(address, true),
         Switch::Undrain(address) => drain(address, false),
-        Switch::PinEndpoints(addresses) => upstream.pin(Some(Pin::Endpoints(addresses.clone()))),
+        Switch::PinEndpoints(addresses) => pin(Some(Pin::Endpoints(addresses.clone()))),
         Switch::PinRegion(name) => {
             let is_named = |region: &_| shared.endpoints.region_name(*region).as_ref() == Some(name);
             let region = upstream.fleet().iter().filter_map(|endpoint| endpoint.region).find(is_named);
-            region.map_or(Err(name.clone()), |region| upstream.pin(Some(Pin::Region(region, name.clone()))))
+            let region = region.ok_or_else(|| SwitchError::Nothing(name.clone()))?;
+            pin(Some(Pin::Region(region, name.clone())))
         }
-        Switch::Unpin => upstream.pin(None),
-    };
-    turned.map_err(SwitchError::Nothing)
+        Switch::Unpin => pin(None),
+    }
 }

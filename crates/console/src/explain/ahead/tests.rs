@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::plane::{
-    EndpointAdmission, EndpointLearned, UpstreamAdmission, UpstreamLearned, UpstreamRegions, UpstreamRules,
+    EndpointAdmission, EndpointLearned, UpstreamAdmission, UpstreamDrained, UpstreamLearned, UpstreamRegions,
+    UpstreamRules,
 };
 
 pub(in crate::explain) fn endpoint(number: usize, state: EndpointState) -> EndpointStatus {
@@ -28,6 +29,7 @@ pub(in crate::explain) fn upstream(endpoints: Vec<EndpointStatus>) -> UpstreamSt
         name: "shop".into(),
         protocol: "http1".into(),
         pinned: None,
+        drained: UpstreamDrained::default(),
         admission: UpstreamAdmission { waiting: 0, waited: 0, refused: 0, refused_lost: 0, lost: false },
         rules: UpstreamRules { balance: "adaptive".into(), limit: "observe".into(), ..Default::default() },
         learned: UpstreamLearned::default(),

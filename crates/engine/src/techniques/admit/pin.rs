@@ -55,19 +55,45 @@ impl Drained {
     pub fn holds(&self, address: &str) -> bool {
         self.all != self.exceptions.contains(address)
     }
+
+    /// Whether all are out, those that are found later too.
+    pub fn is_all(&self) -> bool {
+        self.all
+    }
+
+    /// The addresses that were taken out one by one. None where all are: then they say nothing more.
+    pub fn named(&self) -> impl Iterator<Item = &String> {
+        self.exceptions.iter().filter(|_| !self.all)
+    }
+
+    /// Whether there is anything to take back at `address`, or anywhere.
+    fn is_known(&self, address: Option<&str>) -> bool {
+        match address {
+            None => *self != Drained::default(),
+            Some(address) => self.named().any(|named| named == address),
+        }
+    }
 }
 
 impl Upstream {
-    /// Takes the endpoint at `address`, or all, out of service or back in. What is under way goes on. Whether there is one.
+    /// Takes the endpoint at `address`, or all, out of service or back in. What is under way goes on. Whether there is one: among
+    /// the endpoints, or among what is out already. An endpoint that has left since would else be out for ever once it returns.
     pub fn drain(&self, address: Option<&str>, is_out: bool) -> bool {
-        let is_any =
-            self.fleet().iter().any(|endpoint| address.is_none_or(|address| endpoint.authority() == address));
-        if is_any {
+        let is_meant = |authority: String| address.is_none_or(|address| authority == address);
+        let is_any = self.fleet().iter().any(|endpoint| is_meant(endpoint.authority()));
+        let is_known = is_any || self.room.drained().is_known(address);
+        if is_known {
             self.room.drain(address, is_out);
             self.leave_out();
             self.room.settle(clock::now());
         }
-        is_any
+        is_known
+    }
+
+    /// The addresses that were taken out one by one and at which it has no endpoint now.
+    pub fn drained_gone(&self) -> Vec<String> {
+        let there: BTreeSet<String> = self.fleet().iter().map(|endpoint| endpoint.authority()).collect();
+        self.room.drained().named().filter(|address| !there.contains(*address)).cloned().collect()
     }
 
     /// Asks only the endpoints of `pin` from now on, or all again. If it names something that the upstream does not have, says
@@ -118,5 +144,18 @@ mod tests {
         assert!(drained.holds("a") && !drained.holds("b"));
         drained.set(None, false);
         assert_eq!(drained, Drained::default());
+    }
+
+    #[test]
+    fn what_was_taken_out_by_name_is_known_by_it_and_a_wrong_name_is_not_even_while_all_are_out() {
+        let mut drained = Drained::default();
+        assert!(!drained.is_known(None) && !drained.is_known(Some("a")));
+        drained.set(Some("a"), true);
+        assert!(drained.is_known(None) && drained.is_known(Some("a")) && !drained.is_known(Some("b")));
+        assert!(drained.named().eq(["a"]) && !drained.is_all());
+        drained.set(None, true);
+        drained.set(Some("b"), false);
+        assert!(drained.is_known(None) && !drained.is_known(Some("c")));
+        assert!(drained.named().next().is_none() && drained.is_all(), "one that is back in is not out");
     }
 }

@@ -2,8 +2,8 @@
 
 use super::super::rate::{Keyed, Rate, Whole};
 use proptest::prelude::*;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 const S: u64 = 1_000_000_000;
@@ -45,6 +45,59 @@ fn each_key_has_an_allowance_of_its_own() {
     let (keyed, rate) = (Keyed::with_sets(64), per_second(1, 2));
     for key in 1..100 {
         assert_eq!((0..5).filter(|_| keyed.take(rate, key, S).is_ok()).count(), 2, "{key}");
+    }
+}
+
+#[test]
+fn as_many_keys_as_the_table_has_places_have_an_allowance_each() {
+    let (keyed, rate) = (Keyed::default(), per_second(1, 1));
+    let all = 1..=65_536;
+    assert!(all.clone().all(|key| keyed.take(rate, key, S).is_ok()));
+    assert!(all.clone().all(|key| keyed.take(rate, key, S).is_err()));
+    // Those who find every place of their set taken share one beside it, eight times as large.
+    let others = (0..20).map(|number| 65_537 + 8_192 * number);
+    assert_eq!(others.filter(|&key| keyed.take(rate, key, S).is_ok()).count(), 8);
+    assert!(keyed.take(rate, 65_538, S).is_ok(), "another set has its own");
+}
+
+#[test]
+fn a_route_that_nobody_has_asked_holds_nine_kilobytes_and_its_first_caller_adds_two() {
+    let (keyed, rate) = (Keyed::default(), per_second(1, 2));
+    let idle = keyed.bytes();
+    assert!(idle < 9_000, "{idle}");
+    assert!(keyed.take(rate, 7, S).is_ok());
+    assert_eq!(keyed.bytes() - idle, 2_048);
+    assert!(keyed.take(rate, 7, S).is_ok());
+    assert_eq!(keyed.bytes() - idle, 2_048, "who is known adds nothing");
+}
+
+#[test]
+fn a_flood_of_keys_holds_no_more_than_one_mebibyte_and_a_tenth() {
+    let (keyed, rate) = (Keyed::default(), per_second(1, 2));
+    (1..200_000).for_each(|key| _ = keyed.take(rate, key, S));
+    let full = keyed.bytes();
+    assert!((1_048_576..=1_153_433).contains(&full), "{full}");
+}
+
+#[test]
+fn cores_that_ask_a_new_part_of_the_table_at_the_same_time_find_the_same_one() {
+    for _ in 0..50 {
+        let (keyed, rate) = (Arc::new(Keyed::with_sets(15)), per_second(1, 100));
+        let start = Arc::new(Barrier::new(4));
+        let cores: Vec<_> = (1..5u64)
+            .map(|key| {
+                let (keyed, start) = (Arc::clone(&keyed), Arc::clone(&start));
+                std::thread::spawn(move || {
+                    start.wait();
+                    (0..200).filter(|_| keyed.take(rate, key, S).is_ok()).count()
+                })
+            })
+            .collect();
+        assert!(cores.into_iter().all(|core| core.join().unwrap() == 100));
+        assert!(
+            (1..5).all(|key| keyed.take(rate, key, S).is_err()),
+            "none was charged in a part that was lost"
+        );
     }
 }
 
