@@ -113,7 +113,11 @@ impl Endpoint {
         }
         let by_trip_ms = self.round_trip_ms().map_or(0.0, |trip_ms| trip_ms - nearest_ms);
         let by_floor_ms = match (self.floor(), shortest) {
-            (Some(own), Some(shortest)) if own.is_farther_than(&shortest) => {
+            // Nobody was asked of late: what was known is as good as ever.
+            (_, None) => self.cell.distance_ms.get(),
+            (Some(own), Some(shortest))
+                if own.is_farther_than(&shortest, self.cell.distance_ms.get() > 0.0) =>
+            {
                 (own.least_ms - shortest.least_ms) * (-self.unsampled_ms(now) / FLOOR_FORGOTTEN_MS).exp()
             }
             _ => 0.0,
@@ -240,5 +244,26 @@ mod tests {
             endpoint.note_wait(shortest_ms * MS, false, 200 * MS);
         }
         assert_eq!(swept(&fleet, 1_000 * MS), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn one_slow_answer_makes_nobody_near_and_neither_does_a_pause_of_all() {
+        let fleet = [endpoint(0), endpoint(1)];
+        for (endpoint, took_ms) in fleet.iter().zip([10, 40]) {
+            endpoint.note_round_trip(MS / 10);
+            endpoint.note_round_trip(MS / 10);
+            answers(endpoint, 40, took_ms);
+        }
+        let service = Service::default();
+        let far_ms = |at_ms: u64| {
+            service.sweep(&fleet, at_ms * MS);
+            fleet[1].distance_ms()
+        };
+        assert!(far_ms(1_000) > 29.0);
+        fleet[0].note_wait(1_000 * MS, false, 1_100 * MS);
+        assert!(far_ms(1_200) > 28.0, "an export at the near one");
+        fleet[1].note_wait(1_000 * MS, false, 1_300 * MS);
+        assert!(far_ms(1_400) > 28.0, "an export at the far one");
+        assert!(far_ms(200_000) > 28.0, "nobody asked for three minutes");
     }
 }

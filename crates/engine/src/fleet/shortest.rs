@@ -20,10 +20,22 @@ const FLOOR_FRESH_MS: u32 = 60_000;
 /// A longer way makes a usual answer longer by as much as the shortest, where nobody is in its way; a slower endpoint makes it
 /// longer by many times as much, and one that was only not asked for anything short by nothing. Between these ratios it is the way.
 pub(super) const FLOOR_SHARE: f32 = 1.5;
-const FLOOR_SHARE_MIN: f32 = 0.5;
+const FLOOR_SHARE_MIN: f32 = 0.7;
 /// The shortest of few answers is not short. Of answers whose times are spread as chance has it, the shortest of so many is late by
 /// so much once in e to this.
 const FLOOR_CERTAIN: f32 = 8.0;
+/// Who is known to be far stays so within bounds that are so many times as wide: figures of chance lie now here, now there.
+const FLOOR_STAYS: f32 = 1.5;
+/// One answer counts towards the usual one as so many usual ones at most: an export or a pause is not usual.
+const USUAL_TIMES: f32 = 3.0;
+/// Moments of another core, ahead of ours, are no older than now.
+const AHEAD_MS: u32 = 60_000;
+
+/// How long ago `at_ms` was, of a clock that turns over.
+pub(super) fn since_ms(now_ms: u32, at_ms: u32) -> u32 {
+    let since_ms = now_ms.wrapping_sub(at_ms);
+    if since_ms > u32::MAX - AHEAD_MS { 0 } else { since_ms }
+}
 
 /// An endpoint's shortest answer of some, and its usual one.
 #[derive(Clone, Copy, Debug)]
@@ -34,14 +46,16 @@ pub(super) struct Floor {
 }
 
 impl Floor {
-    /// Whether it is the way that makes the difference.
-    pub(super) fn is_farther_than(&self, shortest: &Floor) -> bool {
+    /// Whether it is the way that makes the difference; less has to speak for it where that was known before.
+    pub(super) fn is_farther_than(&self, shortest: &Floor, was_known: bool) -> bool {
+        let wider = if was_known { FLOOR_STAYS } else { 1.0 };
         let longer_ms = self.least_ms - shortest.least_ms;
         let usually_longer_ms = self.usual_ms - shortest.usual_ms;
         self.least_ms > FLOOR_TIMES * shortest.least_ms
             && longer_ms > FLOOR_MS
-            && (FLOOR_SHARE_MIN * longer_ms..FLOOR_SHARE * longer_ms).contains(&usually_longer_ms)
-            && self.answers as f32 * longer_ms > FLOOR_CERTAIN * shortest.usual_ms
+            && (FLOOR_SHARE_MIN / wider * longer_ms..FLOOR_SHARE * wider * longer_ms)
+                .contains(&usually_longer_ms)
+            && self.answers as f32 * longer_ms * wider > FLOOR_CERTAIN * shortest.usual_ms
     }
 }
 
@@ -84,7 +98,7 @@ impl Shortest {
     /// An answer took so long.
     pub(super) fn note(&self, took_us: u32, now_ms: u32) {
         let answers = self.answers.load(Relaxed);
-        let lasts_ms = now_ms.wrapping_sub(self.since_ms.load(Relaxed));
+        let lasts_ms = since_ms(now_ms, self.since_ms.load(Relaxed));
         if answers >= FLOOR_WINDOW_ANSWERS && lasts_ms > FLOOR_WINDOW_MS {
             self.before_us.store(self.us.swap(u32::MAX, Relaxed), Relaxed);
             self.before_answers.store(answers, Relaxed);
@@ -103,6 +117,7 @@ impl Shortest {
     pub(super) fn note_usual(&self, took_ms: f32) {
         let of = (self.usual_of.load(Relaxed) + 1).min(USUAL_OF as u32);
         let known_ms = self.usual_ms.get();
+        let took_ms = if of > FLOOR_ANSWERS { took_ms.min(USUAL_TIMES * known_ms) } else { took_ms };
         self.usual_ms.set(known_ms + (took_ms - known_ms) / of as f32);
         self.usual_of.store(of, Relaxed);
     }
@@ -115,7 +130,7 @@ impl Shortest {
 
     /// The same, of what is no longer ago than others are compared with.
     pub(super) fn of_late(&self, now_ms: u32) -> (u32, u32) {
-        let is_late = |at: &AtomicU32| now_ms.wrapping_sub(at.load(Relaxed)) <= FLOOR_FRESH_MS;
+        let is_late = |at: &AtomicU32| since_ms(now_ms, at.load(Relaxed)) <= FLOOR_FRESH_MS;
         match (is_late(&self.latest_ms), is_late(&self.before_until_ms)) {
             (true, true) => self.of_all(),
             (true, false) => (self.us.load(Relaxed), self.answers.load(Relaxed)),

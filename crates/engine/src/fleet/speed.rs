@@ -1,6 +1,7 @@
 //! How fast an endpoint is beside its peers, by what its answers take and what a usual one would have taken.
 
 use super::Endpoint;
+use super::shortest::since_ms;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -109,6 +110,6 @@ impl Endpoint {
     }
 
     pub(super) fn unsampled_ms(&self, now: u64) -> f32 {
-        ((now / 1_000_000) as u32).wrapping_sub(self.cell.sampled_ms.load(Relaxed)) as f32
+        since_ms((now / 1_000_000) as u32, self.cell.sampled_ms.load(Relaxed)) as f32
     }
 }

@@ -27,8 +27,10 @@ const TAKEN_BACK_ONE_IN: u64 = 1_000;
 const IN_FORCE_OF: u64 = 2 * ANSWERS_MIN;
 /// It gives more time once for what breaks within so long: what hangs together is no reason to wait ever longer.
 const BREAKS_NS: u64 = 10_000_000_000;
-/// What needed more time is remembered as long as something comes near it within so long: some work is done once a night.
-const REMEMBERED_NS: u64 = 2 * 86_400_000_000_000;
+/// What needed more time is remembered as long as something comes near it within so long: some work is done once a week.
+const REMEMBERED_NS: u64 = 8 * 24 * HOUR_NS;
+/// What only broke may have hung: that is remembered for so long, unless an answer comes near it.
+const HOUR_NS: u64 = 3_600_000_000_000;
 /// Nothing is learned while more than this share fails: an outage says nothing of how long answers take.
 const FAILING_MAX: f32 = 0.05;
 
@@ -45,9 +47,9 @@ pub struct Limit {
     pub broken: u64,
     /// How many it would have broken since the start, while it was only watched.
     pub would_have_broken: u64,
-    /// It is no shorter than this, for the sake of what it broke, or would have; and when something last came near, or broke.
+    /// It is no shorter than this, for the sake of what it broke, or would have; until when; and when it last broke one.
     pub spared_ns: u64,
-    near_ns: u64,
+    spared_until_ns: u64,
     broke_ns: u64,
 }
 
@@ -58,7 +60,7 @@ impl Limit {
             return;
         }
         if is_answered && took_ns >= self.spared_ns / 3 {
-            self.near_ns = now;
+            self.spared_until_ns = now.saturating_add(REMEMBERED_NS);
         }
         self.answers += 1;
         if self.is_in_force && self.answers > IN_FORCE_OF {
@@ -78,11 +80,12 @@ impl Limit {
 
     /// Leaves time for what it broke, or would have.
     fn spare(&mut self, took_ns: u64, is_answered: bool, now: u64) {
-        if !self.is_in_force && is_answered {
+        if is_answered {
             self.spared_ns = self.spared_ns.max(took_ns.saturating_add(took_ns / 2));
         } else if self.is_in_force && (self.broke_ns == 0 || now.saturating_sub(self.broke_ns) >= BREAKS_NS) {
             self.spared_ns = self.learned_ns.saturating_mul(2);
-            (self.near_ns, self.broke_ns) = (now, now);
+            self.broke_ns = now;
+            self.spared_until_ns = self.spared_until_ns.max(now.saturating_add(HOUR_NS));
         }
         self.learned_ns = self.learned_ns.max(self.spared_ns);
     }
@@ -92,7 +95,7 @@ impl Limit {
         if failing > FAILING_MAX || known < ANSWERS_MIN {
             return;
         }
-        if now.saturating_sub(self.near_ns) > REMEMBERED_NS {
+        if now > self.spared_until_ns {
             self.spared_ns = 0;
         }
         self.learned_ns = p999_ns.saturating_mul(TIMES).max(SHORTEST_NS).max(self.spared_ns);
@@ -202,7 +205,7 @@ mod tests {
         answers(&mut limit, 300_000, 20);
         limit.learn(2 * ANSWERS_MIN, 100 * MS, 0.0, SECOND);
         assert!(limit.is_in_force && limit.learned_ns == 12 * SECOND, "{limit:?}");
-        // Two days later nothing has come near it.
+        // A week later nothing has come near it.
         limit.learn(2 * ANSWERS_MIN, 100 * MS, 0.0, REMEMBERED_NS + 2 * SECOND);
         assert_eq!(limit.learned_ns, 300 * MS);
     }

@@ -34,7 +34,7 @@ fn a_seed_repeats_the_run_and_another_seed_does_not() {
 
 #[test]
 fn equal_replicas_get_equal_shares_where_a_request_is_short_once_in_a_while() {
-    for seed in 1..=4 {
+    for seed in 1..=8 {
         let scenario = catalogue::named("rare-short").expect("the catalogue has it");
         let policy = Policy::named("unlag").expect("there is such a policy");
         let outcome = run(&scenario, &policy, seed, 4_000);

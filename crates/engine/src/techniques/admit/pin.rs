@@ -70,7 +70,7 @@ impl Drained {
     fn is_known(&self, address: Option<&str>) -> bool {
         match address {
             None => *self != Drained::default(),
-            Some(address) => self.named().any(|named| named == address),
+            Some(address) => self.exceptions.contains(address),
         }
     }
 }

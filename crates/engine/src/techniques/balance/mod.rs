@@ -154,9 +154,9 @@ impl Balance {
     fn answered(&self, response: &mut Response, request: &InFlight, wait_ns: u64, now: u64) {
         let endpoint = request.endpoint();
         let verdict = match response.head.status {
-            // Who keeps something for its keys is not left for an answer, though it counts: it may come from whoever stands
-            // behind it, and the others have nothing of what it keeps.
-            502..=504 if matches!(self.upstream.balance, By::Hash(_)) => Verdict::Bad,
+            // Who keeps something for its keys is not left for an answer: it may come from whoever stands behind it, and the
+            // others have nothing of what it keeps.
+            502..=504 if matches!(self.upstream.balance, By::Hash(_)) => Verdict::Good,
             status => verdict(response, status),
         };
         self.upstream.service.observe(

@@ -60,20 +60,30 @@ fn is_marker(cookie: &[u8]) -> bool {
 }
 
 /// What else says who asks, by custom: keys of APIs, and what proxies that know who it is say of it. A word of the field's name says
-/// so. To take one field too many for who asks costs a second execution at worst, one too few shows somebody another's answer.
-const IDENTIFYING: [&str; 27] = [
+/// so. One field too few would show somebody another's answer; one too many, or one whose value is renewed meanwhile, makes it another
+/// key, and a second execution.
+const IDENTIFYING: [&str; 38] = [
+    "accesstoken",
     "account",
     "apikey",
     "assertion",
     "auth",
+    "authentication",
+    "authorization",
+    "bearer",
     "cert",
+    "clientcert",
+    "clientid",
     "consumer",
     "credential",
+    "credentials",
     "customer",
+    "dn",
     "email",
     "identity",
     "jwt",
     "key",
+    "login",
     "oidc",
     "org",
     "organization",
@@ -88,6 +98,8 @@ const IDENTIFYING: [&str; 27] = [
     "token",
     "uid",
     "user",
+    "userid",
+    "userinfo",
     "username",
 ];
 
@@ -181,6 +193,9 @@ mod tests {
             "x_session_id",
             "X-Forwarded-Client-Cert",
             "X-MS-Client-Principal",
+            "X-Original-Authorization",
+            "X-ARR-ClientCert",
+            "X-SSL-Client-S-DN",
         ] {
             assert!(says_who_asks(name.as_bytes()), "{name}");
         }
