@@ -54,8 +54,8 @@ impl Endpoint {
     }
 
     fn floor_of(&self, (least_us, answers): (u32, u32)) -> Option<Floor> {
-        let usual_ms = self.cell.shortest.usual_ms.get();
-        (answers >= FLOOR_ANSWERS).then(|| Floor { least_ms: least_us as f32 / 1e3, usual_ms, answers })
+        let (usual_ms, usual_error) = self.cell.shortest.usual();
+        (answers >= FLOOR_ANSWERS).then(|| Floor { least_ms: least_us as f32 / 1e3, usual_ms, usual_error })
     }
 
     /// It is in another region than this node: far, until that is measured.
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn one_slow_answer_makes_nobody_near_and_neither_does_a_pause_of_all() {
+    fn neither_one_slow_answer_makes_anybody_near_nor_a_slow_spell_of_the_near_one_nor_a_pause_of_all() {
         let fleet = [endpoint(0), endpoint(1)];
         for (endpoint, took_ms) in fleet.iter().zip([10, 40]) {
             endpoint.note_round_trip(MS / 10);
@@ -264,6 +264,8 @@ mod tests {
         assert!(far_ms(1_200) > 28.0, "an export at the near one");
         fleet[1].note_wait(1_000 * MS, false, 1_300 * MS);
         assert!(far_ms(1_400) > 28.0, "an export at the far one");
+        (0..150).for_each(|n| fleet[0].note_wait(30 * MS, false, (1_400 + n) * MS));
+        assert!(far_ms(1_600) > 28.0, "its usual answers take longer by more than half of the way");
         assert!(far_ms(200_000) > 28.0, "nobody asked for three minutes");
     }
 }

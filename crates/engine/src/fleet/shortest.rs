@@ -3,6 +3,7 @@
 //! not, long ago, or too seldom to tell.
 
 use super::cell::AtomicF32;
+use super::speed::STANDARD_ERRORS;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The usual time of an endpoint's answer is made of about so many.
@@ -18,14 +19,14 @@ const FLOOR_WINDOW_ANSWERS: u32 = 32;
 /// What others are compared with is of no longer ago than this: they may all have been asked for something shorter then.
 const FLOOR_FRESH_MS: u32 = 60_000;
 /// A longer way makes a usual answer longer by as much as the shortest, where nobody is in its way; a slower endpoint makes it
-/// longer by many times as much, and one that was only not asked for anything short by nothing. Between these ratios it is the way.
+/// longer by many times as much, and one that was only not asked for anything short by nothing. Between these ratios it is the way,
+/// if the difference is more than chance.
 pub(super) const FLOOR_SHARE: f32 = 1.5;
-const FLOOR_SHARE_MIN: f32 = 0.7;
-/// The shortest of few answers is not short. Of answers whose times are spread as chance has it, the shortest of so many is late by
-/// so much once in e to this.
-const FLOOR_CERTAIN: f32 = 8.0;
-/// Who is known to be far stays so within bounds that are so many times as wide: figures of chance lie now here, now there.
-const FLOOR_STAYS: f32 = 1.5;
+const FLOOR_SHARE_MIN: f32 = 0.5;
+/// Who is known to be far stays so within ratios that are so many times as wide: figures of chance lie now here, now there.
+const FLOOR_STAYS: f32 = 2.0;
+/// The usual answer where nobody is in the way is made of so many.
+const UNCROWDED_OF: u32 = 64;
 /// One answer counts towards the usual one as so many usual ones at most: an export or a pause is not usual.
 const USUAL_TIMES: f32 = 3.0;
 /// Moments of another core, ahead of ours, are no older than now.
@@ -42,27 +43,31 @@ pub(super) fn since_ms(now_ms: u32, at_ms: u32) -> u32 {
 pub(super) struct Floor {
     pub(super) least_ms: f32,
     pub(super) usual_ms: f32,
-    pub(super) answers: u32,
+    /// The square of what the usual one may be off by.
+    pub(super) usual_error: f32,
 }
 
 impl Floor {
     /// Whether it is the way that makes the difference; less has to speak for it where that was known before.
     pub(super) fn is_farther_than(&self, shortest: &Floor, was_known: bool) -> bool {
         let wider = if was_known { FLOOR_STAYS } else { 1.0 };
+        let error_ms = (self.usual_error + shortest.usual_error).sqrt();
         let longer_ms = self.least_ms - shortest.least_ms;
         let usually_longer_ms = self.usual_ms - shortest.usual_ms;
         self.least_ms > FLOOR_TIMES * shortest.least_ms
             && longer_ms > FLOOR_MS
             && (FLOOR_SHARE_MIN / wider * longer_ms..FLOOR_SHARE * wider * longer_ms)
                 .contains(&usually_longer_ms)
-            && self.answers as f32 * longer_ms * wider > FLOOR_CERTAIN * shortest.usual_ms
+            && (was_known || usually_longer_ms > STANDARD_ERRORS * error_ms)
     }
 }
 
 /// The shortest answers of this window and the one before it, and the usual one where nobody is in its way.
 #[derive(Debug)]
 pub(super) struct Shortest {
-    pub(super) usual_ms: AtomicF32,
+    usual_ms: AtomicF32,
+    /// How far answers lie from it, squared, and how many there were.
+    spread: AtomicF32,
     usual_of: AtomicU32,
     us: AtomicU32,
     answers: AtomicU32,
@@ -79,9 +84,10 @@ impl Default for Shortest {
         let (us, before_us) = (AtomicU32::new(u32::MAX), AtomicU32::new(u32::MAX));
         let (answers, since_ms, latest_ms) = (none(), none(), none());
         let (before_answers, before_until_ms) = (none(), none());
-        let (usual_ms, usual_of) = (AtomicF32::new(0.0), none());
+        let (usual_ms, spread, usual_of) = (AtomicF32::new(0.0), AtomicF32::new(0.0), none());
         Shortest {
             usual_ms,
+            spread,
             usual_of,
             us,
             answers,
@@ -115,11 +121,21 @@ impl Shortest {
 
     /// An answer that nobody was in the way of took so long.
     pub(super) fn note_usual(&self, took_ms: f32) {
-        let of = (self.usual_of.load(Relaxed) + 1).min(USUAL_OF as u32);
-        let known_ms = self.usual_ms.get();
+        let of = (self.usual_of.load(Relaxed) + 1).min(UNCROWDED_OF);
+        let known_ms = if of == 1 { took_ms } else { self.usual_ms.get() };
         let took_ms = if of > FLOOR_ANSWERS { took_ms.min(USUAL_TIMES * known_ms) } else { took_ms };
-        self.usual_ms.set(known_ms + (took_ms - known_ms) / of as f32);
+        let (apart_ms, share) = (took_ms - known_ms, 1.0 / of as f32);
+        self.usual_ms.set(known_ms + share * apart_ms);
+        let spread = self.spread.get();
+        self.spread.set(spread + share * (apart_ms * apart_ms - spread));
         self.usual_of.store(of, Relaxed);
+    }
+
+    /// The usual answer where nobody is in the way, and the square of what that may be off by.
+    pub(super) fn usual(&self) -> (f32, f32) {
+        let of = self.usual_of.load(Relaxed);
+        let error = if of < FLOOR_ANSWERS { f32::INFINITY } else { self.spread.get() / of as f32 };
+        (self.usual_ms.get(), error)
     }
 
     /// The shortest of all that is known, in microseconds, and of how many.
@@ -136,5 +152,19 @@ impl Shortest {
             (true, false) => (self.us.load(Relaxed), self.answers.load(Relaxed)),
             _ => (u32::MAX, 0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_that_is_ahead_of_ours_is_now_and_a_clock_turns_over() {
+        assert_eq!((since_ms(70, 10), since_ms(10, 10), since_ms(10, 12)), (60, 0, 0));
+        assert_eq!(since_ms(4, u32::MAX - 5), 10);
+        let shortest = Shortest::default();
+        (0..FLOOR_ANSWERS).for_each(|_| shortest.note(500, 1_002));
+        assert_eq!(shortest.of_late(1_000), (500, FLOOR_ANSWERS), "another core is two milliseconds ahead");
     }
 }

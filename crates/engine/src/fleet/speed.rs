@@ -11,7 +11,7 @@ const SPEED_ANSWERS: u32 = 40;
 const LOG_SPEED_MAX: f32 = 2.5;
 /// A speed acts when it is a factor of 1.42 from its peers', and so many standard errors.
 const LOG_SPEED_MIN: f32 = 0.35;
-const STANDARD_ERRORS: f32 = 4.0;
+pub(super) const STANDARD_ERRORS: f32 = 4.0;
 /// So many answers in a row that differ from what was known by more than a factor of 2.7, and by more than three times what they
 /// usually do, say that the endpoint has changed: what is known begins anew, instead of moving by a fortieth with each.
 const SURPRISES: u32 = 5;
