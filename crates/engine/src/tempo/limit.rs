@@ -27,9 +27,9 @@ const TAKEN_BACK_ONE_IN: u64 = 1_000;
 const IN_FORCE_OF: u64 = 2 * ANSWERS_MIN;
 /// It gives more time once for what breaks within so long: what hangs together is no reason to wait ever longer.
 const BREAKS_NS: u64 = 10_000_000_000;
-/// What needed more time is remembered as long as something comes near it within so long: some work is done once a week.
+/// That an answer needed more time than the tail suggests is remembered for so long: some work is done once a week.
 const REMEMBERED_NS: u64 = 8 * 24 * HOUR_NS;
-/// What only broke may have hung: that is remembered for so long, unless an answer comes near it.
+/// What only broke may have hung: that is remembered for so long, unless an answer needs more time.
 const HOUR_NS: u64 = 3_600_000_000_000;
 /// Nothing is learned while more than this share fails: an outage says nothing of how long answers take.
 const FAILING_MAX: f32 = 0.05;
@@ -47,47 +47,67 @@ pub struct Limit {
     pub broken: u64,
     /// How many it would have broken since the start, while it was only watched.
     pub would_have_broken: u64,
-    /// It is no shorter than this, for the sake of what it broke, or would have; until when; and when it last broke one.
-    pub spared_ns: u64,
-    spared_until_ns: u64,
+    /// What the tail suggests.
+    tail_ns: u64,
+    /// For what was answered and needed more time.
+    answered: Spared,
+    /// For what it broke, and when it last broke one.
+    broke: Spared,
     broke_ns: u64,
+}
+
+/// Time that it leaves beyond what the tail suggests, and until when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Spared {
+    ns: u64,
+    until_ns: u64,
+}
+
+impl Spared {
+    fn raise(&mut self, ns: u64, until_ns: u64) {
+        (self.ns, self.until_ns) = (self.ns.max(ns), until_ns);
+    }
+
+    fn at(&mut self, now: u64) -> u64 {
+        if now > self.until_ns {
+            self.ns = 0;
+        }
+        self.ns
+    }
 }
 
 impl Limit {
     /// An answer took so long, or a request was given up after so long.
     pub fn note(&mut self, took_ns: u64, is_answered: bool, now: u64) {
-        if self.learned_ns == 0 {
+        let limit_ns = self.learned_ns;
+        if limit_ns == 0 {
             return;
         }
-        if is_answered && took_ns >= self.spared_ns / 3 {
-            self.spared_until_ns = now.saturating_add(REMEMBERED_NS);
+        if is_answered && took_ns >= self.tail_ns {
+            self.answered.raise(took_ns.saturating_add(took_ns / 2), now.saturating_add(REMEMBERED_NS));
+            self.learned_ns = limit_ns.max(self.answered.ns);
         }
         self.answers += 1;
         if self.is_in_force && self.answers > IN_FORCE_OF {
             self.fade();
         }
-        if took_ns < self.learned_ns {
+        if took_ns < limit_ns {
             return;
         }
         self.broken += 1;
         self.would_have_broken += u64::from(!self.is_in_force);
-        self.spare(took_ns, is_answered, now);
+        if self.is_in_force
+            && !is_answered
+            && (self.broke_ns == 0 || now.saturating_sub(self.broke_ns) >= BREAKS_NS)
+        {
+            self.broke_ns = now;
+            self.broke.raise(limit_ns.saturating_mul(2), now.saturating_add(HOUR_NS));
+            self.learned_ns = self.broke.ns;
+        }
         let has_changed = self.broken > 10 && self.broken * TAKEN_BACK_ONE_IN > self.answers;
         if self.is_in_force && has_changed {
             (self.is_in_force, self.answers, self.broken) = (false, 0, 0);
         }
-    }
-
-    /// Leaves time for what it broke, or would have.
-    fn spare(&mut self, took_ns: u64, is_answered: bool, now: u64) {
-        if is_answered {
-            self.spared_ns = self.spared_ns.max(took_ns.saturating_add(took_ns / 2));
-        } else if self.is_in_force && (self.broke_ns == 0 || now.saturating_sub(self.broke_ns) >= BREAKS_NS) {
-            self.spared_ns = self.learned_ns.saturating_mul(2);
-            self.broke_ns = now;
-            self.spared_until_ns = self.spared_until_ns.max(now.saturating_add(HOUR_NS));
-        }
-        self.learned_ns = self.learned_ns.max(self.spared_ns);
     }
 
     /// So many answers are known, of which 999 in 1,000 took no longer than `p999_ns`; this share of requests fails.
@@ -95,10 +115,8 @@ impl Limit {
         if failing > FAILING_MAX || known < ANSWERS_MIN {
             return;
         }
-        if now > self.spared_until_ns {
-            self.spared_ns = 0;
-        }
-        self.learned_ns = p999_ns.saturating_mul(TIMES).max(SHORTEST_NS).max(self.spared_ns);
+        self.tail_ns = p999_ns.saturating_mul(TIMES).max(SHORTEST_NS);
+        self.learned_ns = self.tail_ns.max(self.answered.at(now)).max(self.broke.at(now));
         let is_harmless = self.answers >= ANSWERS_MIN && self.broken * BREAKS_ONE_IN < self.answers;
         self.is_in_force |= is_harmless;
     }
@@ -205,8 +223,28 @@ mod tests {
         answers(&mut limit, 300_000, 20);
         limit.learn(2 * ANSWERS_MIN, 100 * MS, 0.0, SECOND);
         assert!(limit.is_in_force && limit.learned_ns == 12 * SECOND, "{limit:?}");
-        // A week later nothing has come near it.
+        // More than a week later nothing has needed it.
         limit.learn(2 * ANSWERS_MIN, 100 * MS, 0.0, REMEMBERED_NS + 2 * SECOND);
         assert_eq!(limit.learned_ns, 300 * MS);
+    }
+
+    #[test]
+    fn what_only_hangs_is_given_more_time_for_an_hour_and_once_in_ten_seconds() {
+        let mut limit = watched(ANSWERS_MIN, 0);
+        let mut seconds = 0;
+        // Seven requests hang, one in ten seconds, and five with each of them; the usual answers go on.
+        for _ in 0..7 {
+            seconds += 10;
+            limit.note(60 * SECOND, false, seconds * SECOND);
+            (0..5).for_each(|_| limit.note(limit.learned_ns, false, seconds * SECOND + 1));
+            (0..200_000).for_each(|_| limit.note(20 * MS, true, seconds * SECOND + 2));
+        }
+        assert_eq!(limit.learned_ns, (300 * MS) << 7);
+        let hour = HOUR_NS / SECOND;
+        limit.learn(2 * ANSWERS_MIN, 100 * MS, 0.0, (seconds + hour - 1) * SECOND);
+        assert_eq!(limit.learned_ns, (300 * MS) << 7, "an hour is not over");
+        limit.note(400 * MS, true, seconds * SECOND);
+        limit.learn(2 * ANSWERS_MIN, 100 * MS, 0.0, (seconds + hour + 1) * SECOND);
+        assert_eq!(limit.learned_ns, 600 * MS, "as one that was answered needs");
     }
 }
