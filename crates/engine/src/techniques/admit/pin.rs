@@ -155,7 +155,7 @@ mod tests {
         assert!(drained.named().eq(["a"]) && !drained.is_all());
         drained.set(None, true);
         drained.set(Some("b"), false);
-        assert!(drained.is_known(None) && !drained.is_known(Some("c")));
+        assert!(drained.is_known(None) && drained.is_known(Some("b")) && !drained.is_known(Some("c")));
         assert!(drained.named().next().is_none() && drained.is_all(), "one that is back in is not out");
     }
 }

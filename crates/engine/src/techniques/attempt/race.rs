@@ -353,7 +353,7 @@ impl<'a, N: Next> Race<'a, N> {
 }
 
 /// The answer of a copy that won, whose record is the caller's from here on.
-pub fn won(outcome: Outcome, winner: &Trace, trace: &Rc<Trace>) -> Outcome {
+pub(super) fn won(outcome: Outcome, winner: &Trace, trace: &Rc<Trace>) -> Outcome {
     trace.becomes(winner);
     outcome.map(|mut response| {
         if let Some(request) = &mut response.request {

@@ -61,12 +61,6 @@ impl Markers {
             || in_cookies(head, upstream).filter_map(in_time).take(CHECKS_MAX).any(is_ours)
     }
 
-    /// Whether a marker is ours, for this upstream, and not over.
-    pub fn are_fresh(&self, shown: &[u8], upstream: &str, now: SystemTime) -> bool {
-        let marker = Marker::read(shown).filter(|marker| marker.is_in_time(now));
-        marker.is_some_and(|marker| self.is_ours(marker, upstream))
-    }
-
     /// Compares without telling by its time how much is right.
     fn is_ours(&self, marker: Marker<'_>, upstream: &str) -> bool {
         let own = hex(&self.mac(upstream, marker.until));

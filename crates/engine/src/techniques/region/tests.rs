@@ -8,12 +8,16 @@ use std::time::{Duration, SystemTime};
 
 /// Whether a read with these fields shows that its caller wrote to `orders`.
 fn shows(markers: &Markers, list: &[(&str, String)], now: SystemTime) -> bool {
+    shows_of(markers, list, "orders", now)
+}
+
+fn shows_of(markers: &Markers, list: &[(&str, String)], upstream: &str, now: SystemTime) -> bool {
     let mut fields = Fields::default();
     list.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
     let nothing = Span::default();
     let (method, version) = (Method::GET, Version::Http11);
     let head = RequestHead { method, path: nothing, query: None, authority: nothing, version, fields };
-    markers.are_shown(&head, "orders", now)
+    markers.are_shown(&head, upstream, now)
 }
 
 /// Markers of so many other upstreams, which hold for a while.
@@ -37,7 +41,8 @@ fn a_marker_holds_until_its_time_for_its_upstream_and_under_its_key() {
     let (now, five) = (crate::clock::wall(), Duration::from_secs(5));
     let markers = Markers::with_key(b"a key that nodes share");
     let marker = markers.make("orders", now + five);
-    let is_fresh = |markers: &Markers, upstream, at| markers.are_fresh(marker.as_bytes(), upstream, at);
+    let field = [("x-ryw", marker)];
+    let is_fresh = |markers: &Markers, upstream: &str, at| shows_of(markers, &field, upstream, at);
     assert!(is_fresh(&markers, "orders", now));
     assert!(is_fresh(&Markers::with_key(b"a key that nodes share"), "orders", now), "another node");
     assert!(!is_fresh(&markers, "orders", now + 2 * five), "it is over");
@@ -53,10 +58,10 @@ fn a_marker_that_somebody_changed_is_none() {
     let longer = marker.replacen('1', "2", 1);
     let cut = &marker[..marker.len() - 1];
     for bad in [longer.as_str(), cut, "", ".", "zz.00", "ffffffffffffffffff.00", &marker.to_uppercase()] {
-        assert!(bad == marker || !markers.are_fresh(bad.as_bytes(), "orders", now), "{bad}");
+        assert!(bad == marker || !shows(&markers, &[("x-ryw", bad.to_owned())], now), "{bad}");
     }
     let for_ever = markers.make("orders", now + Duration::from_secs(100_000));
-    assert!(!markers.are_fresh(for_ever.as_bytes(), "orders", now), "longer than any window");
+    assert!(!shows(&markers, &[("x-ryw", for_ever)], now), "longer than any window");
 }
 
 #[test]
