@@ -179,7 +179,7 @@ pub struct RouteStatus {
 /// What a route has learned of its attempts.
 #[derive(Clone, Debug, Serialize)]
 pub struct AttemptsStatus {
-    /// Answers that it has learned from.
+    /// Answers to first attempts.
     pub answers: u64,
     /// Microseconds to the head of an answer, as if nothing had been sent twice, of late: the median.
     pub p50_us: f64,

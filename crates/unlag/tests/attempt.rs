@@ -251,3 +251,33 @@ fn a_request_that_has_no_time_left_for_an_answer_is_not_sent() {
     let doomed = || unlag.log().objects().iter().filter(|line| line["cause"] == "doomed").count();
     wait_until("the log says why of each", || doomed() + sent == 32);
 }
+
+/// Content that comes in two parts, with a pause between them.
+fn upload(unlag: &Unlag, pause_ms: u64) -> u16 {
+    let mut caller = unlag.connect();
+    caller.send("POST /thing HTTP/1.1\r\nHost: unlag.test\r\nContent-Length: 2\r\n\r\nh");
+    unlag_testkit::wait::pause(std::time::Duration::from_millis(pause_ms));
+    caller.send("i").read_response("POST").status()
+}
+
+#[test]
+fn a_caller_who_sends_slowly_does_not_make_its_route_look_slow() {
+    let origin = RawOrigin::ok("well");
+    let unlag = Setup::of(UNLAG).to([origin.url()]).start();
+    let mut caller = unlag.connect();
+    for _ in 0..150 {
+        assert_eq!(caller.send(request("PUT", "")).read_response("PUT").status(), 200);
+    }
+    for _ in 0..5 {
+        assert_eq!(upload(&unlag, 300), 200);
+    }
+    let attempts = {
+        let routes = unlag.admin("/api/v1/routes").text();
+        serde_json::from_str::<serde_json::Value>(&routes).expect("JSON")["routes"][0]["attempts"].clone()
+    };
+    assert_eq!(attempts["answers"], 155, "{attempts}");
+    assert!(
+        attempts["p99_us"].as_f64() < Some(300_000.0) && attempts["p999_us"].as_f64() < Some(300_000.0),
+        "{attempts}"
+    );
+}

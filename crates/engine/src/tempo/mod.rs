@@ -41,6 +41,8 @@ const PUBLISHED_NS: u64 = 250_000_000;
 pub enum Ending {
     /// With an answer, or with that of a faster copy.
     Answered,
+    /// With an answer, to content that came as its caller sent it: how long that took, the caller says.
+    Streamed,
     /// With a failure of the upstream: how fast it was says nothing.
     Failed,
     /// It was given up by then.
@@ -165,9 +167,13 @@ impl Learning {
     fn note(&mut self, took_ns: u64, ending: Ending, now: u64) -> bool {
         let failed = if ending == Ending::Failed { 1.0 } else { 0.0 };
         self.failing += (failed - self.failing) / 64.0;
-        if ending != Ending::Failed {
-            self.lately.count(took_ns);
-            self.limit.note(took_ns, ending == Ending::Answered, now);
+        match ending {
+            Ending::Failed => {}
+            Ending::Streamed => self.answers += 1,
+            Ending::Answered | Ending::GivenUp => {
+                self.lately.count(took_ns);
+                self.limit.note(took_ns, ending == Ending::Answered, now);
+            }
         }
         if ending == Ending::Answered {
             self.answers += 1;
@@ -246,6 +252,16 @@ mod tests {
         (0..200).for_each(|n| tempo.note(1, Ending::Failed, 2_000 * MS + n));
         assert!(tempo.p50_ns().unwrap().abs_diff(before) < MS);
         assert!(tempo.status().failing > 0.9);
+    }
+
+    #[test]
+    fn slow_uploads_count_as_successes_and_say_nothing_of_how_long_the_route_takes() {
+        let tempo = fed(64 * 16);
+        let before = tempo.status();
+        (0..10_000).for_each(|n| tempo.note(60_000 * MS, Ending::Streamed, 2_000 * MS + n));
+        let after = tempo.status();
+        assert_eq!(after, TempoStatus { answers: before.answers + 10_000, failing: after.failing, ..before });
+        assert!(tempo.inflow().1 < 60_000 * MS, "copies are not paid from what a caller takes");
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Attempt {
     /// When an attempt of this request is given up, and why.
     fn limit(&self, exchange: &Exchange, began_ns: u64) -> Limit {
         let deadline = Limit { at_ns: exchange.deadline_ns, error: Error::Deadline };
-        if exchange.route.config.attempts.timeout != Timeout::Learned {
+        if exchange.route.config.attempts.timeout != Timeout::Learned || is_streamed(exchange) {
             return deadline;
         }
         match self.learned.tempo.limit_ns() {
@@ -105,7 +105,7 @@ impl Attempt {
             trace.note(|why| why.refusal = Some(refusal));
             return Err(Failure { error: Error::Doomed, exchange: Some(exchange) });
         }
-        let again = Again::of(&exchange);
+        let (again, is_streamed) = (Again::of(&exchange), is_streamed(&exchange));
         let comes_back = exchange.comes_back;
         // An answer that is not passed on is followed by the same request.
         exchange.comes_back |= again.on_answers;
@@ -141,7 +141,7 @@ impl Attempt {
             };
             // Where an endpoint was silent, it is the next one that says how long the route takes.
             if made == 1 || was_silent {
-                self.learn(&outcome, &trace, sent_ns, limit);
+                self.learn(&outcome, &trace, sent_ns, limit, is_streamed);
             }
             was_silent = matches!(outcome, Err(Failure { error: Error::Silent, .. }));
             let wait_ns = match self.wait_ns(&outcome, again, made, limit) {
@@ -163,11 +163,14 @@ impl Attempt {
     }
 
     /// Learns how long the route takes.
-    fn learn(&self, outcome: &Outcome, trace: &Trace, sent_ns: u64, limit: Limit) {
+    fn learn(&self, outcome: &Outcome, trace: &Trace, sent_ns: u64, limit: Limit, is_streamed: bool) {
         let tempo = &self.learned.tempo;
         let (now, ending) = match outcome {
             // The last thing that happened is that the head came.
-            Ok(response) if response.head.status < 500 => (trace.latest_ns(), Ending::Answered),
+            Ok(response) if response.head.status < 500 => {
+                let ending = if is_streamed { Ending::Streamed } else { Ending::Answered };
+                (trace.latest_ns(), ending)
+            }
             Ok(_) => (trace.latest_ns(), Ending::Failed),
             Err(failure) => {
                 let now = clock::now();
@@ -178,6 +181,7 @@ impl Attempt {
                     self.learned.count_timed_out();
                 }
                 match failure.error {
+                    Error::AnswerTimeout | Error::Deadline if is_streamed => return,
                     Error::AnswerTimeout | Error::Deadline => (now, Ending::GivenUp),
                     Error::Silent => return,
                     error if error.fault() == Fault::Upstream => (now, Ending::Failed),
@@ -228,6 +232,11 @@ impl Attempt {
     }
 }
 
+/// Whether content comes as its caller sends it: then so does the answer, and what the route usually takes says nothing of it.
+fn is_streamed(exchange: &Exchange) -> bool {
+    matches!(exchange.body, Body::Stream(_))
+}
+
 fn ms(ns: u64) -> f32 {
     ns as f32 / 1e6
 }
@@ -250,7 +259,7 @@ impl Again {
         let is_idempotent = exchange.is_idempotent();
         let is_anothers = policy::is_retried_by_another(exchange.head.fields.get(Name::XAttempt));
         let retry = rules.retry.filter(|_| !is_anothers);
-        let is_at_hand = !matches!(exchange.body, Body::Stream(_)) && exchange.upgrade.is_none();
+        let is_at_hand = !is_streamed(exchange) && exchange.upgrade.is_none();
         let on_answers = retry.is_some() && is_idempotent && is_at_hand;
         let (retries, share) = retry.map_or((0, 0.0), |retry| (retry.attempts, retry.budget));
         Again { retries, share, is_idempotent, on_answers }
