@@ -31,9 +31,10 @@ fn seen() -> (Unlag, Vec<Value>) {
         _ => ok("fine"),
     });
     let setup = Setup::of(UNLAG).to([origin.url()]).upstream("limit", "100");
-    // Some series are only there where there are regions.
+    // Some series are only there where there are regions, or second copies.
     let far = format!("[upstream.far]\nregions.eu = [{:?}]", origin.url());
-    let unlag = setup.toml(&far).route("rate", "{ limit = \"100/s\" }").route("holdout", "\"5%\"").start();
+    let setup = setup.toml(&far).route("rate", "{ limit = \"100/s\" }").route("hedge", "{}");
+    let unlag = setup.route("holdout", "\"5%\"").start();
     unlag.get(&format!("/{}", "long".repeat(100)));
     assert_eq!(unlag.get("/broken").status(), 502);
     let lines = || unlag.log().objects().into_iter().filter(|line| line.get("target").is_some());

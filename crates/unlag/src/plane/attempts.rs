@@ -1,6 +1,10 @@
 //! What was done for routes and what they have learned of their attempts, as the console shows it.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use unlag_console::{AttemptsStatus, Counter, LearnedTimeout};
+use unlag_engine::plan::Route;
 use unlag_engine::shared::Shared;
 use unlag_engine::techniques::attempt::learned::AttemptStatus;
 use unlag_record::{OTHER, RouteId};
@@ -8,6 +12,10 @@ use unlag_record::{OTHER, RouteId};
 /// What is counted, by route and what became of it; also what never came about, so that the first time is seen as a change.
 pub(super) fn counters(shared: &Shared) -> Vec<Counter> {
     let mut counters = Vec::new();
+    let plan = shared.current();
+    let may_copy = |route: &&Arc<Route>| route.config.attempts.hedge.is_some();
+    let copied: HashSet<&str> =
+        plan.routes.iter().filter(may_copy).map(|route| route.config.name.as_str()).collect();
     for status in shared.attempts.status() {
         let is_known = shared.registry.route(&status.route) != RouteId::OTHER;
         let route = if is_known { status.route.clone() } else { OTHER.to_owned() };
@@ -16,16 +24,21 @@ pub(super) fn counters(shared: &Shared) -> Vec<Counter> {
             all.extend(labels.iter().map(|(name, value)| (*name, (*value).to_owned())));
             counters.push(Counter { name, help, labels: all, value });
         };
+        // More than half of all the series of a route: only of one that has copies, or had them before a reload.
+        let has_copies = |value: u64| value > 0 || copied.contains(status.route.as_str());
         for (trigger, outcome, value) in [
             ("stall", "won", status.stall_won),
             ("stall", "lost", status.stall_lost),
             ("quantile", "won", status.quantile_won),
             ("quantile", "lost", status.quantile_lost),
-        ] {
+        ]
+        .into_iter()
+        .filter(|(_, _, value)| has_copies(*value))
+        {
             let labels = [("trigger", trigger), ("outcome", outcome)];
             count("unlag_attempt_hedges", "Second copies that were sent.", &labels, value);
         }
-        for (hedge, value) in &status.not_sent {
+        for (hedge, value) in status.not_sent.iter().filter(|(_, value)| has_copies(*value)) {
             let labels = [("trigger", hedge.trigger.name()), ("reason", hedge.fate.name())];
             count(
                 "unlag_attempt_hedges_not_sent",
@@ -56,7 +69,7 @@ pub(super) fn counters(shared: &Shared) -> Vec<Counter> {
 /// Requests that were over the rate of their route, where it has one.
 fn rates(shared: &Shared) -> Vec<Counter> {
     let plan = shared.current();
-    let of = |route: &std::sync::Arc<unlag_engine::plan::Route>| {
+    let of = |route: &Arc<Route>| {
         let refused = route.allowance.as_ref()?.refused();
         let name = &route.config.name;
         let is_known = shared.registry.route(name) != RouteId::OTHER;
