@@ -162,7 +162,8 @@ fn crowding(before: f32, knee: f32) -> f32 {
 }
 
 fn step_of(before: f32) -> usize {
-    let before = before.round().max(0.0) as u32;
+    // Rounded, by what a conversion does: it cuts off, and what is less than nothing is nothing.
+    let before = (before + 0.5) as u32;
     if before < 8 {
         return before as usize;
     }

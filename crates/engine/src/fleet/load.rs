@@ -74,10 +74,12 @@ impl Endpoint {
         self.cell.toll_ms.set(toll_ms);
     }
 
-    /// Whether nothing speaks against it: no check, no ejection, no operator and no limit, and it is not new.
+    /// Whether nothing speaks against it: no check, no ejection, no operator, it is not at its limit and not new.
     #[inline]
     pub fn is_as_ever(&self) -> bool {
-        self.cell.flags.load(Relaxed) & !flags::BUSY == 0 && self.cell.warm_from_ns.load(Relaxed) == 0
+        let said = self.cell.flags.load(Relaxed) & !flags::BUSY;
+        (said == 0 || said == flags::LIMITED && !self.gauge.is_full(self.in_flight()))
+            && self.cell.warm_from_ns.load(Relaxed) == 0
     }
 
     /// The share of the requests in flight to it that are there, and not on the way.

@@ -76,7 +76,7 @@ impl<'a> Ranking<'a> {
             self.looked.left_out.count(Against::Elsewhere);
             return None;
         }
-        if endpoint.is_as_ever() && failed.is_empty() {
+        if failed.is_empty() && endpoint.is_as_ever() {
             return Some(0);
         }
         if endpoint.is_drained() {

@@ -102,8 +102,12 @@ impl Endpoint {
         if samples < 2 {
             return 1.0;
         }
-        let fading = (-self.unsampled_ms(now) / usual.forgotten_ms).exp();
-        let apart = (cell.log_speed.get() - usual.log_speed) * fading;
+        let known = cell.log_speed.get() - usual.log_speed;
+        // It only becomes less: most of them are as fast as the others.
+        if known.abs() <= LOG_SPEED_MIN {
+            return 1.0;
+        }
+        let apart = known * (-self.unsampled_ms(now) / usual.forgotten_ms).exp();
         // What it is compared with is not certain either: of two, no more than itself.
         let error = (cell.log_spread.get() / samples as f32 * (1.0 + 1.0 / usual.peers)).sqrt();
         if apart.abs() > LOG_SPEED_MIN.max(STANDARD_ERRORS * error) { apart.exp() } else { 1.0 }

@@ -69,7 +69,10 @@ pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], figures: &Figures, ask: &Ask<'_>) ->
     let mut ranking = Ranking::by_load(fleet, *ask);
     let mut best = Best::new(figures, ask.now);
     if fleet.len() <= COMPARED_MAX {
-        let (before, from) = fleet.split_at_checked(first_in_turn(fleet, ask.turn)).unwrap_or_default();
+        // A usual one has the weight 1 only where all have it.
+        let are_alike = figures.weight == 1.0 && !fleet.is_empty();
+        let first = if are_alike { ask.turn as usize % fleet.len() } else { first_in_turn(fleet, ask.turn) };
+        let (before, from) = fleet.split_at_checked(first).unwrap_or_default();
         for endpoint in from.iter().chain(before) {
             best.consider(ranking.of(endpoint), endpoint);
         }
@@ -95,9 +98,17 @@ struct Best<'f, 'a> {
     now: u64,
     rank: Option<u8>,
     suspects: u8,
-    first: Option<(&'a Arc<Endpoint>, Cost)>,
-    second: Option<(&'a Arc<Endpoint>, Cost)>,
-    at_home: Option<(&'a Arc<Endpoint>, Cost)>,
+    first: Option<Seen<'a>>,
+    second: Option<Seen<'a>>,
+    at_home: Option<Seen<'a>>,
+}
+
+/// An endpoint, and what it costs: in all, and by what.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    total_ms: f32,
+    endpoint: &'a Arc<Endpoint>,
+    cost: Cost,
 }
 
 impl<'f, 'a> Best<'f, 'a> {
@@ -115,27 +126,27 @@ impl<'f, 'a> Best<'f, 'a> {
         if cost.silence_ms >= pace::SUSPECT_MS && against(rank).is_none() {
             self.suspects = self.suspects.saturating_add(1);
         }
-        let is_less = |known: &Option<(&Arc<Endpoint>, Cost)>| {
-            known.as_ref().is_none_or(|(_, known)| cost.total_ms() < known.total_ms())
-        };
+        let seen = Seen { total_ms: cost.total_ms(), endpoint, cost };
+        let is_less = |known: &Option<Seen<'_>>| known.is_none_or(|known| seen.total_ms < known.total_ms);
         if self.rank != Some(rank) {
             (self.rank, self.first, self.second, self.at_home) = (Some(rank), None, None, None);
         }
         if self.figures.home.is_some() && endpoint.region == self.figures.home && is_less(&self.at_home) {
-            self.at_home = Some((endpoint, cost));
+            self.at_home = Some(seen);
         }
         if is_less(&self.first) {
-            self.second = self.first.replace((endpoint, cost));
+            self.second = self.first.replace(seen);
         } else if is_less(&self.second) {
-            self.second = Some((endpoint, cost));
+            self.second = Some(seen);
         }
     }
 
     fn picked(self, mut looked: Looked) -> Option<Picked<'a>> {
         (0..self.suspects).for_each(|_| looked.left_out.count(Against::Suspect));
-        let (endpoint, cost) = self.first?;
-        let at_home = self.at_home.filter(|_| endpoint.region != self.figures.home);
-        Some(Picked { endpoint, cost, rank: self.rank?, other: self.second, at_home, looked })
+        let Seen { endpoint, cost, .. } = self.first?;
+        let [other, at_home] = [self.second, self.at_home].map(|seen| seen.map(|it| (it.endpoint, it.cost)));
+        let at_home = at_home.filter(|_| endpoint.region != self.figures.home);
+        Some(Picked { endpoint, cost, rank: self.rank?, other, at_home, looked })
     }
 }
 
