@@ -2,7 +2,7 @@
 
 use crate::core::Core;
 use crate::pipeline::Pipeline;
-use crate::plan::{Action, Plan, Route, Upstream};
+use crate::plan::{Action, Plan, Route};
 use crate::techniques::admit::Admit;
 use crate::techniques::admit::watch::Watch;
 use crate::techniques::attempt::Attempt;
@@ -68,6 +68,7 @@ impl LocalPlan {
     fn build(core: &Rc<Core>, plan: Arc<Plan>) -> LocalPlan {
         let cache_name: Rc<str> = plan.cache_name.as_str().into();
         let trusted: Rc<[Network]> = plan.trusted.as_slice().into();
+        let markers = plan.markers.as_ref().unwrap_or(&core.shared.markers);
         let pipelines = plan.routes.iter().map(|route| {
             let upstream = match &route.action {
                 Action::Proxy(index) => plan.upstreams.get(*index)?,
@@ -84,8 +85,8 @@ impl LocalPlan {
             let offered = Some(route.config.compress.clone()).filter(|offered| !offered.is_empty());
             let compress = offered.map(|offered| Compress::new(offered, Arc::clone(&core.shared.variants)));
             let (attempts, answers) = (core.shared.attempts.of(name), Arc::clone(&core.shared.answers));
-            let attempt = Attempt::new(attempts, Arc::clone(upstream), answers);
-            let region = region(core, &plan, upstream, route);
+            let attempt = Attempt::new(attempts, Arc::clone(upstream), answers, Arc::clone(markers));
+            let region = Region::of(upstream, route.config.primary, Arc::clone(markers));
             let admission =
                 (Admit::new(Arc::clone(upstream), Rc::clone(&trusted)), Watch::new(Arc::clone(upstream)));
             let balance = Balance::new(Arc::clone(upstream));
@@ -94,12 +95,6 @@ impl LocalPlan {
         let pipelines = pipelines.collect();
         LocalPlan { pipelines, plan, core: Rc::clone(core) }
     }
-}
-
-/// Where requests of a route belong, if its upstream has a primary.
-fn region(core: &Rc<Core>, plan: &Plan, upstream: &Arc<Upstream>, route: &Route) -> Option<Region> {
-    let markers = Arc::clone(plan.markers.as_ref().unwrap_or(&core.shared.markers));
-    Region::of(upstream, route.config.primary, markers)
 }
 
 /// The pipeline of a route that serves files.

@@ -30,6 +30,7 @@ use crate::http::{Body, Name};
 use crate::net::alarm::Alarm;
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
+use crate::techniques::region::marker::Markers;
 use crate::tempo::Ending;
 use http::Method;
 use learned::Learned;
@@ -51,12 +52,19 @@ pub struct Attempt {
     learned: Arc<Learned>,
     upstream: Arc<Upstream>,
     answers: Arc<Answers>,
+    markers: Arc<Markers>,
 }
 
 impl Attempt {
-    /// A stage with what its route has learned and what was answered to keys; both outlive the plan.
-    pub fn new(learned: Arc<Learned>, upstream: Arc<Upstream>, answers: Arc<Answers>) -> Attempt {
-        Attempt { learned, upstream, answers }
+    /// A stage with what its route has learned and what was answered to keys, both of which outlive the plan, and with what says to
+    /// whom one of these answers is given again that it wrote.
+    pub fn new(
+        learned: Arc<Learned>,
+        upstream: Arc<Upstream>,
+        answers: Arc<Answers>,
+        markers: Arc<Markers>,
+    ) -> Attempt {
+        Attempt { learned, upstream, answers, markers }
     }
 
     /// When an attempt of this request is given up, and why.

@@ -4,8 +4,11 @@
 //! `UNTIL.MAC`: milliseconds of Unix time in hexadecimal, and half of an HMAC-SHA256 of these and the upstream's name. It says
 //! nothing else, and whoever steals it gains nothing. Nodes that share a key take each other's.
 
+use crate::clock;
+use crate::exchange::Response;
 use crate::http::fields::members;
 use crate::http::{Name, RequestHead};
+use crate::plan::Upstream;
 use aws_lc_rs::hmac;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -42,6 +45,18 @@ impl Markers {
         let random: [u64; 4] = std::array::from_fn(|_| crate::worker::seed());
         let bytes: Vec<u8> = random.iter().flat_map(|word| word.to_le_bytes()).collect();
         Markers::with_key(&bytes)
+    }
+
+    /// Has an answer tell its caller, who wrote, what to show with its next reads, where that counts.
+    pub fn give(&self, upstream: &Upstream, response: &mut Response, is_secure: bool) {
+        let Some(window) = upstream.read_your_writes.filter(|_| response.head.status < 400) else { return };
+        let marker = self.make(&upstream.name, clock::wall() + window);
+        let secure = if is_secure { "; Secure" } else { "" };
+        let seconds = window.as_secs().max(1);
+        let name = cookie(&upstream.name);
+        let cookie = format!("{name}={marker}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+        response.head.fields.push(NAME.as_bytes(), marker.as_bytes());
+        response.head.fields.push(b"set-cookie", cookie.as_bytes());
     }
 
     /// A marker for an upstream.
@@ -108,7 +123,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The name of the cookie for an upstream. One for each: a browser keeps one cookie of a name.
-pub fn cookie(upstream: &str) -> String {
+fn cookie(upstream: &str) -> String {
     format!("{NAME}-{upstream}")
 }
 

@@ -15,15 +15,15 @@ pub mod policy;
 mod tests;
 
 use crate::clock;
-use crate::exchange::{Exchange, Outcome, Response};
+use crate::exchange::{Exchange, Outcome};
 use crate::fleet::{RegionId, Went};
+use crate::http::Scheme;
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
 use marker::Markers;
 use policy::{Place, Replay};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 use unlag_record::Placed;
 
 /// The stage, for a route to an upstream that has a primary.
@@ -32,8 +32,6 @@ pub struct Region {
     primary: RegionId,
     /// What the route says, whatever the method.
     to_primary: Option<bool>,
-    /// How long the reads of a writer go to the primary.
-    window: Option<Duration>,
     upstream: Arc<Upstream>,
     markers: Arc<Markers>,
 }
@@ -41,13 +39,12 @@ pub struct Region {
 impl Region {
     /// Sends what belongs there to the primary of `upstream`, if that has one.
     pub fn of(upstream: &Arc<Upstream>, to_primary: Option<bool>, markers: Arc<Markers>) -> Option<Region> {
-        let (primary, window) = (upstream.primary?, upstream.read_your_writes);
-        Some(Region { primary, to_primary, window, upstream: Arc::clone(upstream), markers })
+        Some(Region { primary: upstream.primary?, to_primary, upstream: Arc::clone(upstream), markers })
     }
 
     /// Where a request belongs, before anything else answers it: who has just written is not given what was stored before.
     pub fn place(&self, exchange: &mut Exchange) -> Place {
-        let has_written = self.window.is_some()
+        let has_written = self.upstream.read_your_writes.is_some()
             && self.markers.are_shown(&exchange.head, &self.upstream.name, clock::wall());
         let place = policy::place(&exchange.head.method, self.to_primary, has_written);
         let placed = match place {
@@ -66,31 +63,16 @@ impl Region {
         self.upstream.service.went().count(went);
     }
 
-    /// Gives a caller who wrote what it has to show to read it.
-    fn mark(&self, response: &mut Response, is_secure: bool) {
-        let Some(window) = self.window else { return };
-        if response.head.status >= 400 {
-            return;
-        }
-        let marker = self.markers.make(&self.upstream.name, clock::wall() + window);
-        let secure = if is_secure { "; Secure" } else { "" };
-        let seconds = window.as_secs().max(1);
-        let name = marker::cookie(&self.upstream.name);
-        let cookie = format!("{name}={marker}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
-        response.head.fields.push(marker::NAME.as_bytes(), marker.as_bytes());
-        response.head.fields.push(b"set-cookie", cookie.as_bytes());
-    }
-
     /// Sends a request where it belongs.
     async fn send<N: Next>(&self, mut exchange: Box<Exchange>, next: &Rc<N>) -> Outcome {
         let writes = !exchange.head.method.is_safe();
-        let is_secure = exchange.scheme == crate::http::Scheme::Https;
+        let is_secure = exchange.scheme == Scheme::Https;
         if exchange.region.is_some() {
             let has_written = exchange.trace.why().placed == Some(Placed::Writer);
             self.count(if has_written { Went::ReadAfterWrite } else { Went::Write });
             let mut response = next.run(exchange).await?;
             if writes {
-                self.mark(&mut response, is_secure);
+                self.markers.give(&self.upstream, &mut response, is_secure);
             }
             return Ok(response);
         }
@@ -108,7 +90,7 @@ impl Region {
             self.count(Went::Replayed);
             let mut response = next.run(exchange).await?;
             if writes {
-                self.mark(&mut response, is_secure);
+                self.markers.give(&self.upstream, &mut response, is_secure);
             }
             return Ok(response);
         }

@@ -24,13 +24,12 @@ use super::Attempt;
 use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Exchange, Outcome, Response, Trace};
-use crate::http::{Body, Chunk, Name, ResponseHead, Size};
+use crate::http::{Body, Chunk, Name, ResponseHead, Scheme, Size};
 use crate::panics;
 use crate::pipeline::Next;
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use store::{Answer, Known, Running};
 use tokio::sync::oneshot;
@@ -69,7 +68,7 @@ impl Attempt {
             Known::Otherwise => return Err(Error::KeyReused.into()),
             Known::Answered(answer) => {
                 self.learned.count_replayed();
-                return replayed(&answer, &exchange.head.method);
+                return self.replayed(&answer, &exchange);
             }
             Known::Full => return Err(Error::KeysFull.into()),
         };
@@ -83,6 +82,26 @@ impl Attempt {
             let _ = tell.send(kept(outcome, &trace, running, ttl).await);
         });
         told.await.unwrap_or_else(|_| Err(Error::Internal.into()))
+    }
+
+    /// What was answered before, once more. Who wrote reads from the primary from now on: it may not have seen the first answer.
+    fn replayed(&self, answer: &Answer, exchange: &Exchange) -> Outcome {
+        let (head, content, wrote) = match answer {
+            // Nobody was asked this time, and nothing says more than that of who was.
+            Answer::Failure(error) => return Err(Error::KeyFailed { status: error.status() }.into()),
+            Answer::Unkept => return Err(Error::KeyUnkept.into()),
+            Answer::Whole { head, content, wrote } => (head.clone(), content, *wrote),
+        };
+        let body = match content.is_empty() || exchange.head.method == Method::HEAD {
+            true => Body::Empty,
+            false => Body::Bytes(content.clone()),
+        };
+        let mut response = Response::new(head, body);
+        response.head.fields.push(b"idempotency-replayed", b"true");
+        if wrote {
+            self.markers.give(&self.upstream, &mut response, exchange.scheme == Scheme::Https);
+        }
+        Ok(response)
     }
 }
 
@@ -160,9 +179,9 @@ async fn kept(outcome: Outcome, trace: &Trace, running: Running, ttl: Duration) 
     }
     let (taken, rest) = gathered(&mut response.body, ANSWER_BYTES_MAX).await;
     let Some(last) = rest else {
-        let fields = policy::kept(&response.head.fields);
+        let (fields, wrote) = policy::kept(&response.head.fields);
         let head = ResponseHead { status: response.head.status, fields };
-        running.answered(Answer::Whole(head, taken.clone()), until);
+        running.answered(Answer::Whole { head, content: taken.clone(), wrote }, until);
         response.body = if taken.is_empty() { Body::Empty } else { Body::Bytes(taken) };
         return Ok(response);
     };
@@ -170,22 +189,4 @@ async fn kept(outcome: Outcome, trace: &Trace, running: Running, ttl: Duration) 
     running.answered(answer, until);
     response.body = response.body.after(taken, last);
     Ok(response)
-}
-
-/// What was answered before, once more.
-fn replayed(answer: &Arc<Answer>, method: &Method) -> Outcome {
-    match &**answer {
-        // Nobody was asked this time, and nothing says more than that of who was.
-        Answer::Failure(error) => Err(Error::KeyFailed { status: error.status() }.into()),
-        Answer::Unkept => Err(Error::KeyUnkept.into()),
-        Answer::Whole(head, content) => {
-            let mut head = head.clone();
-            head.fields.push(b"idempotency-replayed", b"true");
-            let body = match content.is_empty() || *method == Method::HEAD {
-                true => Body::Empty,
-                false => Body::Bytes(content.clone()),
-            };
-            Ok(Response::new(head, body))
-        }
-    }
 }

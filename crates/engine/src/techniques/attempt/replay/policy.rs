@@ -133,15 +133,16 @@ pub fn fingerprint(fields: &Fields, beginning: &[&[u8]], longer: Option<Size>) -
     hash.digest128()
 }
 
-/// What is kept of an answer's fields: all but what says that its caller has just written. Who gets it again wrote long ago, and may
-/// have written since: the old marker would take the place of the new one.
-pub fn kept(fields: &Fields) -> Fields {
+/// What is kept of an answer's fields, all but what says that its caller has just written; and whether something did. Who gets it
+/// again may have written since: the old marker would take the place of a newer one, and may be over.
+pub fn kept(fields: &Fields) -> (Fields, bool) {
     let mut kept = fields.clone();
     kept.retain(|field| {
         let is_cookie = field.known == Name::SetCookie && is_marker(field.value);
         !is_cookie && !field.name.eq_ignore_ascii_case(WRITER.as_bytes())
     });
-    kept.compact()
+    let wrote = kept.len() < fields.len();
+    (kept.compact(), wrote)
 }
 
 /// Whether an answer is passed on while it comes: to have all of it first would take long, or for ever.
@@ -228,7 +229,8 @@ mod tests {
         ] {
             fields.push(name.as_bytes(), value.as_bytes());
         }
-        let kept = kept(&fields);
+        let (kept, wrote) = kept(&fields);
+        assert!(wrote && !super::kept(&kept).1);
         let values: Vec<&[u8]> = kept.iter().map(|field| field.value).collect();
         let rest = ["session=a; Path=/", "/pay/1", "x-rywing=yes; Path=/x-ryw-orders", "1"];
         assert_eq!(values, rest.map(str::as_bytes));

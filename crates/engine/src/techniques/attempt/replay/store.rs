@@ -21,7 +21,14 @@ const ENTRY_BYTES: usize = 256;
 #[derive(Debug)]
 pub enum Answer {
     /// This.
-    Whole(ResponseHead, Bytes),
+    Whole {
+        /// Its head.
+        head: ResponseHead,
+        /// Its content.
+        content: Bytes,
+        /// Whether it told its caller to read what it wrote from the primary.
+        wrote: bool,
+    },
     /// Nothing that is known: it may have been executed.
     Failure(Error),
     /// Something that is not kept: it was executed.
@@ -31,7 +38,9 @@ pub enum Answer {
 impl Answer {
     fn bytes(&self) -> usize {
         match self {
-            Answer::Whole(head, content) => head.fields.allocations().iter().sum::<usize>() + content.len(),
+            Answer::Whole { head, content, .. } => {
+                head.fields.allocations().iter().sum::<usize>() + content.len()
+            }
             Answer::Failure(_) | Answer::Unkept => 0,
         }
     }
@@ -225,7 +234,7 @@ mod tests {
     }
 
     fn whole(bytes: usize) -> Answer {
-        Answer::Whole(ResponseHead::new(200), Bytes::from(vec![0; bytes]))
+        Answer::Whole { head: ResponseHead::new(200), content: vec![0; bytes].into(), wrote: false }
     }
 
     fn begun(answers: &Arc<Answers>, text: &str) -> Running {
