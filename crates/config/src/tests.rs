@@ -244,24 +244,6 @@ fn what_is_said_of_sending_twice_to_no_effect_is_warned_of() {
 }
 
 #[test]
-fn a_zone_that_is_in_no_region_is_warned_of() {
-    let warnings = |source: &str| {
-        let text = format!(
-            "[[listen]]\naddress = \"127.0.0.1:1\"\n[upstream.a]\n{source}\n[[route]]\nupstream = \"a\"\nmatch = \"/\"\n"
-        );
-        valid(&text).warnings.into_iter().map(|problem| problem.message).collect::<Vec<_>>()
-    };
-    let nowhere = "endpoints = [{ url = \"http://a\", zone = \"b\" }]";
-    assert_eq!(warnings(nowhere), ["`zone` has no effect without a region"]);
-    for source in [
-        "endpoints = [{ url = \"http://a\", region = \"eu\", zone = \"b\" }]",
-        "regions.eu = [{ url = \"http://a\", zone = \"b\" }]",
-    ] {
-        assert_eq!(warnings(source), [""; 0], "{source}");
-    }
-}
-
-#[test]
 fn name_servers_of_endpoints_that_have_no_names_are_warned_of() {
     let warnings = |source: &str| {
         let text = format!(

@@ -98,12 +98,12 @@ fn endpoint(entry: &Value<'_>, of: Option<&str>) -> Option<Endpoint> {
             None
         }
     });
-    let region = region.or_else(|| of.map(str::to_owned));
     let zone = table.take("zone").and_then(|value| value.parse(zone));
-    if zone.is_some() && region.is_none() {
-        let help = "add the `region` that the zone is in, or take `zone` out";
-        table.reader.warning(&table.key_span("zone"), "`zone` has no effect without a region", help);
-    }
     table.finish();
-    Some(Endpoint { weight: weight.unwrap_or(1), region, zone, ..Endpoint::new(url?) })
+    Some(Endpoint {
+        weight: weight.unwrap_or(1),
+        region: region.or_else(|| of.map(str::to_owned)),
+        zone,
+        ..Endpoint::new(url?)
+    })
 }

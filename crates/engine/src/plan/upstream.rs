@@ -154,7 +154,9 @@ impl Tolls {
         let toll = self.by_region.iter().find(|(region, _)| Some(region) == config.region.as_ref());
         let toll_ms = toll.map_or(0.0, |(_, toll)| toll.as_secs_f32() * 1e3);
         let zones = (own.and_then(|own| own.zone.as_ref()), config.zone.as_ref());
-        let is_other_zone = matches!(zones, (Some(own), Some(zone)) if own != zone);
+        // What says no region is taken to be in the own one.
+        let is_here = config.region.is_none() || own.map(|own| &own.name) == config.region.as_ref();
+        let is_other_zone = is_here && matches!(zones, (Some(own), Some(zone)) if own != zone);
         endpoint.set_toll_ms(toll_ms + if is_other_zone { OTHER_ZONE_MS } else { 0.0 });
         if matches!((own, &config.region), (Some(own), Some(region)) if own.name != *region) {
             endpoint.assume_far();
@@ -243,5 +245,23 @@ mod tests {
         second.enforce();
         first.set_endpoints(found());
         assert_eq!(shared.gauge.limit(), Some(20), "the first is over");
+    }
+
+    #[test]
+    fn another_zone_costs_a_little_in_the_own_region_and_nothing_in_another() {
+        let own = unlag_config::Region { name: "eu".into(), zone: Some("a".into()), secret: None };
+        let tolls = Tolls { own: Some(own), by_region: Vec::new() };
+        let toll_ms = |region: Option<&str>, zone: &str| {
+            let there = endpoint(1);
+            let (region, zone) = (region.map(str::to_owned), Some(zone.to_owned()));
+            let (scheme, host) = (unlag_config::Scheme::Http, "a".to_owned());
+            let url = unlag_config::UpstreamUrl { scheme, host, port: 80, path: String::new() };
+            let config = unlag_config::Endpoint::new(url);
+            tolls.apply(&unlag_config::Endpoint { region, zone, ..config }, &there);
+            there.status(0).toll_ms
+        };
+        assert_eq!((toll_ms(Some("eu"), "a"), toll_ms(Some("eu"), "b")), (0.0, OTHER_ZONE_MS));
+        assert_eq!(toll_ms(None, "b"), OTHER_ZONE_MS, "without a region it is taken to be in the own one");
+        assert_eq!(toll_ms(Some("us"), "b"), 0.0);
     }
 }
