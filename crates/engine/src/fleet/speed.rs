@@ -103,7 +103,7 @@ impl Endpoint {
             return 1.0;
         }
         let known = cell.log_speed.get() - usual.log_speed;
-        // It only becomes less: most of them are as fast as the others.
+        // Fading only makes it less, and most endpoints are as fast as their peers.
         if known.abs() <= LOG_SPEED_MIN {
             return 1.0;
         }

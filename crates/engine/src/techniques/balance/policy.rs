@@ -69,10 +69,7 @@ pub fn pick<'a>(fleet: &'a [Arc<Endpoint>], figures: &Figures, ask: &Ask<'_>) ->
     let mut ranking = Ranking::by_load(fleet, *ask);
     let mut best = Best::new(figures, ask.now);
     if fleet.len() <= COMPARED_MAX {
-        // A usual one has the weight 1 only where all have it.
-        let are_alike = figures.weight == 1.0 && !fleet.is_empty();
-        let first = if are_alike { ask.turn as usize % fleet.len() } else { first_in_turn(fleet, ask.turn) };
-        let (before, from) = fleet.split_at_checked(first).unwrap_or_default();
+        let (before, from) = fleet.split_at_checked(first_in_turn(fleet, ask.turn)).unwrap_or_default();
         for endpoint in from.iter().chain(before) {
             best.consider(ranking.of(endpoint), endpoint);
         }
