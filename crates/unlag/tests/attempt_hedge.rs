@@ -291,6 +291,7 @@ fn a_route_that_does_not_say_so_sends_nothing_twice() {
     assert_eq!(slow_requests(&origins).iter().sum::<usize>(), 1);
     gate.open();
     assert_eq!(caller.read_response("GET").text(), "the first");
+    assert!(!unlag.admin("/metrics").text().contains("unlag_attempt_hedges"), "there are none to count");
 }
 
 #[test]

@@ -25,7 +25,8 @@ pub(super) fn counters(shared: &Shared) -> Vec<Counter> {
             counters.push(Counter { name, help, labels: all, value });
         };
         // More than half of all the series of a route: only of one that has copies, or had them before a reload.
-        let has_copies = |value: u64| value > 0 || copied.contains(status.route.as_str());
+        let may_copy = copied.contains(status.route.as_str());
+        let is_shown = |value: u64| value > 0 || may_copy;
         for (trigger, outcome, value) in [
             ("stall", "won", status.stall_won),
             ("stall", "lost", status.stall_lost),
@@ -33,12 +34,12 @@ pub(super) fn counters(shared: &Shared) -> Vec<Counter> {
             ("quantile", "lost", status.quantile_lost),
         ]
         .into_iter()
-        .filter(|(_, _, value)| has_copies(*value))
+        .filter(|(_, _, value)| is_shown(*value))
         {
             let labels = [("trigger", trigger), ("outcome", outcome)];
             count("unlag_attempt_hedges", "Second copies that were sent.", &labels, value);
         }
-        for (hedge, value) in status.not_sent.iter().filter(|(_, value)| has_copies(*value)) {
+        for (hedge, value) in status.not_sent.iter().filter(|(_, value)| is_shown(*value)) {
             let labels = [("trigger", hedge.trigger.name()), ("reason", hedge.fate.name())];
             count(
                 "unlag_attempt_hedges_not_sent",
