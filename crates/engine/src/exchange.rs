@@ -303,9 +303,6 @@ pub struct Trace {
     pub given_up: Cell<Option<Error>>,
 }
 
-/// The field that says who has just written, and where its cookie's name begins.
-pub const WRITER: &str = "x-ryw";
-
 /// A target is recorded up to this many bytes.
 pub const TARGET_RECORDED_MAX: usize = 256;
 

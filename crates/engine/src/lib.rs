@@ -21,6 +21,7 @@ pub mod http;
 pub mod limits;
 pub mod listen;
 pub mod local;
+pub mod marker;
 pub mod net;
 pub mod panics;
 pub mod pipeline;

@@ -12,8 +12,11 @@ use crate::plan::Upstream;
 use aws_lc_rs::hmac;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(test)]
+mod tests;
+
 /// The header that carries it, and how the name of the cookie begins that does.
-pub const NAME: &str = crate::exchange::WRITER;
+pub const NAME: &str = "x-ryw";
 /// Bytes of the signature: nobody guesses 128 bits within the window.
 const MAC_BYTES: usize = 16;
 /// Digits of the time: as many as 64 bits have.

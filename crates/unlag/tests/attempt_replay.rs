@@ -8,7 +8,9 @@
 )]
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
+use unlag_testkit::wait::pause;
 use unlag_testkit::{Gate, RawClient, RawOrigin, Response, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
@@ -179,30 +181,45 @@ fn who_has_just_written_is_known_by_the_same_key_after_its_marker_is_gone() {
     assert_eq!(with("session=b"), "payment 2", "another caller");
 }
 
-#[test]
-fn an_answer_that_is_given_again_brings_a_newer_marker_and_every_other_cookie() {
+/// A route with keys to one region, in which who wrote reads from the primary for so long.
+fn own_writes(window: &str) -> (RawOrigin, Unlag) {
     let origin = RawOrigin::answering(|_| {
         b"HTTP/1.1 201 Created\r\nSet-Cookie: seen=1\r\nContent-Length: 4\r\n\r\npaid".to_vec()
     });
     let toml = format!(
-        "[region]\nname = \"us\"\n[upstream.pay]\nregions.us = [\"{}\"]\nprimary = \"us\"\nread_your_writes = \"30s\"\n\
+        "[region]\nname = \"us\"\n[upstream.pay]\nregions.us = [\"{}\"]\nprimary = \"us\"\nread_your_writes = \"{window}\"\n\
          [[route]]\nmatch = \"/{{path...}}\"\nupstream = \"pay\"\nidempotency_key = \"1h\"\n",
         origin.url()
     );
     let unlag = Setup::of(UNLAG).toml(&toml).start();
+    (origin, unlag)
+}
+
+#[test]
+fn an_answer_that_is_given_again_brings_a_newer_marker_and_every_other_cookie() {
+    let (origin, unlag) = own_writes("30s");
+    let until_ms = |marker: &str| u64::from_str_radix(marker.split('.').next()?, 16).ok();
     let first = ask(&unlag, KEY, "10 EUR");
     assert_eq!(first.head.headers("set-cookie").len(), 2, "who wrote is told");
-    let until_ms = |marker: &str| u64::from_str_radix(marker.split('.').next()?, 16).ok();
     let marker = first.header("x-ryw").expect("a marker");
-    unlag_testkit::wait::pause(std::time::Duration::from_millis(2));
+    pause(Duration::from_millis(2));
     let again = ask(&unlag, KEY, "10 EUR");
     assert_eq!((again.text().as_str(), again.header("idempotency-replayed")), ("paid", Some("true")));
     let newer = again.header("x-ryw").expect("a marker");
     assert!(until_ms(newer) > until_ms(marker), "{newer}, {marker}");
     let cookies = again.head.headers("set-cookie");
     assert!(cookies[0] == "seen=1" && cookies[1].starts_with(&format!("x-ryw-pay={newer};")), "{cookies:?}");
-    assert_eq!(cookies.len(), 2);
-    assert_eq!(origin.request_count(), 1);
+    assert_eq!((cookies.len(), origin.request_count()), (2, 1));
+}
+
+#[test]
+fn an_answer_that_is_given_again_once_the_copies_have_what_was_written_brings_no_marker() {
+    let (origin, unlag) = own_writes("1ms");
+    assert!(ask(&unlag, KEY, "10 EUR").header("x-ryw").is_some());
+    pause(Duration::from_millis(20));
+    let again = ask(&unlag, KEY, "10 EUR");
+    assert_eq!((again.header("idempotency-replayed"), again.header("x-ryw")), (Some("true"), None));
+    assert_eq!((again.head.headers("set-cookie"), origin.request_count()), (vec!["seen=1"], 1));
 }
 
 #[test]

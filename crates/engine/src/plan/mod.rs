@@ -9,11 +9,11 @@ pub use upstream::Upstream;
 
 use crate::clock;
 use crate::limits::Bounds;
+use crate::marker::Markers;
 use crate::router::Router;
 use crate::techniques::admit::allowance::Allowance;
 use crate::techniques::cache::Overrides;
 use crate::techniques::edge::files::Directory;
-use crate::techniques::region::marker::Markers;
 use crate::upstream::discover;
 use std::net::IpAddr;
 use std::sync::Arc;

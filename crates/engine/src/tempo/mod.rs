@@ -41,8 +41,8 @@ const PUBLISHED_NS: u64 = 250_000_000;
 pub enum Ending {
     /// With an answer, or with that of a faster copy.
     Answered,
-    /// With an answer, to content that came as its caller sent it: how long that took, the caller says.
-    Streamed,
+    /// With an answer before all of the request was sent: a success, and no more.
+    Early,
     /// With a failure of the upstream: how fast it was says nothing.
     Failed,
     /// It was given up by then.
@@ -169,7 +169,7 @@ impl Learning {
         self.failing += (failed - self.failing) / 64.0;
         match ending {
             Ending::Failed => {}
-            Ending::Streamed => self.answers += 1,
+            Ending::Early => self.answers += 1,
             Ending::Answered | Ending::GivenUp => {
                 self.lately.count(took_ns);
                 self.limit.note(took_ns, ending == Ending::Answered, now);
@@ -181,7 +181,7 @@ impl Learning {
         }
         self.unpublished += 1;
         self.unpublished >= PUBLISHED_EVERY
-            || self.lately.total() < PUBLISHED_EVERY
+            || self.lately.total() < PUBLISHED_EVERY && ending != Ending::Early
             || now.saturating_sub(self.published_ns) >= PUBLISHED_NS
     }
 
@@ -255,10 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn slow_uploads_count_as_successes_and_say_nothing_of_how_long_the_route_takes() {
+    fn answers_to_half_a_request_count_as_successes_and_say_nothing_of_how_long_the_route_takes() {
         let tempo = fed(64 * 16);
         let before = tempo.status();
-        (0..10_000).for_each(|n| tempo.note(60_000 * MS, Ending::Streamed, 2_000 * MS + n));
+        (0..10_000).for_each(|n| tempo.note(60_000 * MS, Ending::Early, 2_000 * MS + n));
         let after = tempo.status();
         assert_eq!(after, TempoStatus { answers: before.answers + 10_000, failing: after.failing, ..before });
         assert!(tempo.inflow().1 < 60_000 * MS, "copies are not paid from what a caller takes");

@@ -22,15 +22,16 @@ pub mod replay;
 pub mod silence;
 #[cfg(test)]
 mod tests;
+pub mod upload;
 
 use crate::clock;
 use crate::error::{Error, Fault};
 use crate::exchange::{Exchange, Failure, Outcome, Response, Trace};
 use crate::http::{Body, Name};
+use crate::marker::Markers;
 use crate::net::alarm::Alarm;
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
-use crate::techniques::region::marker::Markers;
 use crate::tempo::Ending;
 use http::Method;
 use learned::Learned;
@@ -42,6 +43,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use unlag_config::Timeout;
 use unlag_record::{Phase, Refusal, Technique};
+use upload::Upload;
 
 /// Content up to this may be sent twice at once.
 const COPIED_BYTES_MAX: usize = 64 * 1024;
@@ -70,7 +72,7 @@ impl Attempt {
     /// When an attempt of this request is given up, and why.
     fn limit(&self, exchange: &Exchange, began_ns: u64) -> Limit {
         let deadline = Limit { at_ns: exchange.deadline_ns, error: Error::Deadline };
-        if exchange.route.config.attempts.timeout != Timeout::Learned || is_streamed(exchange) {
+        if exchange.route.config.attempts.timeout != Timeout::Learned {
             return deadline;
         }
         match self.learned.tempo.limit_ns() {
@@ -113,7 +115,7 @@ impl Attempt {
             trace.note(|why| why.refusal = Some(refusal));
             return Err(Failure { error: Error::Doomed, exchange: Some(exchange) });
         }
-        let (again, is_streamed) = (Again::of(&exchange), is_streamed(&exchange));
+        let again = Again::of(&exchange);
         let comes_back = exchange.comes_back;
         // An answer that is not passed on is followed by the same request.
         exchange.comes_back |= again.on_answers;
@@ -124,19 +126,21 @@ impl Attempt {
             trace.attempts.set(trace.attempts.get().saturating_add(1));
             let share = if made == 1 { self.share(&exchange) } else { None };
             let sent_ns = trace.latest_ns();
+            let upload = matches!(exchange.body, Body::Stream(_)).then(|| Upload::of(&trace));
             // By what is allowed, not by what was learned: that ends a request, and says nothing against its endpoint.
             let left_ns = exchange.deadline_ns.saturating_sub(sent_ns);
             let times = (sent_ns, exchange.route.head_timeout_ns.min(left_ns), limit.at_ns);
-            let region = exchange.region;
+            let (region, deadline_ns) = (exchange.region, exchange.deadline_ns);
             let (outcome, winner) = {
                 let first = std::pin::pin!(next.run(exchange));
-                match share {
-                    None => {
+                match (share, &upload) {
+                    (_, Some(upload)) => (upload.attempt(first, limit, deadline_ns, &mut alarm).await, None),
+                    (None, None) => {
                         let may_leave = again.on_answers && made <= again.retries;
                         let silence = may_leave.then(|| Silence::of(self, &trace, times, again.share));
                         (race::alone(first, limit, silence, &mut alarm).await, None)
                     }
-                    Some(share) => {
+                    (Some(share), None) => {
                         let known = (&*self.learned, &*self.upstream);
                         Race::new(next, known, &trace, limit, share, region).run(first, &mut alarm).await
                     }
@@ -149,7 +153,7 @@ impl Attempt {
             };
             // Where an endpoint was silent, it is the next one that says how long the route takes.
             if made == 1 || was_silent {
-                self.learn(&outcome, &trace, sent_ns, limit, is_streamed);
+                self.learn(&outcome, &trace, sent_ns, limit, upload.as_ref());
             }
             was_silent = matches!(outcome, Err(Failure { error: Error::Silent, .. }));
             let wait_ns = match self.wait_ns(&outcome, again, made, limit) {
@@ -171,13 +175,20 @@ impl Attempt {
     }
 
     /// Learns how long the route takes.
-    fn learn(&self, outcome: &Outcome, trace: &Trace, sent_ns: u64, limit: Limit, is_streamed: bool) {
+    fn learn(
+        &self,
+        outcome: &Outcome,
+        trace: &Trace,
+        sent_ns: u64,
+        limit: Limit,
+        upload: Option<&Upload<'_>>,
+    ) {
         let tempo = &self.learned.tempo;
         let (now, ending) = match outcome {
             // The last thing that happened is that the head came.
             Ok(response) if response.head.status < 500 => {
-                let ending = if is_streamed { Ending::Streamed } else { Ending::Answered };
-                (trace.latest_ns(), ending)
+                let is_early = upload.is_some_and(|upload| !upload.was_waited_after());
+                (trace.latest_ns(), if is_early { Ending::Early } else { Ending::Answered })
             }
             Ok(_) => (trace.latest_ns(), Ending::Failed),
             Err(failure) => {
@@ -189,7 +200,6 @@ impl Attempt {
                     self.learned.count_timed_out();
                 }
                 match failure.error {
-                    Error::AnswerTimeout | Error::Deadline if is_streamed => return,
                     Error::AnswerTimeout | Error::Deadline => (now, Ending::GivenUp),
                     Error::Silent => return,
                     error if error.fault() == Fault::Upstream => (now, Ending::Failed),
@@ -197,7 +207,8 @@ impl Attempt {
                 }
             }
         };
-        tempo.note(now.saturating_sub(sent_ns), ending, now);
+        let uploaded_ns = upload.map_or(0, |upload| upload.ns(now));
+        tempo.note(now.saturating_sub(sent_ns).saturating_sub(uploaded_ns), ending, now);
     }
 
     /// How long to wait until the next attempt, if there is to be one after `made`.
@@ -240,11 +251,6 @@ impl Attempt {
     }
 }
 
-/// Whether content comes as its caller sends it: then so does the answer, and what the route usually takes says nothing of it.
-fn is_streamed(exchange: &Exchange) -> bool {
-    matches!(exchange.body, Body::Stream(_))
-}
-
 fn ms(ns: u64) -> f32 {
     ns as f32 / 1e6
 }
@@ -267,7 +273,7 @@ impl Again {
         let is_idempotent = exchange.is_idempotent();
         let is_anothers = policy::is_retried_by_another(exchange.head.fields.get(Name::XAttempt));
         let retry = rules.retry.filter(|_| !is_anothers);
-        let is_at_hand = !is_streamed(exchange) && exchange.upgrade.is_none();
+        let is_at_hand = !matches!(exchange.body, Body::Stream(_)) && exchange.upgrade.is_none();
         let on_answers = retry.is_some() && is_idempotent && is_at_hand;
         let (retries, share) = retry.map_or((0, 0.0), |retry| (retry.attempts, retry.budget));
         Again { retries, share, is_idempotent, on_answers }

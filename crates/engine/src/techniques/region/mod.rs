@@ -9,7 +9,6 @@
 //! reads of a writer. When not to: one region, or stores that take writes anywhere. Knobs: `primary` of an upstream and of a
 //! route, `read_your_writes`, `spill`, `[region]`.
 
-pub mod marker;
 pub mod policy;
 #[cfg(test)]
 mod tests;
@@ -18,9 +17,9 @@ use crate::clock;
 use crate::exchange::{Exchange, Outcome};
 use crate::fleet::{RegionId, Went};
 use crate::http::Scheme;
+use crate::marker::Markers;
 use crate::pipeline::{Next, Stage};
 use crate::plan::Upstream;
-use marker::Markers;
 use policy::{Place, Replay};
 use std::rc::Rc;
 use std::sync::Arc;

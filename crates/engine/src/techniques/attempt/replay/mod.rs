@@ -84,13 +84,13 @@ impl Attempt {
         told.await.unwrap_or_else(|_| Err(Error::Internal.into()))
     }
 
-    /// What was answered before, once more. Who wrote reads from the primary from now on: it may not have seen the first answer.
+    /// What was answered before, once more. Who wrote of late reads from the primary: it may not have seen the first answer.
     fn replayed(&self, answer: &Answer, exchange: &Exchange) -> Outcome {
-        let (head, content, wrote) = match answer {
+        let (head, content, wrote_ns) = match answer {
             // Nobody was asked this time, and nothing says more than that of who was.
             Answer::Failure(error) => return Err(Error::KeyFailed { status: error.status() }.into()),
             Answer::Unkept => return Err(Error::KeyUnkept.into()),
-            Answer::Whole { head, content, wrote } => (head.clone(), content, *wrote),
+            Answer::Whole { head, content, wrote_ns } => (head.clone(), content, *wrote_ns),
         };
         let body = match content.is_empty() || exchange.head.method == Method::HEAD {
             true => Body::Empty,
@@ -98,7 +98,9 @@ impl Attempt {
         };
         let mut response = Response::new(head, body);
         response.head.fields.push(b"idempotency-replayed", b"true");
-        if wrote {
+        let is_behind =
+            |(at_ns, window): (u64, Duration)| clock::now() < at_ns.saturating_add(clock::ns(window));
+        if wrote_ns.zip(self.upstream.read_your_writes).is_some_and(is_behind) {
             self.markers.give(&self.upstream, &mut response, exchange.scheme == Scheme::Https);
         }
         Ok(response)
@@ -181,7 +183,8 @@ async fn kept(outcome: Outcome, trace: &Trace, running: Running, ttl: Duration) 
     let Some(last) = rest else {
         let (fields, wrote) = policy::kept(&response.head.fields);
         let head = ResponseHead { status: response.head.status, fields };
-        running.answered(Answer::Whole { head, content: taken.clone(), wrote }, until);
+        let wrote_ns = wrote.then(clock::now);
+        running.answered(Answer::Whole { head, content: taken.clone(), wrote_ns }, until);
         response.body = if taken.is_empty() { Body::Empty } else { Body::Bytes(taken) };
         return Ok(response);
     };

@@ -1,9 +1,10 @@
 //! What a key stands for, and what is kept for it.
 
 use crate::error::{Error, Fault, Retry};
-use crate::exchange::{Exchange, WRITER};
+use crate::exchange::Exchange;
 use crate::http::fields::Field;
 use crate::http::{Fields, Name, Size, media};
+use crate::marker;
 use aws_lc_rs::digest::{Context, SHA256};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
@@ -56,7 +57,7 @@ pub fn key(exchange: &Exchange) -> Option<Box<[u8]>> {
 
 /// Whether a cookie is one that says who has just written: `x-ryw-<upstream>`.
 fn is_marker(cookie: &[u8]) -> bool {
-    cookie.trim_ascii_start().strip_prefix(WRITER.as_bytes()).is_some_and(|name| name.starts_with(b"-"))
+    cookie.trim_ascii_start().strip_prefix(marker::NAME.as_bytes()).is_some_and(|name| name.starts_with(b"-"))
 }
 
 /// What else says who asks, by custom: keys of APIs, and what proxies that know who it is say of it. A word of the field's name says
@@ -139,7 +140,7 @@ pub fn kept(fields: &Fields) -> (Fields, bool) {
     let mut kept = fields.clone();
     kept.retain(|field| {
         let is_cookie = field.known == Name::SetCookie && is_marker(field.value);
-        !is_cookie && !field.name.eq_ignore_ascii_case(WRITER.as_bytes())
+        !is_cookie && !field.name.eq_ignore_ascii_case(marker::NAME.as_bytes())
     });
     let wrote = kept.len() < fields.len();
     (kept.compact(), wrote)

@@ -26,8 +26,8 @@ pub enum Answer {
         head: ResponseHead,
         /// Its content.
         content: Bytes,
-        /// Whether it told its caller to read what it wrote from the primary.
-        wrote: bool,
+        /// When it told its caller to read what it wrote from the primary, if it did.
+        wrote_ns: Option<u64>,
     },
     /// Nothing that is known: it may have been executed.
     Failure(Error),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn whole(bytes: usize) -> Answer {
-        Answer::Whole { head: ResponseHead::new(200), content: vec![0; bytes].into(), wrote: false }
+        Answer::Whole { head: ResponseHead::new(200), content: vec![0; bytes].into(), wrote_ns: None }
     }
 
     fn begun(answers: &Arc<Answers>, text: &str) -> Running {
