@@ -297,3 +297,20 @@ fn requests_of_http_2_teach_how_long_their_route_takes_although_their_content_co
         unlag.log().objects().iter().filter(|line| line["cause"] == "doomed").count() >= 14
     });
 }
+
+#[test]
+fn deadlines_that_pass_while_content_is_still_coming_say_nothing_of_their_route() {
+    let slow = RawOrigin::answering(|_| {
+        unlag_testkit::wait::pause(std::time::Duration::from_millis(20));
+        ok("slow")
+    });
+    let unlag = Setup::of(UNLAG).to([slow.url()]).start();
+    let head =
+        "POST /thing HTTP/1.1\r\nHost: unlag.test\r\nContent-Length: 2\r\nx-request-timeout-ms: 300\r\n\r\nh";
+    for _ in 0..3 {
+        assert_eq!(unlag.connect().send(head).read_response("POST").status(), 504);
+    }
+    assert_eq!(ask(&unlag, "PUT", "").0, 200);
+    let learned = learned(&unlag);
+    assert!((15_000.0..250_000.0).contains(&learned["p50_us"].as_f64().expect("a time")), "{learned}");
+}

@@ -200,6 +200,7 @@ impl Attempt {
                     self.learned.count_timed_out();
                 }
                 match failure.error {
+                    Error::AnswerTimeout | Error::Deadline if upload.is_some_and(Upload::goes_on) => return,
                     Error::AnswerTimeout | Error::Deadline => (now, Ending::GivenUp),
                     Error::Silent => return,
                     error if error.fault() == Fault::Upstream => (now, Ending::Failed),
@@ -207,7 +208,7 @@ impl Attempt {
                 }
             }
         };
-        let uploaded_ns = upload.map_or(0, |upload| upload.ns(now));
+        let uploaded_ns = upload.map_or(0, Upload::ns);
         tempo.note(now.saturating_sub(sent_ns).saturating_sub(uploaded_ns), ending, now);
     }
 
