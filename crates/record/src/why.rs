@@ -147,6 +147,8 @@ pub enum Against {
     NotPinned,
     /// It has failed this very request.
     FailedIt,
+    /// Others of its region have failed this very request.
+    RegionFailed,
     /// It does not pass its health check.
     Unhealthy,
     /// It failed too often in a row.
@@ -161,7 +163,7 @@ pub enum Against {
 
 impl Against {
     /// How many there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 
     /// Each.
     pub const ALL: [Against; Self::COUNT] = [
@@ -169,6 +171,7 @@ impl Against {
         Against::Drained,
         Against::NotPinned,
         Against::FailedIt,
+        Against::RegionFailed,
         Against::Unhealthy,
         Against::Ejected,
         Against::Full,
@@ -183,6 +186,7 @@ impl Against {
             Against::Drained => "drained",
             Against::NotPinned => "not_pinned",
             Against::FailedIt => "failed_it",
+            Against::RegionFailed => "region_failed",
             Against::Unhealthy => "unhealthy",
             Against::Ejected => "ejected",
             Against::Full => "full",

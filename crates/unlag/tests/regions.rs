@@ -244,3 +244,18 @@ fn a_read_that_left_a_silent_primary_and_is_sent_back_to_it_is_answered_at_once(
     assert!(unlag.cpu_time() < std::time::Duration::from_secs(3), "{:?}: it goes round", unlag.cpu_time());
     gate.open();
 }
+
+#[test]
+fn a_request_that_two_endpoints_of_a_region_refused_is_tried_in_another_before_it_is_given_up() {
+    for balance in ["adaptive", "least-request", "round-robin"] {
+        let (near, far) = ([(); 3].map(|()| RefusedPort::new()), RawOrigin::ok("far"));
+        let toml = format!(
+            "[region]\nname = \"eu\"\n[upstream.orders]\nregions.eu = [{}]\nregions.us = [{:?}]\nbalance = \"{balance}\"\n\
+             [[route]]\nmatch = \"/{{path...}}\"\nupstream = \"orders\"\n",
+            near.each_ref().map(|port| format!("{:?}", port.url())).join(", "),
+            far.url()
+        );
+        let unlag = Setup::of(UNLAG).toml(&toml).workers(1).start();
+        assert_eq!(get(&unlag, "/", "").text(), "far", "{balance}");
+    }
+}

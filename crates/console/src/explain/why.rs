@@ -147,6 +147,7 @@ fn had(against: Against, count: u8) -> String {
         Against::Drained => format!("{was} taken out by an operator"),
         Against::NotPinned => format!("{was} left out, as an operator pinned the upstream"),
         Against::FailedIt => "had failed this request before".to_owned(),
+        Against::RegionFailed => format!("{is} in a region of which others had failed this request"),
         Against::Unhealthy => "did not pass the health check".to_owned(),
         Against::Ejected => format!("{was} ejected after failures in a row"),
         Against::Full => format!("{was} at the limit"),

@@ -9,14 +9,19 @@ use unlag_record::{Against, LeftOut};
 
 /// The rank of who is only new.
 pub const JOINS: u8 = 1;
-const FULL: u8 = 2;
-const EJECTED: u8 = 4;
+/// Others of its region have failed this very request.
+const LEFT: u8 = 2;
+const FULL: u8 = 4;
+const EJECTED: u8 = 8;
 /// At its limit, and nothing leaves it.
-const STUCK: u8 = 8;
+const STUCK: u8 = 16;
 /// Ejected, and not to be reached.
-const GONE: u8 = 16;
-const UNHEALTHY: u8 = 32;
-const FAILED_IT: u8 = 64;
+const GONE: u8 = 32;
+const UNHEALTHY: u8 = 64;
+const FAILED_IT: u8 = 128;
+
+/// So many endpoints of a region that fail a request are no chance: who is tried last is of another, if there is one.
+const REGION_FAILED: usize = 2;
 
 /// What is asked for: who has failed this very request, in which region it has to stay, whose turn it is, and when.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,8 +39,8 @@ pub struct Ask<'a> {
 /// An endpoint of a higher rank is not asked while there is one of a lower. The highest have refused this very request; then come
 /// those that do not pass their health check, then those that cannot be reached, then those at their limit that do not move, then
 /// ejected ones, unless more than half are ejected (then the signal is not about those that can be reached), then those at their
-/// limit, then those that join and have no connections yet or, where loads are not compared, as much as they may have so soon. What
-/// an operator has drained is not asked at all.
+/// limit, then those of a region of which two have failed this request, then those that join and have no connections yet or, where
+/// loads are not compared, as much as they may have so soon. What an operator has drained is not asked at all.
 pub struct Ranking<'a> {
     fleet: &'a [Arc<Endpoint>],
     ask: Ask<'a>,
@@ -43,6 +48,8 @@ pub struct Ranking<'a> {
     by_load: bool,
     /// Counted only where somebody is ejected.
     are_most_ejected: Option<bool>,
+    /// The region that is left; looked for only where somebody has failed the request.
+    left: Option<Option<RegionId>>,
     /// How many it was asked about, and what spoke against them.
     pub looked: Looked,
 }
@@ -59,7 +66,7 @@ pub struct Looked {
 impl<'a> Ranking<'a> {
     /// Of these endpoints.
     pub fn new(fleet: &'a [Arc<Endpoint>], ask: Ask<'a>) -> Ranking<'a> {
-        Ranking { fleet, ask, by_load: false, are_most_ejected: None, looked: Looked::default() }
+        Ranking { fleet, ask, by_load: false, are_most_ejected: None, left: None, looked: Looked::default() }
     }
 
     /// Of these, of which one is chosen by its load.
@@ -93,6 +100,8 @@ impl<'a> Ranking<'a> {
         let is_ejected = is_ejected
             && !is_gone
             && !*self.are_most_ejected.get_or_insert_with(|| are_most_ejected(self.fleet, now));
+        let is_left = endpoint.region.is_some()
+            && endpoint.region == *self.left.get_or_insert_with(|| left(self.fleet, failed));
         let has_failed = failed.iter().any(|(index, _)| *index == endpoint.index);
         let is_full = endpoint.gauge.is_full(endpoint.in_flight());
         let joins = endpoint.is_cold(now) || !self.by_load && endpoint.has_its_fill();
@@ -102,6 +111,7 @@ impl<'a> Ranking<'a> {
             + u8::from(is_full && endpoint.is_suspect(now)) * STUCK
             + u8::from(is_ejected) * EJECTED
             + u8::from(is_full) * FULL
+            + u8::from(is_left) * LEFT
             + u8::from(joins) * JOINS;
         if let Some(against) = against(rank) {
             self.looked.left_out.count(against);
@@ -119,6 +129,7 @@ pub fn against(rank: u8) -> Option<Against> {
         STUCK.. => Some(Against::Suspect),
         EJECTED.. => Some(Against::Ejected),
         FULL.. => Some(Against::Full),
+        LEFT.. => Some(Against::RegionFailed),
         JOINS => Some(Against::Joining),
         0 => None,
     }
@@ -154,6 +165,19 @@ pub fn has_room(fleet: &[Arc<Endpoint>], ask: Ask<'_>, promised: u32) -> bool {
     lowest == u8::MAX || free > promised
 }
 
+/// The region of which several have failed a request. Who only had too much to do has not.
+fn left(fleet: &[Arc<Endpoint>], failed: &[(u32, Error)]) -> Option<RegionId> {
+    if failed.len() < REGION_FAILED {
+        return None;
+    }
+    let have_failed = fleet.iter().filter(|endpoint| {
+        failed.iter().any(|(index, error)| *index == endpoint.index && *error != Error::RefusedStream)
+    });
+    let regions: Vec<RegionId> = have_failed.filter_map(|endpoint| endpoint.region).collect();
+    let failed_in = |region: &RegionId| regions.iter().filter(|other| *other == region).count();
+    regions.iter().find(|region| failed_in(region) >= REGION_FAILED).copied()
+}
+
 fn are_most_ejected(fleet: &[Arc<Endpoint>], now: u64) -> bool {
     fleet.iter().filter(|endpoint| endpoint.is_ejected(now)).count() * 2 > fleet.len()
 }
@@ -172,6 +196,12 @@ mod tests {
         fleet.iter().for_each(|endpoint| endpoint.set_limit(Limit::Fixed(1)));
         let busy = fleet[0].begin(1);
         (fleet, busy)
+    }
+
+    fn in_region((region, index): (Option<u16>, u32)) -> Arc<Endpoint> {
+        let mut endpoint = endpoint(index);
+        Arc::get_mut(&mut endpoint).unwrap().region = region.map(RegionId);
+        endpoint
     }
 
     fn at(now: u64) -> Ask<'static> {
@@ -225,5 +255,23 @@ mod tests {
         assert!(!has_room(&fleet, Ask { failed: &failed, ..at(2) }, 0));
         let failed = [(fleet[0].index, Error::ResetEarly)];
         assert!(has_room(&fleet, Ask { failed: &failed, ..at(2) }, 0));
+    }
+
+    #[test]
+    fn a_region_of_which_two_have_failed_a_request_is_asked_after_the_others_and_before_those_that_failed_it()
+    {
+        let fleet: Vec<_> =
+            [Some(0), Some(0), Some(0), Some(1), None].into_iter().zip(0..).map(in_region).collect();
+        let ranks = |failed: &[(u32, Error)]| {
+            let mut ranking = Ranking::by_load(&fleet, Ask { failed, ..at(2) });
+            fleet.iter().map(|endpoint| ranking.of(endpoint).unwrap()).collect::<Vec<_>>()
+        };
+        let refused = |index| (index, Error::ConnectRefused);
+        assert_eq!(ranks(&[refused(0)]), [FAILED_IT, 0, 0, 0, 0], "one may be the only one");
+        let failed_it = FAILED_IT + LEFT;
+        assert_eq!(ranks(&[refused(0), refused(1)]), [failed_it, failed_it, LEFT, 0, 0]);
+        assert_eq!(ranks(&[refused(0), refused(3)]), [FAILED_IT, 0, 0, FAILED_IT, 0], "of two regions");
+        assert_eq!(ranks(&[refused(0), (1, Error::RefusedStream)]), [FAILED_IT, FAILED_IT, 0, 0, 0], "busy");
+        assert!(LEFT > JOINS && LEFT < FULL && against(LEFT) == Some(Against::RegionFailed));
     }
 }
