@@ -10,10 +10,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use unlag_testkit::h2::Call;
 use unlag_testkit::log::field;
 use unlag_testkit::origin::ok;
+use unlag_testkit::wait::pause;
 use unlag_testkit::{RawOrigin, Request, Script, Setup, Unlag, wait_until};
 
 const UNLAG: &str = env!("CARGO_BIN_EXE_unlag");
@@ -29,6 +31,20 @@ fn answers(status: u16, fields: &'static str) -> RawOrigin {
 
 fn request(method: &str, fields: &str) -> String {
     format!("{method} /thing HTTP/1.1\r\nHost: unlag.test\r\nContent-Length: 2\r\n{fields}\r\nhi")
+}
+
+/// An origin that takes 20 ms for an answer.
+fn slow() -> RawOrigin {
+    RawOrigin::answering(|_| {
+        pause(Duration::from_millis(20));
+        ok("slow")
+    })
+}
+
+/// So many usual requests that unlag knows how long one takes.
+fn learn(unlag: &Unlag) {
+    let mut caller = unlag.connect();
+    (0..150).for_each(|_| assert_eq!(caller.send(request("PUT", "")).read_response("PUT").status(), 200));
 }
 
 /// A request on a connection of its own, and the status and text of its answer.
@@ -192,11 +208,11 @@ fn number_of(request: &Request, name: &str) -> u64 {
 #[test]
 fn a_deadline_goes_through_a_chain_in_its_own_dialect_and_is_shorter_at_every_attempt() {
     let slow_refusal = RawOrigin::always(Script::new().answer(|_| {
-        unlag_testkit::wait::pause(std::time::Duration::from_millis(60));
+        pause(Duration::from_millis(60));
         answer_of(503, "")
     }));
     let other = RawOrigin::always(Script::new().answer(|_| {
-        unlag_testkit::wait::pause(std::time::Duration::from_millis(60));
+        pause(Duration::from_millis(60));
         answer_of(503, "")
     }));
     let (front, _behind) = chain(&[&slow_refusal, &other]);
@@ -233,15 +249,9 @@ fn a_moment_that_a_trusted_peer_names_ends_a_request_and_that_of_a_stranger_does
 
 #[test]
 fn a_request_that_has_no_time_left_for_an_answer_is_not_sent() {
-    let slow = RawOrigin::answering(|_| {
-        unlag_testkit::wait::pause(std::time::Duration::from_millis(20));
-        ok("slow")
-    });
+    let slow = slow();
     let unlag = Setup::of(UNLAG).to([slow.url()]).start();
-    let mut caller = unlag.connect();
-    for _ in 0..150 {
-        assert_eq!(caller.send(request("PUT", "")).read_response("PUT").status(), 200);
-    }
+    learn(&unlag);
     let before = slow.request_count();
     let statuses: Vec<u16> = (0..32).map(|_| ask(&unlag, "PUT", "x-request-timeout-ms: 5\r\n").0).collect();
     assert!(statuses.iter().all(|&status| status == 504), "{statuses:?}");
@@ -264,14 +274,11 @@ fn learned(unlag: &Unlag) -> serde_json::Value {
 fn a_caller_who_sends_slowly_does_not_make_its_route_look_slow() {
     let origin = RawOrigin::ok("well");
     let unlag = Setup::of(UNLAG).to([origin.url()]).start();
-    let mut caller = unlag.connect();
-    for _ in 0..150 {
-        assert_eq!(caller.send(request("PUT", "")).read_response("PUT").status(), 200);
-    }
+    learn(&unlag);
     for _ in 0..3 {
         let mut slow = unlag.connect();
         slow.send("POST /thing HTTP/1.1\r\nHost: unlag.test\r\nContent-Length: 2\r\n\r\nh");
-        unlag_testkit::wait::pause(std::time::Duration::from_secs(1));
+        pause(Duration::from_secs(1));
         assert_eq!(slow.send("i").read_response("POST").status(), 200);
     }
     let learned = learned(&unlag);
@@ -281,10 +288,7 @@ fn a_caller_who_sends_slowly_does_not_make_its_route_look_slow() {
 
 #[test]
 fn requests_of_http_2_teach_how_long_their_route_takes_although_their_content_comes_after_their_head() {
-    let slow = RawOrigin::answering(|_| {
-        unlag_testkit::wait::pause(std::time::Duration::from_millis(20));
-        ok("slow")
-    });
+    let slow = slow();
     let unlag = Setup::of(UNLAG).to([slow.url()]).start();
     for _ in 0..150 {
         assert_eq!(Call::post("/thing", b"hi").send(unlag.address()).status, 200);
@@ -300,10 +304,7 @@ fn requests_of_http_2_teach_how_long_their_route_takes_although_their_content_co
 
 #[test]
 fn deadlines_that_pass_while_content_is_still_coming_say_nothing_of_their_route() {
-    let slow = RawOrigin::answering(|_| {
-        unlag_testkit::wait::pause(std::time::Duration::from_millis(20));
-        ok("slow")
-    });
+    let slow = slow();
     let unlag = Setup::of(UNLAG).to([slow.url()]).start();
     let head =
         "POST /thing HTTP/1.1\r\nHost: unlag.test\r\nContent-Length: 2\r\nx-request-timeout-ms: 300\r\n\r\nh";

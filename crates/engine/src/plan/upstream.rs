@@ -9,7 +9,6 @@ use crate::upstream::discover_names::{Discovered, Found};
 use crate::upstream::{discover, tls};
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use unlag_config::{Balance, Health, HostHeader, Limit, Protocol, Queue, Source};
@@ -54,7 +53,6 @@ pub struct Upstream {
     slow_start_ns: u64,
     host: HostHeader,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
-    endpoint_count: AtomicUsize,
     /// How TLS is spoken to it; `None` when no endpoint wants it.
     pub tls: Option<tls::ClientTls>,
     /// Distinguishes connections that were made under other settings.
@@ -67,24 +65,14 @@ impl Upstream {
         self.endpoints.load()
     }
 
-    /// How many endpoints there are: known for a load, where the endpoints themselves are not needed.
-    pub fn endpoint_count(&self) -> usize {
-        self.endpoint_count.load(Relaxed)
-    }
-
     /// Replaces the endpoints; those that stay keep their state. While its plan is built, and once another is in force, that changes
     /// nothing for anybody.
     pub fn set_endpoints(self: &Arc<Self>, endpoints: Vec<Arc<Endpoint>>) {
-        self.put(endpoints);
+        self.endpoints.store(Arc::new(endpoints));
         let places: Weak<Upstream> = Arc::downgrade(self);
         if self.room.is_of(&places) {
             self.enforce();
         }
-    }
-
-    fn put(&self, endpoints: Vec<Arc<Endpoint>>) {
-        self.endpoint_count.store(endpoints.len(), Relaxed);
-        self.endpoints.store(Arc::new(endpoints));
     }
 
     /// Has its endpoints go by its limit: when its plan is put in force, and not before.
@@ -211,12 +199,11 @@ pub(super) fn build_upstream(
         room: registry.room(&config.name),
         host: config.host.clone(),
         endpoints: ArcSwap::default(),
-        endpoint_count: AtomicUsize::new(0),
         tls,
         settings: format!("{:?} {:?} {:?}", config.protocol, config.tls, config.resolver),
     };
     let listed: Vec<Found> = list.iter().map(Found::listed).collect();
-    upstream.put(upstream.cells(registry, &listed));
+    upstream.endpoints.store(Arc::new(upstream.cells(registry, &listed)));
     Ok(Arc::new(upstream))
 }
 

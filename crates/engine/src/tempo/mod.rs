@@ -167,18 +167,12 @@ impl Learning {
     fn note(&mut self, took_ns: u64, ending: Ending, now: u64) -> bool {
         let failed = if ending == Ending::Failed { 1.0 } else { 0.0 };
         self.failing += (failed - self.failing) / 64.0;
-        match ending {
-            Ending::Failed => {}
-            Ending::Early => self.answers += 1,
-            Ending::Answered | Ending::GivenUp => {
-                self.lately.count(took_ns);
-                self.limit.note(took_ns, ending == Ending::Answered, now);
-            }
+        if matches!(ending, Ending::Answered | Ending::GivenUp) {
+            self.lately.count(took_ns);
+            self.limit.note(took_ns, ending == Ending::Answered, now);
         }
-        if ending == Ending::Answered {
-            self.answers += 1;
-            self.work_ns += took_ns;
-        }
+        self.answers += u64::from(matches!(ending, Ending::Answered | Ending::Early));
+        self.work_ns += if ending == Ending::Answered { took_ns } else { 0 };
         self.unpublished += 1;
         self.unpublished >= PUBLISHED_EVERY
             || self.lately.total() < PUBLISHED_EVERY && ending != Ending::Early

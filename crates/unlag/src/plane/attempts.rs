@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use unlag_console::{AttemptsStatus, Counter, LearnedTimeout};
-use unlag_engine::plan::Route;
+use unlag_engine::plan::{Plan, Route};
 use unlag_engine::shared::Shared;
 use unlag_engine::techniques::attempt::learned::AttemptStatus;
 use unlag_record::{OTHER, RouteId};
@@ -63,13 +63,12 @@ pub(super) fn counters(shared: &Shared) -> Vec<Counter> {
             count(name, help, &[], value);
         }
     }
-    counters.extend(rates(shared));
+    counters.extend(rates(shared, &plan));
     counters
 }
 
 /// Requests that were over the rate of their route, where it has one.
-fn rates(shared: &Shared) -> Vec<Counter> {
-    let plan = shared.current();
+fn rates(shared: &Shared, plan: &Plan) -> Vec<Counter> {
     let of = |route: &Arc<Route>| {
         let refused = route.allowance.as_ref()?.refused();
         let name = &route.config.name;

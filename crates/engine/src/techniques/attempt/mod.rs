@@ -98,7 +98,7 @@ impl Attempt {
         };
         let is_plain = exchange.upgrade.is_none() && !exchange.expects_continue;
         let may = (is_safe || rules.idempotent) && is_at_hand && is_plain;
-        let has_others = self.upstream.endpoint_count() > 1;
+        let has_others = self.upstream.fleet().len() > 1;
         (may && !exchange.head.fields.has(Name::XAttempt) && has_others)
             .then_some(hedge.budget)
             .filter(|_| !exchange.trace.is_held_out(Technique::Hedge, exchange.route.config.holdout))
